@@ -1,0 +1,247 @@
+"""Linux: the requests of /dev/net/tun and the messages of rtnetlink.
+
+Everything is in host byte order unless it says otherwise. Sources: include/uapi/linux/if_tun.h,
+if.h, if_link.h, if_addr.h, netlink.h, rtnetlink.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Union
+
+IPInterface = Union[IPv4Interface, IPv6Interface]
+
+IFNAMSIZ = 16
+
+# if_tun.h; the numbers of _IOW('T', n, int) are the same on x86, ARM and RISC-V.
+TUNSETIFF = 0x400454CA
+IFF_TAP = 0x0002
+IFF_NO_PI = 0x1000
+IFF_TUN_EXCL = 0x8000
+
+# if.h
+IFF_UP = 0x1
+
+# netlink.h
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_DUMP = 0x300
+NLM_F_REPLACE = 0x100
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+
+# rtnetlink.h
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_NEWADDR = 20
+RTM_DELADDR = 21
+RTM_GETADDR = 22
+RT_SCOPE_UNIVERSE = 0
+
+# if_link.h
+IFLA_ADDRESS = 1
+IFLA_IFNAME = 3
+IFLA_MTU = 4
+IFLA_LINKINFO = 18
+IFLA_STATS64 = 23
+IFLA_INFO_KIND = 1
+IFLA_INFO_DATA = 2
+IFLA_TUN_OWNER = 1
+IFLA_TUN_TYPE = 3
+IFLA_TUN_PERSIST = 6
+
+# if_addr.h
+IFA_ADDRESS = 1
+IFA_LOCAL = 2
+IFA_BROADCAST = 4
+IFA_RT_PRIORITY = 9
+
+_AF_INET = 2
+_AF_INET6 = 10
+_NLA_TYPE_MASK = 0x3FFF
+
+_IFREQ = struct.Struct("=16sH22x")
+_NLMSGHDR = struct.Struct("=IHHII")
+_IFINFOMSG = struct.Struct("=BxHiII")
+_IFADDRMSG = struct.Struct("=BBBBI")
+_RTATTR = struct.Struct("=HH")
+_U32 = struct.Struct("=I")
+_I32 = struct.Struct("=i")
+# rtnl_link_stats64 starts: rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors,
+# rx_dropped, tx_dropped.
+_STATS64_TX_DROPPED = struct.Struct("=56xQ")
+
+
+def pack_tun_request(name: str, flags: int) -> bytes:
+    """Return the 40-byte ifreq of TUNSETIFF; an empty name or a ``%d`` lets the kernel choose."""
+    return _IFREQ.pack(name.encode(), flags)
+
+
+def unpack_tun_name(request: bytes) -> str:
+    """Return the interface name that the kernel wrote back."""
+    name: bytes = _IFREQ.unpack(request)[0]
+    return name.rstrip(b"\0").decode()
+
+
+@dataclass(frozen=True)
+class Message:
+    """One netlink message without its header."""
+
+    type: int
+    sequence: int
+    payload: bytes
+
+
+def pack_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
+    """Return a netlink message with its header, port 0 (the kernel fills it in)."""
+    return _NLMSGHDR.pack(_NLMSGHDR.size + len(payload), kind, flags, sequence, 0) + payload
+
+
+def unpack_messages(datagram: bytes) -> Iterator[Message]:
+    """Yield the messages of one datagram. Raises ValueError on a length that cannot be."""
+    offset = 0
+    while offset < len(datagram):
+        if len(datagram) - offset < _NLMSGHDR.size:
+            raise ValueError("netlink datagram ends inside a header")
+        length, kind, _flags, sequence, _port = _NLMSGHDR.unpack_from(datagram, offset)
+        if length < _NLMSGHDR.size or offset + length > len(datagram):
+            raise ValueError(f"netlink message of {length} bytes")
+        yield Message(kind, sequence, datagram[offset + _NLMSGHDR.size : offset + length])
+        offset += _aligned(length)
+
+
+def unpack_error(payload: bytes) -> int:
+    """Return the errno of an NLMSG_ERROR or NLMSG_DONE payload, 0 for an acknowledgement."""
+    return -int(_I32.unpack_from(payload)[0]) if len(payload) >= _I32.size else 0
+
+
+def pack_attributes(attributes: dict[int, bytes]) -> bytes:
+    """Return rtattrs, each padded to 4 bytes."""
+    packed = b""
+    for kind, value in attributes.items():
+        length = _RTATTR.size + len(value)
+        packed += _RTATTR.pack(length, kind) + value + bytes(_aligned(length) - length)
+    return packed
+
+
+def unpack_attributes(data: bytes) -> dict[int, bytes]:
+    """Return rtattrs by type; the last of a type wins. Raises ValueError on an impossible length."""
+    attributes: dict[int, bytes] = {}
+    offset = 0
+    while len(data) - offset >= _RTATTR.size:
+        length, kind = _RTATTR.unpack_from(data, offset)
+        if length < _RTATTR.size or offset + length > len(data):
+            raise ValueError(f"netlink attribute of {length} bytes")
+        attributes[kind & _NLA_TYPE_MASK] = data[offset + _RTATTR.size : offset + length]
+        offset += _aligned(length)
+    return attributes
+
+
+def pack_u32(value: int) -> bytes:
+    """Return a u32 attribute value."""
+    return _U32.pack(value)
+
+
+def pack_link(
+    index: int, attributes: dict[int, bytes] | None = None, *, flags: int = 0, change: int = 0
+) -> bytes:
+    """Return the payload of a link request: an ifinfomsg, then attributes.
+
+    Index 0 means that an IFLA_IFNAME attribute names the interface. ``change`` masks ``flags``.
+    """
+    return _IFINFOMSG.pack(0, 0, index, flags, change) + pack_attributes(attributes or {})
+
+
+def pack_string(value: str) -> bytes:
+    """Return a string attribute value, NUL-terminated."""
+    return value.encode() + b"\0"
+
+
+def pack_address(index: int, address: IPInterface, *, metric: int | None = None) -> bytes:
+    """Return the payload of an address request.
+
+    ``metric`` is the priority of the prefix route that comes with the address. IPv4 networks get
+    their broadcast address, except where the prefix (/31, /32) has none.
+    """
+    host = address.ip.packed
+    attributes = {IFA_LOCAL: host, IFA_ADDRESS: host}
+    if address.version == 4 and address.network.prefixlen < 31:
+        attributes[IFA_BROADCAST] = address.network.broadcast_address.packed
+    if metric is not None:
+        attributes[IFA_RT_PRIORITY] = pack_u32(metric)
+    family = _AF_INET if address.version == 4 else _AF_INET6
+    prefix = address.network.prefixlen
+    header = _IFADDRMSG.pack(family, prefix, 0, RT_SCOPE_UNIVERSE, index)
+    return header + pack_attributes(attributes)
+
+
+@dataclass(frozen=True)
+class LinkMessage:
+    """What RTM_NEWLINK says of an interface; ``kind`` is empty for hardware."""
+
+    index: int
+    flags: int
+    name: str
+    mtu: int
+    mac: bytes
+    kind: str
+    tx_dropped: int
+    tun_persistent: bool
+    tun_owner: int | None
+
+
+def unpack_link(payload: bytes) -> LinkMessage:
+    """Parse an RTM_NEWLINK payload. Raises ValueError when it is too short to be one."""
+    if len(payload) < _IFINFOMSG.size:
+        raise ValueError("netlink link message is too short")
+    _family, _type, index, flags, _change = _IFINFOMSG.unpack_from(payload)
+    attributes = unpack_attributes(payload[_IFINFOMSG.size :])
+    info = unpack_attributes(attributes.get(IFLA_LINKINFO, b""))
+    kind = _string(info.get(IFLA_INFO_KIND, b""))
+    tun = unpack_attributes(info.get(IFLA_INFO_DATA, b"")) if kind == "tun" else {}
+    stats = attributes.get(IFLA_STATS64, b"").ljust(_STATS64_TX_DROPPED.size, b"\0")
+    return LinkMessage(
+        index=index,
+        flags=flags,
+        name=_string(attributes.get(IFLA_IFNAME, b"")),
+        mtu=_U32.unpack(attributes.get(IFLA_MTU, bytes(4)))[0],
+        mac=attributes.get(IFLA_ADDRESS, b""),
+        kind=kind,
+        tx_dropped=_STATS64_TX_DROPPED.unpack_from(stats)[0],
+        tun_persistent=tun.get(IFLA_TUN_PERSIST, b"\0") != b"\0",
+        tun_owner=_U32.unpack(tun[IFLA_TUN_OWNER])[0] if IFLA_TUN_OWNER in tun else None,
+    )
+
+
+@dataclass(frozen=True)
+class AddressMessage:
+    """What RTM_NEWADDR says of an address."""
+
+    index: int
+    prefix: int
+    address: bytes
+
+
+def unpack_address(payload: bytes) -> AddressMessage:
+    """Parse an RTM_NEWADDR payload. Raises ValueError when it is too short to be one."""
+    if len(payload) < _IFADDRMSG.size:
+        raise ValueError("netlink address message is too short")
+    _family, prefix, _flags, _scope, index = _IFADDRMSG.unpack_from(payload)
+    attributes = unpack_attributes(payload[_IFADDRMSG.size :])
+    # IFA_ADDRESS is the far end on a point-to-point link; IFA_LOCAL is absent for IPv6.
+    address = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS, b""))
+    return AddressMessage(index, prefix, address)
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
+
+
+def _string(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "replace")

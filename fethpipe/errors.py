@@ -1,0 +1,74 @@
+"""What can go wrong, whose fault it is, and the exit status that tells it to a script.
+
+Every error is one line for a person: what was tried, on what, why, and what to do about it.
+The statuses are those of sysexits(3).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+
+class FethpipeError(Exception):
+    """Base of all errors that a user can meet.
+
+    ``hint`` says what to do; ``status`` is the exit status of the program.
+    """
+
+    status: ClassVar[int] = 71
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(FethpipeError):
+    """The command line asks for something that cannot be."""
+
+    status = 64
+
+
+class LaunchError(FethpipeError):
+    """COMMAND could not be started, or failed."""
+
+    status = 69
+
+
+class SystemFailure(FethpipeError):
+    """The operating system refused something that should work."""
+
+    status = 71
+
+
+class DeviceError(FethpipeError):
+    """The device cannot be made or configured, or has gone."""
+
+    status = 73
+
+
+class ProtocolError(FethpipeError):
+    """The peer's bytes are not records of the agreed framing."""
+
+    status = 76
+
+
+class TruncatedError(ProtocolError):
+    """The stream ended inside a record: the other end died, or never spoke this framing."""
+
+
+class NotAllowedError(FethpipeError):
+    """A privilege is missing."""
+
+    status = 77
+
+
+def reason(error: OSError) -> str:
+    """Return why a system call failed: ``EBUSY (Device or resource busy)``."""
+    if error.errno is None:
+        return str(error)
+    return f"{errno.errorcode.get(error.errno, error.errno)} ({error.strerror})"

@@ -1,0 +1,85 @@
+"""Linux interfaces, through rtnetlink alone."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from ..abi import linux
+from ..abi.linux import IPInterface, LinkMessage
+from ..netlink import Netlink
+
+# asm-generic/socket.h; the initial network namespace has cookie 1 (net/core/net_namespace.c).
+_SO_NETNS_COOKIE = 71
+_INITIAL_NAMESPACE = (1).to_bytes(8, "little")
+
+
+class LinuxInterfaces:
+    """The interfaces of this process's network namespace.
+
+    Every method raises OSError with the kernel's errno: ENODEV for a name that does not exist,
+    EPERM without CAP_NET_ADMIN.
+    """
+
+    def __init__(self, netlink: Netlink) -> None:
+        self._netlink = netlink
+
+    def link(self, name: str) -> LinkMessage:
+        """Return the facts of an interface."""
+        return self._netlink.link(name)
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """Set the MTU in bytes, Ethernet header not counted."""
+        self._set(name, {linux.IFLA_MTU: linux.pack_u32(mtu)})
+
+    def set_mac(self, name: str, mac: bytes) -> None:
+        """Set the MAC."""
+        self._set(name, {linux.IFLA_ADDRESS: mac})
+
+    def set_up(self, name: str) -> None:
+        """Bring the interface up."""
+        request = linux.pack_link(self.link(name).index, flags=linux.IFF_UP, change=linux.IFF_UP)
+        self._netlink.request(linux.RTM_NEWLINK, request)
+
+    def add_address(self, name: str, address: IPInterface, *, metric: int | None = None) -> None:
+        """Add an address; ``metric`` is that of the route to its network.
+
+        Linux has no metric of an interface, only of routes. An address that is there already is
+        no error.
+        """
+        request = linux.pack_address(self.link(name).index, address, metric=metric)
+        flags = linux.NLM_F_CREATE | linux.NLM_F_REPLACE
+        self._netlink.request(linux.RTM_NEWADDR, request, flags=flags)
+
+    def _set(self, name: str, attributes: dict[int, bytes]) -> None:
+        request = linux.pack_link(self.link(name).index, attributes)
+        self._netlink.request(linux.RTM_NEWLINK, request)
+
+
+def host_identity() -> bytes:
+    """Return bytes that tell this host from others, the same at every start.
+
+    Network namespaces count as hosts, or the two ends of a tunnel between two of them would get
+    one MAC; theirs lasts as long as the namespace.
+    """
+    return _machine_id() + _namespace_cookie()
+
+
+def _machine_id() -> bytes:
+    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        try:
+            identity = Path(path).read_bytes().strip()
+        except OSError:
+            continue
+        if identity:
+            return identity
+    return socket.gethostname().encode()
+
+
+def _namespace_cookie() -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:  # before Linux 5.14
+            return b""
+    return b"" if cookie == _INITIAL_NAMESPACE else cookie

@@ -1,0 +1,38 @@
+"""Counters of both directions, and drops by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Counters:
+    """Frames and bytes (of whole frames, Ethernet header included) that passed.
+
+    ``received`` came out of the device, ``sent`` went into it. ``drops`` counts frames that went
+    no further, by a reason that a person can read.
+    """
+
+    frames_received: int = 0
+    bytes_received: int = 0
+    frames_sent: int = 0
+    bytes_sent: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+
+    def drop(self, reason: str, frames: int = 1) -> None:
+        """Count frames that went no further."""
+        self.drops[reason] += frames
+
+
+def format_counters(counters: Counters, *, kernel_drops: int = 0) -> str:
+    """Return the counters as one line.
+
+    ``kernel_drops`` are frames that the kernel threw away before we could read them.
+    """
+    drops = counters.drops + Counter({"kernel queue full": kernel_drops})
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(drops.items())) or "none"
+    return (
+        f"from device {counters.frames_received} frames {counters.bytes_received} bytes, "
+        f"to device {counters.frames_sent} frames {counters.bytes_sent} bytes, dropped: {told}"
+    )
