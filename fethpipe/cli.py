@@ -69,7 +69,9 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
             raise UsageError("there is no COMMAND after --")
     options = make_parser().parse_args(arguments)
     if options.name and options.attach:
-        raise UsageError("--name is for a device to make and --attach for one that exists: one of them")
+        raise UsageError(
+            "--name is for a device to make and --attach for one that exists: one of them"
+        )
     return options, Config(
         device=options.device,
         request=DeviceRequest(
@@ -110,7 +112,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="kind of device (default: the one of this system)",
     )
     device.add_argument(
-        "--name", type=_checked(_name), metavar="NAME", help="name of the TAP (default: fp0, fp1 ...)"
+        "--name",
+        type=_checked(_name),
+        metavar="NAME",
+        help="name of the TAP (default: fp0, fp1 ...)",
     )
     device.add_argument(
         "--attach",
@@ -196,7 +201,7 @@ def _checked(convert: Callable[[str], _T]) -> Callable[[str], _T]:
         try:
             return convert(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{ascii(text)}: {error}") from error
+            raise argparse.ArgumentTypeError(f"{text!a}: {error}") from error
 
     return checked
 

@@ -39,7 +39,7 @@ class LaunchError(FethpipeError):
     status = 69
 
 
-class SystemFailure(FethpipeError):
+class SystemFailureError(FethpipeError):
     """The operating system refused something that should work."""
 
     status = 71

@@ -25,7 +25,6 @@ FLUSH_SECONDS = 1.0
 """How long the end of a tunnel waits for the stream to take what is left."""
 
 
-
 class Ending(NamedTuple):
     """Why a pump stopped, in words, and whether somebody on this side asked for it."""
 

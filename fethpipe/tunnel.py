@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .command import Command, describe_status
 from .device import Device
-from .errors import LaunchError, SystemFailure, TruncatedError, UsageError, reason
+from .errors import LaunchError, SystemFailureError, TruncatedError, UsageError, reason
 from .netif.mac import format_mac
 from .provision import DeviceRequest, Provisioned, find_kind, provision
 from .pump import Ending, Pump
@@ -103,7 +103,7 @@ def _pump(
             watch = {signals.fileno(): attend_signals}
             return Pump(device, stream, connection, watch=watch, periodic=periodic).run()
     except OSError as error:
-        raise SystemFailure(f"the stream failed: {reason(error)}") from error
+        raise SystemFailureError(f"the stream failed: {reason(error)}") from error
 
 
 def _report(device: Device) -> str:
@@ -135,4 +135,6 @@ def _announce(device: Provisioned, ready_descriptor: int | None) -> None:
     try:
         os.write(ready_descriptor, json.dumps(facts).encode() + b"\n")
     except OSError as error:
-        raise UsageError(f"cannot write to --ready-fd {ready_descriptor}: {reason(error)}") from error
+        raise UsageError(
+            f"cannot write to --ready-fd {ready_descriptor}: {reason(error)}"
+        ) from error

@@ -84,9 +84,15 @@ def pack_tun_request(name: str, flags: int) -> bytes:
 
 
 def unpack_tun_name(request: bytes) -> str:
-    """Return the interface name that the kernel wrote back."""
+    """Return the interface name that the kernel wrote back.
+
+    The kernel writes it over the name that was asked for, which may be longer (an altname).
+    Raises ValueError when this is no ifreq.
+    """
+    if len(request) != _IFREQ.size:
+        raise ValueError(f"ifreq of {len(request)} bytes")
     name: bytes = _IFREQ.unpack(request)[0]
-    return name.rstrip(b"\0").decode()
+    return name.partition(b"\0")[0].decode()
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ def pack_attributes(attributes: dict[int, bytes]) -> bytes:
 
 
 def unpack_attributes(data: bytes) -> dict[int, bytes]:
-    """Return rtattrs by type; the last of a type wins. Raises ValueError on an impossible length."""
+    """Return rtattrs by type, the last of each. Raises ValueError on an impossible length."""
     attributes: dict[int, bytes] = {}
     offset = 0
     while len(data) - offset >= _RTATTR.size:
@@ -197,7 +203,7 @@ class LinkMessage:
 
 
 def unpack_link(payload: bytes) -> LinkMessage:
-    """Parse an RTM_NEWLINK payload. Raises ValueError when it is too short to be one."""
+    """Parse an RTM_NEWLINK payload. Raises ValueError when it cannot be one."""
     if len(payload) < _IFINFOMSG.size:
         raise ValueError("netlink link message is too short")
     _family, _type, index, flags, _change = _IFINFOMSG.unpack_from(payload)
@@ -210,12 +216,12 @@ def unpack_link(payload: bytes) -> LinkMessage:
         index=index,
         flags=flags,
         name=_string(attributes.get(IFLA_IFNAME, b"")),
-        mtu=_U32.unpack(attributes.get(IFLA_MTU, bytes(4)))[0],
+        mtu=_unpack_u32(attributes.get(IFLA_MTU, bytes(4))),
         mac=attributes.get(IFLA_ADDRESS, b""),
         kind=kind,
         tx_dropped=_STATS64_TX_DROPPED.unpack_from(stats)[0],
         tun_persistent=tun.get(IFLA_TUN_PERSIST, b"\0") != b"\0",
-        tun_owner=_U32.unpack(tun[IFLA_TUN_OWNER])[0] if IFLA_TUN_OWNER in tun else None,
+        tun_owner=_unpack_u32(tun[IFLA_TUN_OWNER]) if IFLA_TUN_OWNER in tun else None,
     )
 
 
@@ -229,7 +235,7 @@ class AddressMessage:
 
 
 def unpack_address(payload: bytes) -> AddressMessage:
-    """Parse an RTM_NEWADDR payload. Raises ValueError when it is too short to be one."""
+    """Parse an RTM_NEWADDR payload. Raises ValueError when it cannot be one."""
     if len(payload) < _IFADDRMSG.size:
         raise ValueError("netlink address message is too short")
     _family, prefix, _flags, _scope, index = _IFADDRMSG.unpack_from(payload)
@@ -241,6 +247,13 @@ def unpack_address(payload: bytes) -> AddressMessage:
 
 def _aligned(length: int) -> int:
     return (length + 3) & ~3
+
+
+def _unpack_u32(value: bytes) -> int:
+    if len(value) != _U32.size:
+        raise ValueError(f"netlink u32 of {len(value)} bytes")
+    number: int = _U32.unpack(value)[0]
+    return number
 
 
 def _string(value: bytes) -> str:

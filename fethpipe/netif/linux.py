@@ -51,6 +51,11 @@ class LinuxInterfaces:
         flags = linux.NLM_F_CREATE | linux.NLM_F_REPLACE
         self._netlink.request(linux.RTM_NEWADDR, request, flags=flags)
 
+    def remove_address(self, name: str, address: IPInterface) -> None:
+        """Remove an address; EADDRNOTAVAIL when it is not there."""
+        request = linux.pack_address(self.link(name).index, address)
+        self._netlink.request(linux.RTM_DELADDR, request)
+
     def _set(self, name: str, attributes: dict[int, bytes]) -> None:
         request = linux.pack_link(self.link(name).index, attributes)
         self._netlink.request(linux.RTM_NEWLINK, request)

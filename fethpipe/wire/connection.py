@@ -143,12 +143,13 @@ class Connection:
         a record of 8 to 32 KiB. Real traffic does not start with a frame of that size whose
         addresses and type are printable too.
         """
-        self._head += data[: _HEAD - len(self._head)]
+        missing = _HEAD - len(self._head)
+        self._head += data[:missing]
         if len(self._head) < _HEAD:
             return
         self._checked = True
         if _is_text(self._head):
-            self._head = (self._head + data[_HEAD:])[:_QUOTED]
+            self._head = (self._head + data[missing:])[:_QUOTED]
             raise self._explained(
                 ProtocolError(f"the stream is not in {self._framing.name} framing")
             )

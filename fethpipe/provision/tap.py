@@ -1,0 +1,115 @@
+"""Make or take a TAP, and configure it through rtnetlink."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack
+
+from ..abi.linux import IFF_UP, LinkMessage
+from ..device import Device
+from ..device.tap import TapDevice, open_tap
+from ..errors import DeviceError
+from ..netif.linux import LinuxInterfaces, host_identity
+from ..netif.mac import format_mac, stable_mac
+from ..netlink import Netlink
+from .request import DEFAULT_MTU, Change, DeviceRequest, Provisioned, step
+
+# drivers/net/tun.c: tun_net_initialize: ETH_MIN_MTU up to 65535 less the Ethernet header.
+TAP_MTU = range(68, 65521 + 1)
+
+
+def provision_tap(request: DeviceRequest) -> Provisioned:
+    with ExitStack() as undo:
+        interfaces = LinuxInterfaces(undo.enter_context(Netlink()))
+        prepared = _prepared_tap(interfaces, request)
+        descriptor, name = open_tap(request.name or "fp%d", attach=prepared)
+        undo_descriptor = undo.enter_context(ExitStack())
+        undo_descriptor.callback(os.close, descriptor)
+        if prepared:
+            _configure(interfaces, name, request, mtu=request.mtu, mac=request.mac)
+        else:
+            mac = request.mac or stable_mac(host_identity(), name)
+            _configure(interfaces, name, request, mtu=request.mtu or DEFAULT_MTU, mac=mac)
+            with step(f"bring {name} up"):
+                interfaces.set_up(name)
+        with step(f"read the state of {name}"):
+            link = interfaces.link(name)
+        undo_descriptor.pop_all()
+    return Provisioned(
+        interface=name,
+        io_interface=None,
+        mac=link.mac,
+        mtu=link.mtu,
+        addresses=request.addresses,
+        up=bool(link.flags & IFF_UP),
+        descriptors=(descriptor,),
+    )
+
+
+def _prepared_tap(interfaces: LinuxInterfaces, request: DeviceRequest) -> bool:
+    """Return whether to attach to a TAP that an administrator made.
+
+    ``--attach`` says so. A bare ``--name`` of a TAP that was prepared for just this user can mean
+    nothing else either.
+    """
+    if request.name is None:
+        return False
+    link: LinkMessage | None = None
+    with step(f"look for {request.name}"):
+        try:
+            link = interfaces.link(request.name)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+    if request.attach:
+        if link is None:
+            raise DeviceError(
+                f"cannot attach to {request.name}: it does not exist",
+                hint=f"make it first: ip tuntap add dev {request.name} mode tap",
+            )
+        if link.kind != "tun":
+            raise DeviceError(f"cannot attach to {request.name}: it is not a TAP")
+        return True
+    return link is not None and link.tun_persistent and link.tun_owner == os.geteuid() != 0
+
+
+def _configure(
+    interfaces: LinuxInterfaces,
+    name: str,
+    request: DeviceRequest,
+    *,
+    mtu: int | None,
+    mac: bytes | None,
+) -> None:
+    if mtu is not None:
+        with step(f"set the MTU of {name} to {mtu}"):
+            interfaces.set_mtu(name, mtu)
+    if mac is not None:
+        with step(f"set the MAC of {name} to {format_mac(mac)}"):
+            interfaces.set_mac(name, mac)
+    for address in request.addresses:
+        with step(f"add {address} to {name}"):
+            interfaces.add_address(name, address, metric=request.metric)
+
+
+def change_tap(provisioned: Provisioned, change: Change) -> None:
+    """Change a TAP that :func:`provision_tap` returned."""
+    name = provisioned.interface
+    with Netlink() as netlink:
+        interfaces = LinuxInterfaces(netlink)
+        wanted = DeviceRequest(addresses=change.add, mtu=change.mtu)
+        _configure(interfaces, name, wanted, mtu=change.mtu, mac=None)
+        for address in change.remove:
+            with step(f"remove {address} from {name}"):
+                interfaces.remove_address(name, address)
+
+
+def destroy_tap(provisioned: Provisioned) -> None:
+    """Do nothing: a TAP that we made goes with its last descriptor."""
+
+
+def open_tap_device(provisioned: Provisioned) -> Device:
+    """Return the device of a provisioned TAP."""
+    (descriptor,) = provisioned.descriptors
+    return TapDevice(descriptor, provisioned.interface)
