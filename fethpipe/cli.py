@@ -68,6 +68,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         if not command:
             raise UsageError("there is no COMMAND after --")
     options = make_parser().parse_args(arguments)
+    if options.reconnect and not command:
+        raise UsageError("--reconnect needs a COMMAND to start again")
     if options.name and options.attach:
         raise UsageError(
             "--name is for a device to make and --attach for one that exists: one of them"
@@ -86,6 +88,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         command=tuple(command or ()),
         ready_descriptor=options.ready_fd,
         stats_seconds=options.stats,
+        user=options.user,
+        reconnect=options.reconnect,
     )
 
 
@@ -152,6 +156,17 @@ def make_parser() -> argparse.ArgumentParser:
         choices=list(FRAMINGS),
         default="u16be",
         help="u16be: VDE (default); u32be: QEMU, passt; u16le: gvproxy; zerotier: its agent's pipe",
+    )
+    stream.add_argument(
+        "--reconnect",
+        action="store_true",
+        help="when COMMAND ends, keep the device and start it again, after 1 s up to 60 s",
+    )
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="whom to become after set-up (default: who called sudo; called by root itself, "
+        "nobody, and COMMAND stays root)",
     )
     reports = parser.add_argument_group("reports")
     reports.add_argument(

@@ -1,69 +1,119 @@
-"""COMMAND: the program whose stdin and stdout are the stream."""
+"""COMMAND, the program whose stdin and stdout are the stream, as the pump sees it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from .errors import LaunchError, reason
+from .channel import Channel, ChannelClosedError, ChannelError, channel_pair
+from .errors import LaunchError
+from .launcher import GRACE_SECONDS, launch
+from .privileges import Person
 
-GRACE_SECONDS = 5.0
-"""How long COMMAND may take to end: after its stream closed, and again after SIGTERM."""
+_START_SECONDS = 10.0
 
 
 class Command:
-    """A running COMMAND. Its stderr is ours; it stays in our process group, so that ssh can ask
-    for a password on the terminal and Ctrl-C reaches it.
+    """The COMMAND that a launcher starts, one run after the other.
+
+    While a run lasts, ``read_descriptor`` and ``write_descriptor`` are the stream.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        self.name = argv[0]
-        self.read_descriptor, its_stdout = os.pipe()
-        its_stdin, self.write_descriptor = os.pipe()
+    def __init__(self, name: str, channel: Channel, launcher: int) -> None:
+        self.name = name
+        self.read_descriptor = self.write_descriptor = -1
+        self._channel = channel
+        self._launcher = launcher
+
+    def start(self) -> None:
+        """Start COMMAND. Raises LaunchError."""
+        self._channel.set_timeout(_START_SECONDS)
         try:
-            self._process = subprocess.Popen(argv, stdin=its_stdin, stdout=its_stdout)
-        except (OSError, ValueError) as error:
-            self._close_pipes()
-            why = reason(error) if isinstance(error, OSError) else str(error)
+            self._channel.send({"do": "start"})
+            answer, descriptors = self._channel.receive(descriptors=True)
+        except (ChannelClosedError, ChannelError, OSError) as error:
+            raise LaunchError(f"cannot start {self.name}: the launcher has gone") from error
+        if "error" in answer:
             raise LaunchError(
-                f"cannot start {self.name}: {why}", hint="check the command after --"
-            ) from error
-        finally:
-            os.close(its_stdin)
-            os.close(its_stdout)
+                f"cannot start {self.name}: {answer['error']}", hint="check the command after --"
+            )
+        self.read_descriptor, self.write_descriptor = descriptors
 
     def finish(self) -> int:
         """Close the stream, wait for the end of COMMAND, and return its status.
 
-        The status is negative for a signal, as subprocess has it. COMMAND is terminated, then
-        killed, when it does not end by itself.
+        The status is negative for a signal, as subprocess has it. COMMAND is stopped when it does
+        not end by itself in time.
         """
-        self._close_pipes()
-        for stop in (None, self._process.terminate, self._process.kill):
-            if stop is not None:
-                stop()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return self._process.wait(GRACE_SECONDS)
-        return self._process.wait()
+        self._close_stream()
+        status = self._await_end(GRACE_SECONDS)
+        return self.stop() if status is None else status
+
+    def stop(self) -> int:
+        """End COMMAND now, and return its status: SIGTERM, and SIGKILL if that is not enough."""
+        self._close_stream()
+        with suppress(ChannelClosedError):
+            self._channel.send({"do": "stop"})
+        status = self._await_end(2 * GRACE_SECONDS)
+        if status is None:
+            raise LaunchError(f"{self.name} does not end, not even killed")
+        return status
 
     def close(self) -> None:
-        """End COMMAND at once, if it still runs; safe to call twice."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self.finish()
+        """End COMMAND, if it runs, and the launcher; safe to call twice."""
+        self._close_stream()
+        self._channel.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self._launcher, 0)
 
-    def _close_pipes(self) -> None:
+    def _await_end(self, seconds: float) -> int | None:
+        self._channel.set_timeout(seconds)
+        try:
+            answer, _ = self._channel.receive()
+        except TimeoutError:
+            return None
+        except (ChannelClosedError, ChannelError) as error:
+            raise LaunchError(f"the launcher of {self.name} has gone") from error
+        status: int = answer["ended"]
+        return status
+
+    def _close_stream(self) -> None:
         for descriptor in (self.read_descriptor, self.write_descriptor):
             if descriptor >= 0:
                 os.close(descriptor)
         self.read_descriptor = self.write_descriptor = -1
 
 
+def prepare_command(
+    argv: Sequence[str],
+    *,
+    person: Person | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Command:
+    """Fork the launcher of COMMAND, and return COMMAND, not started yet.
+
+    ``person`` is whom COMMAND runs as, None for whom we are.
+    """
+    near, far = channel_pair()
+    launcher = os.fork()
+    if launcher == 0:
+        near.close()
+        launch(far, argv, person=person, environment=environment)
+    far.close()
+    return Command(argv[0], near, launcher)
+
+
 def describe_status(status: int) -> str:
     """Return how a process ended, in words; ``status`` as :meth:`Command.finish` returns it."""
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        return f"was killed by {_signal_name(-status)}"
     return f"ended with exit status {status}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal: only the first and the last have a name
+        return f"signal {number}"

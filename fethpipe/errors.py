@@ -39,6 +39,14 @@ class LaunchError(FethpipeError):
     status = 69
 
 
+class CommandFailedError(LaunchError):
+    """COMMAND ended with ``code``: its exit status, or a signal as a negative number."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class SystemFailureError(FethpipeError):
     """The operating system refused something that should work."""
 

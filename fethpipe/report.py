@@ -18,7 +18,8 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = f"fethpipe: {self.format(record)}\n".encode("utf-8", "backslashreplace")
+            text = " ".join(self.format(record).splitlines())
+            line = f"fethpipe: {text}\n".encode("utf-8", "backslashreplace")
             if select([], [_STDERR], [], _PATIENCE_SECONDS)[1]:
                 os.write(_STDERR, line)
         except OSError:

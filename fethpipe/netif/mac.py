@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 MAC_LENGTH = 6
+_WRITTEN = re.compile(r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}")
 _LOCALLY_ADMINISTERED = 0x02
 _MULTICAST = 0x01
 
@@ -14,12 +16,9 @@ def parse_mac(text: str) -> bytes:
 
     Raises ValueError, with a reason that a person can read, for what is no station's address.
     """
-    try:
-        mac = bytes.fromhex(text.replace(":", "").replace("-", ""))
-    except ValueError:
-        mac = b""
-    if len(mac) != MAC_LENGTH or len(text) != 3 * MAC_LENGTH - 1:
+    if not _WRITTEN.fullmatch(text):
         raise ValueError("not six bytes in hexadecimal, like 02:00:5e:00:53:01")
+    mac = bytes.fromhex(text.replace(text[2], ""))
     if mac[0] & _MULTICAST:
         raise ValueError("a group address: the first byte must be even")
     if not any(mac):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..device import Device
 from ..errors import UsageError
 from .request import Change, DeviceRequest, Provisioned
-from .tap import TAP_MTU, change_tap, destroy_tap, open_tap_device, provision_tap
+from .tap import TAP_MTU, change_tap, open_tap_device, provision_tap
 
 _IPV6_MINIMUM_MTU = 1280
 _SYSTEM_NAMES = {"Linux": "Linux", "Darwin": "macOS"}
@@ -24,16 +24,18 @@ class Kind:
     """A kind of device: where it exists, and how it is made, changed, undone (all of that as
     root) and used.
 
-    ``provision`` and ``change`` raise FethpipeError; ``destroy`` removes only what ``provision``
-    made, and what is gone already is no error.
+    ``provision`` and ``change`` raise FethpipeError. ``destroy`` removes one interface of those
+    that ``provision`` told in ``made``, and what is gone already is no error; None where nothing
+    outlives its descriptors.
     """
 
+    name: str
     system: str
     mtu_range: range
     provision: Callable[[DeviceRequest], Provisioned]
     change: Callable[[Provisioned, Change], None]
-    destroy: Callable[[Provisioned], None]
     open: Callable[[Provisioned], Device]
+    destroy: Callable[[str], None] | None = None
 
 
 def find_kind(name: str) -> Kind:
@@ -69,7 +71,7 @@ def provision(kind: Kind, request: DeviceRequest) -> Provisioned:
 
 
 KINDS = {
-    "tap": Kind("Linux", TAP_MTU, provision_tap, change_tap, destroy_tap, open_tap_device),
+    "tap": Kind("tap", "Linux", TAP_MTU, provision_tap, change_tap, open_tap_device),
 }
 """The kinds of device by name."""
 

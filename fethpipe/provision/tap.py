@@ -105,10 +105,6 @@ def change_tap(provisioned: Provisioned, change: Change) -> None:
                 interfaces.remove_address(name, address)
 
 
-def destroy_tap(provisioned: Provisioned) -> None:
-    """Do nothing: a TAP that we made goes with its last descriptor."""
-
-
 def open_tap_device(provisioned: Provisioned) -> Device:
     """Return the device of a provisioned TAP."""
     (descriptor,) = provisioned.descriptors

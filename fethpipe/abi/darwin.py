@@ -1,0 +1,431 @@
+"""Darwin: interface requests, feth, BPF and AF_NDRV as numbers and layouts.
+
+64-bit and little-endian, as every Mac that runs a supported macOS. The sources are the headers of
+XNU, named where the numbers are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import NamedTuple
+
+# net/if.h
+IFNAMSIZ = 16
+# net/if_var_private.h: IF_MAXUNIT
+IF_MAXUNIT = 32767
+# net/if_fake_var.h
+IF_FAKE_S_CMD_SET_PEER = 1
+IF_FAKE_G_CMD_GET_PEER = 1
+MAX_MTU_SYSCTL = "net.link.fake.max_mtu"
+# net/if_fake.c: IF_MINMTU, FETH_MAX_MTU_MAX
+FETH_MTU = range(72, 16370 + 1)
+# sys/socket.h
+AF_INET = 2
+AF_LINK = 18
+AF_NDRV = 27
+AF_INET6 = 30
+# netinet6/nd6.h
+ND6_IFF_PERFORMNUD = 0x1
+ND6_INFINITE_LIFETIME = 0xFFFFFFFF
+# net/if_media.h
+IFM_AVALID = 0x1
+IFM_ACTIVE = 0x2
+# net/bpf.h: BPF_ALIGNMENT is sizeof(int32_t)
+BPF_ALIGNMENT = 4
+# net/bpf.c: bpf_maxdevices
+BPF_MAXDEVICES = 256
+
+
+class InterfaceFlag(IntFlag):
+    """The flags of net/if.h; other bits than Linux's."""
+
+    IFF_UP = 0x1
+    IFF_BROADCAST = 0x2
+    IFF_DEBUG = 0x4
+    IFF_LOOPBACK = 0x8
+    IFF_POINTOPOINT = 0x10
+    IFF_NOTRAILERS = 0x20
+    IFF_RUNNING = 0x40
+    IFF_NOARP = 0x80
+    IFF_PROMISC = 0x100
+    IFF_ALLMULTI = 0x200
+    IFF_OACTIVE = 0x400
+    IFF_SIMPLEX = 0x800
+    IFF_LINK0 = 0x1000
+    IFF_LINK1 = 0x2000
+    IFF_LINK2 = 0x4000
+    IFF_MULTICAST = 0x8000
+
+
+# net/if.h: struct ifreq, struct ifaliasreq, struct ifdrv, struct ifmediareq (packed to 4 bytes)
+_IFREQ = struct.Struct("<16s16s")
+_IFREQ_NUMBER = struct.Struct("<16si12x")
+_IFREQ_FLAGS = struct.Struct("<16sH14x")
+_IFREQ_DEVMTU = struct.Struct("<16siii4x")
+_IFALIASREQ = struct.Struct("<16s16s16s16s")
+_IFDRV = struct.Struct("<16sQQQ")
+_IFMEDIAREQ = struct.Struct("<16s8xi8x8x")
+# net/if_fake_var.h: struct if_fake_request: four reserved words, a union of 128 bytes
+_IF_FAKE_REQUEST = struct.Struct("<32x16s112x")
+# netinet/in.h: struct sockaddr_in; netinet6/in6.h: struct sockaddr_in6
+_SOCKADDR_IN = struct.Struct("<BBH4s8x")
+_SOCKADDR_IN6 = struct.Struct("<BBHI16sI")
+# netinet6/in6_var.h: struct in6_aliasreq (flags and times at its end), struct in6_ifreq
+_IN6_ALIASREQ = struct.Struct("<16s28s28s28siqqII")
+_IN6_IFREQ = struct.Struct("<16s28s244x")
+# netinet6/nd6.h: struct in6_ondireq, struct in6_ndireq, as far as the flags
+_IN6_ONDIREQ = struct.Struct("<16s20xI8x")
+_IN6_NDIREQ = struct.Struct("<16s20xI32x")
+# net/if_dl.h: struct sockaddr_dl before its data
+_SOCKADDR_DL = struct.Struct("<BBHBBBB")
+# net/ndrv.h: struct sockaddr_ndrv
+_SOCKADDR_NDRV = struct.Struct("<BB16s")
+# net/bpf.h: struct bpf_hdr without the padding at its end; struct bpf_stat
+_BPF_HDR = struct.Struct("<8xIIH")
+_BPF_STAT = struct.Struct("<II")
+_U32 = struct.Struct("<I")
+
+# sys/ioccom.h
+_IOC_VOID = 0x20000000
+_IOC_OUT = 0x40000000
+_IOC_IN = 0x80000000
+
+
+def _io(group: str, number: int) -> int:
+    return _IOC_VOID | ord(group) << 8 | number
+
+
+def _ior(group: str, number: int, argument: struct.Struct) -> int:
+    return _IOC_OUT | argument.size << 16 | ord(group) << 8 | number
+
+
+def _iow(group: str, number: int, argument: struct.Struct) -> int:
+    return _IOC_IN | argument.size << 16 | ord(group) << 8 | number
+
+
+def _iowr(group: str, number: int, argument: struct.Struct) -> int:
+    return _ior(group, number, argument) | _iow(group, number, argument)
+
+
+class Request(IntEnum):
+    """The requests of ioctl(2), each with the argument whose size is part of its number."""
+
+    # sys/sockio.h
+    SIOCSIFFLAGS = _iow("i", 16, _IFREQ)
+    SIOCGIFFLAGS = _iowr("i", 17, _IFREQ)
+    SIOCGIFMETRIC = _iowr("i", 23, _IFREQ)
+    SIOCSIFMETRIC = _iow("i", 24, _IFREQ)
+    SIOCDIFADDR = _iow("i", 25, _IFREQ)
+    SIOCAIFADDR = _iow("i", 26, _IFALIASREQ)
+    SIOCGIFMTU = _iowr("i", 51, _IFREQ)
+    SIOCSIFMTU = _iow("i", 52, _IFREQ)
+    SIOCGIFMEDIA = _iowr("i", 56, _IFMEDIAREQ)
+    SIOCSIFLLADDR = _iow("i", 60, _IFREQ)
+    SIOCGIFDEVMTU = _iowr("i", 68, _IFREQ)
+    SIOCIFDESTROY = _iow("i", 121, _IFREQ)
+    SIOCIFCREATE2 = _iowr("i", 122, _IFREQ)
+    SIOCSDRVSPEC = _iow("i", 123, _IFDRV)
+    SIOCGDRVSPEC = _iowr("i", 123, _IFDRV)
+    # netinet6/in6_var.h
+    SIOCDIFADDR_IN6 = _iow("i", 25, _IN6_IFREQ)
+    SIOCAIFADDR_IN6 = _iow("i", 26, _IN6_ALIASREQ)
+    SIOCGIFINFO_IN6 = _iowr("i", 76, _IN6_ONDIREQ)
+    SIOCSIFINFO_FLAGS = _iowr("i", 87, _IN6_NDIREQ)
+    SIOCPROTOATTACH_IN6 = _iowr("i", 110, _IN6_ALIASREQ)
+    SIOCAUTOCONF_START = _iowr("i", 132, _IN6_IFREQ)
+    SIOCAUTOCONF_STOP = _iowr("i", 133, _IN6_IFREQ)
+    # net/bpf.h
+    BIOCGBLEN = _ior("B", 102, _U32)
+    BIOCSBLEN = _iowr("B", 102, _U32)
+    BIOCPROMISC = _io("B", 105)
+    BIOCSETIF = _iow("B", 108, _IFREQ)
+    BIOCGSTATS = _ior("B", 111, _BPF_STAT)
+    BIOCIMMEDIATE = _iow("B", 112, _U32)
+    BIOCSHDRCMPLT = _iow("B", 117, _U32)
+    BIOCSSEESENT = _iow("B", 119, _U32)
+    # net/bpf_private.h, from macOS 14.4
+    BIOCGBATCHWRITE = _ior("B", 142, _U32)
+    BIOCSBATCHWRITE = _iow("B", 143, _U32)
+
+
+# ---- interface requests ----
+
+
+def pack_name(name: str) -> bytes:
+    """Return the ifreq of a request that needs nothing but a name."""
+    return _IFREQ.pack(_name(name), b"")
+
+
+def unpack_name(ifreq: bytes) -> str:
+    """Return the name that the kernel wrote back."""
+    return _text(_IFREQ.unpack(ifreq)[0])
+
+
+def pack_number(name: str, number: int) -> bytes:
+    """Return the ifreq that sets an MTU or a metric."""
+    return _IFREQ_NUMBER.pack(_name(name), number)
+
+
+def unpack_number(ifreq: bytes) -> int:
+    """Return an MTU or a metric."""
+    number: int = _IFREQ_NUMBER.unpack(ifreq)[1]
+    return number
+
+
+def pack_flags(name: str, flags: int) -> bytes:
+    """Return the ifreq that replaces the flags."""
+    return _IFREQ_FLAGS.pack(_name(name), flags)
+
+
+def unpack_flags(ifreq: bytes) -> InterfaceFlag:
+    """Return the flags."""
+    return InterfaceFlag(_IFREQ_FLAGS.unpack(ifreq)[1])
+
+
+def unpack_largest_mtu(ifreq: bytes) -> int:
+    """Return ifdm_max of SIOCGIFDEVMTU."""
+    largest: int = _IFREQ_DEVMTU.unpack(ifreq)[3]
+    return largest
+
+
+def pack_mac(name: str, mac: bytes) -> bytes:
+    """Return the ifreq of SIOCSIFLLADDR: a sockaddr whose sa_len counts the MAC alone."""
+    return _IFREQ.pack(_name(name), bytes((len(mac), AF_LINK)) + mac)
+
+
+def pack_ifdrv(name: str, command: int, address: int, length: int) -> bytes:
+    """Return an ifdrv that points to ``length`` bytes at a memory address."""
+    return _IFDRV.pack(_name(name), command, length, address)
+
+
+def pack_fake_request(peer: str = "") -> bytes:
+    """Return the if_fake_request of SET_PEER, an empty name to unlink, or of GET_PEER."""
+    return _IF_FAKE_REQUEST.pack(_name(peer))
+
+
+def unpack_fake_request(request: bytes) -> str:
+    """Return the name of the peer, empty when there is none."""
+    return _text(_IF_FAKE_REQUEST.unpack(request)[0])
+
+
+def pack_media_request(name: str) -> bytes:
+    """Return an ifmediareq that has no room for a list of media."""
+    return _IFMEDIAREQ.pack(_name(name), 0)
+
+
+def unpack_media_status(request: bytes) -> int:
+    """Return the IFM_AVALID and IFM_ACTIVE bits."""
+    status: int = _IFMEDIAREQ.unpack(request)[1]
+    return status
+
+
+# ---- addresses ----
+
+
+def pack_add_address(name: str, address: IPv4Interface) -> bytes:
+    """Return the ifaliasreq of SIOCAIFADDR.
+
+    A network so small (/31, /32) that it has no broadcast address gets none.
+    """
+    network = address.network
+    broadcast = bytes(_SOCKADDR_IN.size)
+    if network.prefixlen < 31:
+        broadcast = _sockaddr_in(network.broadcast_address.packed)
+    netmask = _sockaddr_in(network.netmask.packed)
+    return _IFALIASREQ.pack(_name(name), _sockaddr_in(address.ip.packed), broadcast, netmask)
+
+
+def pack_remove_address(name: str, address: IPv4Interface) -> bytes:
+    """Return the ifreq of SIOCDIFADDR."""
+    return _IFREQ.pack(_name(name), _sockaddr_in(address.ip.packed))
+
+
+def pack_add_address6(name: str, address: IPv6Interface) -> bytes:
+    """Return the in6_aliasreq of SIOCAIFADDR_IN6, for an address that never expires.
+
+    Any family in the destination would be refused, so that stays empty.
+    """
+    return _IN6_ALIASREQ.pack(
+        _name(name),
+        _sockaddr_in6(address.ip.packed),
+        bytes(_SOCKADDR_IN6.size),
+        _sockaddr_in6(address.network.netmask.packed),
+        0,
+        0,
+        0,
+        ND6_INFINITE_LIFETIME,
+        ND6_INFINITE_LIFETIME,
+    )
+
+
+def pack_name6(name: str) -> bytes:
+    """Return an in6_aliasreq with nothing but a name, for SIOCPROTOATTACH_IN6."""
+    return _name(name).ljust(_IN6_ALIASREQ.size, b"\0")
+
+
+def pack_address6(name: str, address: IPv6Interface | None = None) -> bytes:
+    """Return the in6_ifreq of SIOCDIFADDR_IN6, or without an address of SIOCAUTOCONF_*."""
+    return _IN6_IFREQ.pack(_name(name), _sockaddr_in6(address.ip.packed) if address else b"")
+
+
+def pack_discovery(name: str) -> bytes:
+    """Return the in6_ondireq of SIOCGIFINFO_IN6."""
+    return _IN6_ONDIREQ.pack(_name(name), 0)
+
+
+def unpack_discovery_flags(request: bytes) -> int:
+    """Return the ND6_IFF_ flags of an in6_ondireq."""
+    flags: int = _IN6_ONDIREQ.unpack(request)[1]
+    return flags
+
+
+def pack_discovery_flags(name: str, flags: int) -> bytes:
+    """Return the in6_ndireq of SIOCSIFINFO_FLAGS."""
+    return _IN6_NDIREQ.pack(_name(name), flags)
+
+
+def address_family(sockaddr: bytes) -> int:
+    """Return the family of a socket address, 0 when it is too short to have one."""
+    return sockaddr[1] if len(sockaddr) > 1 else 0
+
+
+def unpack_mac(sockaddr_dl: bytes) -> bytes:
+    """Return the link address of an AF_LINK socket address, empty when there is none."""
+    head = sockaddr_dl[: _SOCKADDR_DL.size].ljust(_SOCKADDR_DL.size, b"\0")
+    _length, _family, _index, _type, name_length, mac_length, _selector = _SOCKADDR_DL.unpack(head)
+    start = _SOCKADDR_DL.size + name_length
+    return sockaddr_dl[start : start + mac_length]
+
+
+def unpack_address(sockaddr: bytes, netmask: bytes) -> IPv4Interface:
+    """Return an AF_INET address; the kernel cuts the zeros at the end of a netmask off."""
+    address = _SOCKADDR_IN.unpack(sockaddr.ljust(_SOCKADDR_IN.size, b"\0"))[3]
+    mask = _SOCKADDR_IN.unpack(netmask.ljust(_SOCKADDR_IN.size, b"\0"))[3]
+    return IPv4Interface((address, _prefix_length(mask)))
+
+
+def unpack_address6(sockaddr: bytes, netmask: bytes) -> IPv6Interface:
+    """Return an AF_INET6 address; the kernel cuts the zeros at the end of a netmask off.
+
+    A link-local address may hold its interface's number in bytes 2 and 3, as the kernel keeps it
+    (in6_fillscopeid of ifconfig(8) undoes the same).
+    """
+    address = _SOCKADDR_IN6.unpack(sockaddr.ljust(_SOCKADDR_IN6.size, b"\0"))[4]
+    if address[0] == 0xFE and address[1] & 0xC0 == 0x80:
+        address = address[:2] + bytes(2) + address[4:]
+    mask = _SOCKADDR_IN6.unpack(netmask.ljust(_SOCKADDR_IN6.size, b"\0"))[4]
+    return IPv6Interface((address, _prefix_length(mask)))
+
+
+# ---- AF_NDRV ----
+
+
+def pack_sockaddr_ndrv(name: str) -> bytes:
+    """Return the address that both bind(2) and connect(2) of an AF_NDRV socket want."""
+    return _SOCKADDR_NDRV.pack(_SOCKADDR_NDRV.size, AF_NDRV, _name(name))
+
+
+# ---- BPF ----
+
+
+def pack_u32(number: int) -> bytes:
+    """Return the argument of the requests that take a u_int."""
+    return _U32.pack(number)
+
+
+def unpack_u32(argument: bytes) -> int:
+    """Return the u_int that a request gave."""
+    number: int = _U32.unpack(argument)[0]
+    return number
+
+
+def unpack_bpf_drops(stat: bytes) -> int:
+    """Return bs_drop of a bpf_stat; an empty one to ask with is as long as ``stat``."""
+    drops: int = _BPF_STAT.unpack(stat)[1]
+    return drops
+
+
+BPF_STAT_SIZE = _BPF_STAT.size
+
+
+class BpfBatch(NamedTuple):
+    """The whole frames of one read, and how many records held none: cut short, or damaged."""
+
+    frames: list[bytes]
+    damaged: int
+
+
+def unpack_bpf_batch(batch: bytes) -> BpfBatch:
+    """Return what one read of a BPF device gave.
+
+    No number in it is believed: whatever the bytes are, every step goes forward and nothing is
+    taken from outside of them. Where a header cannot be right, there is no telling where the next
+    one starts, so the rest counts as one damaged record.
+    """
+    frames: list[bytes] = []
+    append = frames.append
+    unpack = _BPF_HDR.unpack_from
+    header_size = _BPF_HDR.size
+    damaged = 0
+    start = 0
+    end = len(batch)
+    last_start = end - header_size
+    while start <= last_start:
+        captured, length, header = unpack(batch, start)
+        payload = start + header
+        stop = payload + captured
+        if stop > end or header < header_size:
+            return BpfBatch(frames, damaged + 1)
+        if captured == length:
+            if captured:
+                append(batch[payload:stop])
+        elif captured:
+            damaged += 1
+        start = (stop + 3) & -BPF_ALIGNMENT
+    if start < end:
+        damaged += 1
+    return BpfBatch(frames, damaged)
+
+
+def pack_bpf_batch(frames: Sequence[bytes]) -> bytes:
+    """Return the records that a device with BIOCSBATCHWRITE takes in one write."""
+    pack = _BPF_HDR.pack
+    header_size = _BPF_HDR.size
+    parts: list[bytes] = []
+    for frame in frames:
+        length = len(frame)
+        parts += (
+            pack(length, length, header_size),
+            frame,
+            _BPF_PADDING[(header_size + length) % BPF_ALIGNMENT],
+        )
+    return b"".join(parts)
+
+
+_BPF_PADDING = tuple(bytes(-length % BPF_ALIGNMENT) for length in range(BPF_ALIGNMENT))
+
+
+def _name(name: str) -> bytes:
+    encoded = name.encode()
+    if len(encoded) >= IFNAMSIZ:
+        raise ValueError(f"{name!a} is too long for an interface name")
+    return encoded
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def _sockaddr_in(address: bytes) -> bytes:
+    return _SOCKADDR_IN.pack(_SOCKADDR_IN.size, AF_INET, 0, address)
+
+
+def _sockaddr_in6(address: bytes) -> bytes:
+    return _SOCKADDR_IN6.pack(_SOCKADDR_IN6.size, AF_INET6, 0, 0, address, 0)
+
+
+def _prefix_length(netmask: bytes) -> int:
+    return bin(int.from_bytes(netmask, "big")).count("1")

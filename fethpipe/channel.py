@@ -1,0 +1,131 @@
+"""Messages, with descriptors beside them, over a Unix socket between our own processes.
+
+A message is a length (4 bytes, big-endian) and that much JSON, an object. The processes are of
+different privilege, so neither side believes the other: what is too long or not JSON is a
+ChannelError, and the stream goes on behind it. Descriptors reach only a side that asks for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+_LENGTH = struct.Struct(">I")
+_LONGEST = 1 << 16
+_CHUNK = 1 << 16
+_MOST_DESCRIPTORS = 4
+
+Message = dict[str, Any]
+
+
+class ChannelError(Exception):
+    """The other side sent what is no message."""
+
+
+class ChannelClosedError(Exception):
+    """The other side has gone."""
+
+
+def channel_pair() -> tuple[Channel, Channel]:
+    """Return two channels that are each other's other side."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    return Channel(near), Channel(far)
+
+
+class Channel:
+    """One side of a conversation; it owns its socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, which selects as readable when a message comes."""
+        return self._socket.fileno()
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """Let ``receive`` and ``send`` raise TimeoutError when the other side is that slow."""
+        self._socket.settimeout(seconds)
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send a message. Raises ChannelClosedError when the other side has gone."""
+        payload = json.dumps(message).encode()
+        data = _LENGTH.pack(len(payload)) + payload
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
+        try:
+            sent = self._socket.sendmsg([data], rights if descriptors else [])
+            self._socket.sendall(data[sent:])
+        except (BrokenPipeError, ConnectionResetError):
+            raise ChannelClosedError from None
+
+    def receive(self, *, descriptors: bool = False) -> tuple[Message, list[int]]:
+        """Return the next message, and the descriptors that came with it if they are wanted.
+
+        Raises ChannelClosedError at the end, ChannelError for what is no message; the next call
+        returns the message behind it.
+        """
+        received: list[int] = []
+        try:
+            header = self._exactly(_LENGTH.size, received if descriptors else None)
+            (length,) = _LENGTH.unpack(header)
+            if length > _LONGEST:
+                self._skip(length)
+                raise ChannelError(f"a message of {length} bytes")
+            return _parse(self._exactly(length, None)), received
+        except BaseException:
+            for descriptor in received:
+                os.close(descriptor)
+            raise
+
+    def close(self) -> None:
+        """Close the socket; safe to call twice."""
+        self._socket.close()
+
+    def _exactly(self, size: int, received: list[int] | None) -> bytes:
+        data = b""
+        while len(data) < size:
+            data += self._some(size - len(data), received)
+        return data
+
+    def _skip(self, size: int) -> None:
+        while size > 0:
+            size -= len(self._some(min(size, _CHUNK), None))
+
+    def _some(self, size: int, received: list[int] | None) -> bytes:
+        """Return 1 to ``size`` bytes. Without room for them the kernel discards descriptors."""
+        try:
+            if received is None:
+                data = self._socket.recv(size)
+            else:
+                room = socket.CMSG_LEN(_MOST_DESCRIPTORS * array("i").itemsize)
+                data, ancillary, _flags, _address = self._socket.recvmsg(size, room)
+                received += _descriptors(ancillary)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise ChannelClosedError
+        return data
+
+
+def _parse(payload: bytes) -> Message:
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise ChannelError("not JSON") from error
+    if not isinstance(message, dict):
+        raise ChannelError("not an object")
+    return message
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    descriptors = array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return list(descriptors)

@@ -1,0 +1,365 @@
+"""The keeper: the one process that stays root, and what the pump asks of it.
+
+The keeper makes the device, hands its descriptors over, then waits. At the end of the channel,
+however the pump went, it destroys what it made. Rules:
+
+1. It takes a few typed requests, never a command line, and checks every field: the pump talks to a
+   peer that nobody trusts.
+2. It makes one device, once, and changes only that one.
+3. It never holds or reads the stream, and closes its own copies of the device's descriptors as
+   soon as they are handed over.
+4. A malformed request costs the request, nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from .abi.linux import IPInterface
+from .channel import Channel, ChannelClosedError, ChannelError, Message, channel_pair
+from .descriptors import close_all_but
+from .errors import (
+    DeviceError,
+    FethpipeError,
+    NotAllowedError,
+    SystemFailureError,
+    UsageError,
+    reason,
+)
+from .netif.mac import MAC_LENGTH
+from .provision import KINDS, Change, DeviceRequest, Kind, Provisioned, find_kind, provision
+from .records import Made, Record, abandoned, open_folder
+
+_ANSWER_SECONDS = 10.0
+_STDERR = 2
+_MOST_ADDRESSES = 64
+_LONGEST_NAME = 15
+_LARGEST_NUMBER = 2**31 - 1
+_ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageError)}
+
+
+# --- the requests and answers as messages -------------------------------------------------------
+
+
+class RequestError(Exception):
+    """A request that is none of the few that the keeper takes."""
+
+
+def pack_request(kind: str, request: DeviceRequest) -> Message:
+    """Return the message that asks for a device."""
+    return {
+        "do": "provision",
+        "kind": kind,
+        "name": request.name,
+        "attach": request.attach,
+        "addresses": [str(address) for address in request.addresses],
+        "mac": request.mac.hex() if request.mac else None,
+        "mtu": request.mtu,
+        "metric": request.metric,
+    }
+
+
+def unpack_request(message: Message) -> tuple[str, DeviceRequest]:
+    """Return the kind and the request of a message. Raises RequestError."""
+    fields = _Fields(message, {"kind", "name", "attach", "addresses", "mac", "mtu", "metric"})
+    kind = fields.text("kind")
+    if kind is None or kind not in KINDS:
+        raise RequestError("kind")
+    mac = fields.text("mac")
+    request = DeviceRequest(
+        name=fields.text("name"),
+        attach=fields.flag("attach"),
+        addresses=fields.addresses("addresses"),
+        mac=None if mac is None else _unpack_mac(mac),
+        mtu=fields.number("mtu"),
+        metric=fields.number("metric"),
+    )
+    return kind, request
+
+
+def pack_change(change: Change) -> Message:
+    """Return the message that asks for a change."""
+    return {
+        "do": "change",
+        "add": [str(address) for address in change.add],
+        "remove": [str(address) for address in change.remove],
+        "mtu": change.mtu,
+    }
+
+
+def unpack_change(message: Message) -> Change:
+    """Return the change of a message. Raises RequestError."""
+    fields = _Fields(message, {"add", "remove", "mtu"})
+    return Change(fields.addresses("add"), fields.addresses("remove"), fields.number("mtu"))
+
+
+def pack_provisioned(device: Provisioned) -> Message:
+    """Return the facts of a device, without its descriptors."""
+    return {
+        "interface": device.interface,
+        "io_interface": device.io_interface,
+        "mac": device.mac.hex(),
+        "mtu": device.mtu,
+        "addresses": [str(address) for address in device.addresses],
+        "up": device.up,
+    }
+
+
+def unpack_provisioned(message: Message, descriptors: list[int]) -> Provisioned:
+    """Return a device from its facts and descriptors."""
+    return Provisioned(
+        interface=message["interface"],
+        io_interface=message["io_interface"],
+        mac=bytes.fromhex(message["mac"]),
+        mtu=message["mtu"],
+        addresses=tuple(map(ipaddress.ip_interface, message["addresses"])),
+        up=message["up"],
+        descriptors=tuple(descriptors),
+    )
+
+
+class _Fields:
+    """The fields of a request, all there, none besides, each of its type."""
+
+    def __init__(self, message: Message, names: set[str]) -> None:
+        if set(message) != names | {"do"}:
+            raise RequestError("fields")
+        self._message = message
+
+    def text(self, name: str) -> str | None:
+        value = self._message[name]
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME):
+            raise RequestError(name)
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._message[name]
+        if not isinstance(value, bool):
+            raise RequestError(name)
+        return value
+
+    def number(self, name: str) -> int | None:
+        value = self._message[name]
+        if value is not None and not (type(value) is int and 0 <= value <= _LARGEST_NUMBER):
+            raise RequestError(name)
+        return value
+
+    def addresses(self, name: str) -> tuple[IPInterface, ...]:
+        value = self._message[name]
+        if not isinstance(value, list) or len(value) > _MOST_ADDRESSES:
+            raise RequestError(name)
+        try:
+            return tuple(_unpack_address(text) for text in value)
+        except ValueError:
+            raise RequestError(name) from None
+
+
+def _unpack_address(text: Any) -> IPInterface:
+    # ip_interface takes integers and bytes too, and IPv6 zones.
+    if not isinstance(text, str) or "%" in text or "/" not in text:
+        raise ValueError(text)
+    return ipaddress.ip_interface(text)
+
+
+def _unpack_mac(text: str) -> bytes:
+    try:
+        mac = bytes.fromhex(text)
+    except ValueError:
+        mac = b""
+    if len(mac) != MAC_LENGTH or mac[0] & 1 or not any(mac):
+        raise RequestError("mac")
+    return mac
+
+
+# --- the root side ------------------------------------------------------------------------------
+
+
+class Keeper:
+    """Serve one pump until its end of the channel closes."""
+
+    def __init__(self, channel: Channel, *, open_records: Callable[[], int] = open_folder) -> None:
+        self._channel = channel
+        self._open_records = open_records
+        self._record: Record | None = None
+        self._kind: Kind | None = None
+        self._device: Provisioned | None = None
+
+    def serve(self) -> None:
+        """Answer requests; at the end of the channel destroy what was made."""
+        try:
+            while True:
+                try:
+                    message, _ = self._channel.receive()
+                    answer, descriptors = self._answer(message)
+                except (ChannelError, RequestError) as error:
+                    answer, descriptors = {"refused": f"malformed request: {error}"}, ()
+                except FethpipeError as error:
+                    answer, descriptors = _pack_error(error), ()
+                self._channel.send(answer, descriptors)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+        except ChannelClosedError:
+            pass
+        finally:
+            self._destroy()
+
+    def _answer(self, message: Message) -> tuple[Message, tuple[int, ...]]:
+        action = message.get("do")
+        if action == "provision":
+            return self._provision(*unpack_request(message))
+        if action == "change":
+            change = unpack_change(message)
+            if self._kind is None or self._device is None:
+                raise RequestError("there is no device to change")
+            self._kind.change(self._device, change)
+            return {"done": True}, ()
+        if action == "destroy" and set(message) == {"do"}:
+            self._destroy()
+            return {"done": True}, ()
+        raise RequestError("do")
+
+    def _provision(self, name: str, request: DeviceRequest) -> tuple[Message, tuple[int, ...]]:
+        if self._kind is not None:
+            raise RequestError("one device is all there is")
+        kind = find_kind(name)
+        self._reap_and_record()
+        device = provision(kind, request)
+        self._kind, self._device = kind, device
+        if self._record is not None:
+            made = [Made(name, made, socket.if_nametoindex(made)) for made in device.made]
+            self._record.write(made)
+        return {"device": pack_provisioned(device)}, device.descriptors
+
+    def _reap_and_record(self) -> None:
+        """Remove what dead keepers left, and start our own record.
+
+        A system without a folder for it (a read-only root) loses that comfort, not the tunnel.
+        """
+        with suppress(OSError):
+            reap(self._open_records)
+            self._record = Record(self._open_records())
+
+    def _destroy(self) -> None:
+        if self._kind is not None and self._kind.destroy and self._device is not None:
+            for interface in self._device.made:
+                with suppress(FethpipeError):
+                    self._kind.destroy(interface)
+        self._device = None
+        if self._record is not None:
+            self._record.remove()
+            self._record = None
+
+
+def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
+    """Destroy the interfaces that killed keepers left behind, and return them.
+
+    Only what fethpipe made, whose keeper is dead, and which is still the same interface. Raises
+    OSError when the folder of records cannot be used.
+    """
+    folder = open_records()
+    reaped = []
+    try:
+        with abandoned(folder) as left:
+            for made in left:
+                kind = KINDS.get(made.kind)
+                with suppress(OSError):
+                    if kind is None or kind.destroy is None:
+                        continue
+                    if socket.if_nametoindex(made.interface) == made.index:
+                        kind.destroy(made.interface)
+                        reaped.append(made)
+    finally:
+        os.close(folder)
+    return reaped
+
+
+def keep(channel: Channel) -> NoReturn:
+    """Turn this process into the keeper at the far end of the channel. It never returns."""
+    status = 0
+    try:
+        with suppress(PermissionError):  # sudo has made us a session's leader, with a terminal
+            os.setsid()
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        os.chdir("/")
+        os.umask(0o077)
+        signal.set_wakeup_fd(-1)
+        close_all_but({channel.fileno(), _STDERR})
+        Keeper(channel).serve()
+    except BaseException as error:  # noqa: BLE001 - a fork of the pump must not go on as one
+        with suppress(OSError):
+            os.write(2, f"fethpipe: the keeper failed: {error!r}\n".encode())
+        status = SystemFailureError.status
+    finally:
+        os._exit(status)
+
+
+def _pack_error(error: FethpipeError) -> Message:
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+# --- the pump's side ----------------------------------------------------------------------------
+
+
+@dataclass
+class KeeperProcess:
+    """A keeper as the pump sees it: a channel, and how to wait for its end."""
+
+    channel: Channel
+    wait: Callable[[], None]
+
+    def provision(self, kind: str, request: DeviceRequest) -> Provisioned:
+        """Have the device made. Raises what making it raised there, SystemFailureError when the
+        keeper does not answer.
+        """
+        message, descriptors = self._ask(pack_request(kind, request))
+        return unpack_provisioned(message["device"], descriptors)
+
+    def change(self, change: Change) -> None:
+        """Have the device changed. Raises as ``provision`` does."""
+        self._ask(pack_change(change))
+
+    def close(self) -> None:
+        """Have the device destroyed, and wait for the keeper's end; safe to call twice."""
+        self.channel.close()
+        self.wait()
+        self.wait = lambda: None
+
+    def _ask(self, request: Message) -> tuple[Message, list[int]]:
+        self.channel.set_timeout(_ANSWER_SECONDS)
+        try:
+            self.channel.send(request)
+            answer, descriptors = self.channel.receive(descriptors=True)
+        except (ChannelError, ChannelClosedError, OSError) as error:
+            why = reason(error) if isinstance(error, OSError) else "it has gone"
+            raise SystemFailureError(f"the keeper does not answer: {why}") from error
+        finally:
+            self.channel.set_timeout(None)
+        if "error" in answer:
+            kind = _ERRORS.get(answer["error"], SystemFailureError)
+            raise kind(answer["message"], hint=answer["hint"])
+        if "refused" in answer:
+            raise SystemFailureError(f"the keeper refused: {answer['refused']}")
+        return answer, descriptors
+
+
+def fork_keeper() -> KeeperProcess:
+    """Start the keeper of a program that is root itself. Call it before there are threads."""
+    near, far = channel_pair()
+    process = os.fork()
+    if process == 0:
+        keep(far)
+    far.close()
+
+    def wait() -> None:
+        with suppress(ChildProcessError):
+            os.waitpid(process, 0)
+
+    return KeeperProcess(near, wait)

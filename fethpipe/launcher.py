@@ -1,0 +1,148 @@
+"""The launcher: starts COMMAND as the person who typed it, and sees to its end.
+
+It is a fork from before the privileges went, for two reasons. COMMAND may need more than the pump
+has: root's ssh needs root's keys. And whatever kills the pump, somebody must be left to end
+COMMAND. It stays in the terminal's session and process group, so that ssh can ask for a password
+and Ctrl-C reaches COMMAND. The argument vector is in its memory from the start, and it takes no
+other: the pump can say "start" and "stop", nothing else.
+
+Messages to it: ``{"do": "start"}``, answered with ``{"started": true}`` and two descriptors
+(COMMAND's stdout, then its stdin) or with ``{"error": WHY}``; ``{"do": "stop"}``. When COMMAND has
+ended it says ``{"ended": STATUS}``, negative for a signal. The end of the channel means "stop".
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from select import select
+from typing import NoReturn
+
+from .channel import Channel, ChannelClosedError, ChannelError
+from .descriptors import close_all_but
+from .errors import FethpipeError, reason
+from .privileges import Person, drop_privileges
+from .signals import SignalPipe
+
+GRACE_SECONDS = 5.0
+"""How long COMMAND may take to end after SIGTERM, before SIGKILL."""
+_ORPHAN_GRACE_SECONDS = 1.0
+"""The same when the pump has died and nobody waits for a tidy end."""
+
+
+class Launcher:
+    """Start and end one COMMAND at a time, as often as the pump asks."""
+
+    def __init__(
+        self, channel: Channel, argv: Sequence[str], environment: Mapping[str, str] | None
+    ) -> None:
+        self._channel = channel
+        self._argv = argv
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline: float | None = None
+
+    def serve(self) -> None:
+        """Serve until the channel closes and no COMMAND is left."""
+        with SignalPipe((signal.SIGCHLD,)) as children:
+            open_channel = [self._channel.fileno()]
+            while open_channel or self._process:
+                readable, _, _ = select([children.fileno(), *open_channel], [], [], self._left())
+                if children.fileno() in readable:
+                    children.read()
+                try:
+                    self._reap()
+                    if self._channel.fileno() in readable and open_channel:
+                        self._obey()
+                except ChannelClosedError:
+                    open_channel = []
+                    self._stop(_ORPHAN_GRACE_SECONDS)
+                self._kill_when_due()
+
+    def _obey(self) -> None:
+        try:
+            message, _ = self._channel.receive()
+        except ChannelError:
+            return
+        if message == {"do": "start"} and self._process is None:
+            self._start()
+        elif message == {"do": "stop"}:
+            self._stop()
+
+    def _start(self) -> None:
+        its_stdin, to_it = os.pipe()
+        from_it, its_stdout = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                self._argv, stdin=its_stdin, stdout=its_stdout, env=self._environment
+            )
+            self._channel.send({"started": True}, (from_it, to_it))
+        except (OSError, ValueError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            self._channel.send({"error": why})
+        finally:
+            for descriptor in (its_stdin, to_it, from_it, its_stdout):
+                os.close(descriptor)
+
+    def _stop(self, grace: float = GRACE_SECONDS) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._deadline = time.monotonic() + grace
+
+    def _kill_when_due(self) -> None:
+        if self._process and self._deadline and time.monotonic() >= self._deadline:
+            self._process.kill()
+            self._deadline = time.monotonic() + GRACE_SECONDS
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _reap(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            status = self._process.returncode
+            self._process = self._deadline = None
+            self._channel.send({"ended": status})
+
+
+def launch(
+    channel: Channel,
+    argv: Sequence[str],
+    *,
+    person: Person | None,
+    environment: Mapping[str, str] | None,
+) -> NoReturn:
+    """Turn this process into the launcher at the far end of the channel. It never returns.
+
+    ``person`` is whom to become first, None to stay who we are.
+    """
+    status = 0
+    try:
+        # COMMAND gets the same signals from the terminal; it is the pump that decides what ends.
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _ignore)
+        close_all_but({0, 1, 2, channel.fileno()})
+        if person is not None:
+            drop_privileges(person)
+        Launcher(channel, argv, environment).serve()
+    except FethpipeError as error:
+        with suppress(ChannelClosedError):
+            channel.send({"error": str(error)})
+        status = error.status
+    except BaseException as error:  # noqa: BLE001 - a fork of the pump must not go on as one
+        with suppress(OSError):
+            os.write(2, f"fethpipe: the launcher failed: {error!r}\n".encode())
+        status = 71
+    finally:
+        os._exit(status)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing, as SIG_IGN does, but let COMMAND inherit the default: execve(2) resets a
+    handler and keeps SIG_IGN.
+    """

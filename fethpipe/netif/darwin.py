@@ -1,0 +1,244 @@
+"""Darwin interfaces, through ioctl alone: what ifconfig(8) can do with a feth.
+
+The family of the socket matters to the kernel: IPv6 requests want an AF_INET6 socket, all others
+go to an AF_INET one.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from types import TracebackType
+
+from ..abi import darwin
+from ..abi.darwin import InterfaceFlag, Request
+from ..libc_darwin import (
+    host_uuid,
+    interface_addresses,
+    ioctl,
+    set_sysctl_number,
+    sysctl_number,
+)
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of an interface.
+
+    ``peer`` is empty for a feth without one and for what is no feth; ``active`` is the media
+    status, None when the interface has none to tell.
+    """
+
+    name: str
+    flags: InterfaceFlag
+    mtu: int
+    largest_mtu: int
+    metric: int
+    mac: bytes
+    peer: str
+    active: bool | None
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+
+    @property
+    def up(self) -> bool:
+        """Whether frames pass."""
+        return bool(self.flags & InterfaceFlag.IFF_UP)
+
+
+class DarwinInterfaces:
+    """The interfaces of this Mac.
+
+    Every method raises OSError with the kernel's errno, and the request in ``filename``: ENXIO for
+    a name that does not exist, EPERM when only root may.
+    """
+
+    def __init__(self) -> None:
+        self._inet = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._inet6: socket.socket | None = None
+
+    # ---- feth ----
+
+    def create(self, name: str) -> str:
+        """Make a feth and return its name; the bare ``feth`` stands for the lowest free unit.
+
+        Raises FileExistsError when there is one.
+        """
+        return darwin.unpack_name(self._request(Request.SIOCIFCREATE2, darwin.pack_name(name)))
+
+    def destroy(self, name: str) -> None:
+        """Destroy a feth; its peer stays, without one."""
+        self._request(Request.SIOCIFDESTROY, darwin.pack_name(name))
+
+    def set_peer(self, name: str, peer: str) -> None:
+        """Join two feth interfaces; EBUSY when one of them is joined to any already."""
+        self._drive(
+            Request.SIOCSDRVSPEC,
+            name,
+            darwin.IF_FAKE_S_CMD_SET_PEER,
+            darwin.pack_fake_request(peer),
+        )
+
+    def peer(self, name: str) -> str:
+        """Return the name of the peer, empty when there is none; EOPNOTSUPP if it is no feth."""
+        answer = self._drive(
+            Request.SIOCGDRVSPEC, name, darwin.IF_FAKE_G_CMD_GET_PEER, darwin.pack_fake_request()
+        )
+        return darwin.unpack_fake_request(answer)
+
+    def _drive(self, request: Request, name: str, command: int, data: bytes) -> bytes:
+        """Make a request whose argument points to its data."""
+        pointed = array.array("B", data)  # does not move, and lives until the call is over
+        address, length = pointed.buffer_info()
+        self._request(request, darwin.pack_ifdrv(name, command, address, length))
+        return pointed.tobytes()
+
+    # ---- any interface ----
+
+    def flags(self, name: str) -> InterfaceFlag:
+        """Return the flags."""
+        return darwin.unpack_flags(self._request(Request.SIOCGIFFLAGS, darwin.pack_name(name)))
+
+    def set_up(self, name: str, *, up: bool = True) -> None:
+        """Bring the interface up or down.
+
+        RUNNING follows, and nothing else: the first address sets UP but not RUNNING.
+        """
+        flags = self.flags(name)
+        flags = flags | InterfaceFlag.IFF_UP if up else flags & ~InterfaceFlag.IFF_UP
+        self._request(Request.SIOCSIFFLAGS, darwin.pack_flags(name, flags))
+
+    def mtu(self, name: str) -> int:
+        """Return the MTU in bytes, Ethernet header not counted."""
+        return darwin.unpack_number(self._request(Request.SIOCGIFMTU, darwin.pack_name(name)))
+
+    def largest_mtu(self, name: str) -> int:
+        """Return the largest MTU that it can be set to, fixed since it was made."""
+        answer = self._request(Request.SIOCGIFDEVMTU, darwin.pack_name(name))
+        return darwin.unpack_largest_mtu(answer)
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """Set the MTU; EINVAL above the largest."""
+        self._request(Request.SIOCSIFMTU, darwin.pack_number(name, mtu))
+
+    def metric(self, name: str) -> int:
+        """Return the metric."""
+        return darwin.unpack_number(self._request(Request.SIOCGIFMETRIC, darwin.pack_name(name)))
+
+    def set_metric(self, name: str, metric: int) -> None:
+        """Set the metric."""
+        self._request(Request.SIOCSIFMETRIC, darwin.pack_number(name, metric))
+
+    def set_mac(self, name: str, mac: bytes) -> None:
+        """Set the MAC."""
+        self._request(Request.SIOCSIFLLADDR, darwin.pack_mac(name, mac))
+
+    def active(self, name: str) -> bool | None:
+        """Return whether the link is active, None when the interface does not know."""
+        answer = self._request(Request.SIOCGIFMEDIA, darwin.pack_media_request(name))
+        status = darwin.unpack_media_status(answer)
+        return bool(status & darwin.IFM_ACTIVE) if status & darwin.IFM_AVALID else None
+
+    def status(self, name: str) -> Status:
+        """Return the state of an interface."""
+        mac, addresses = _link_and_addresses(name)
+        return Status(
+            name=name,
+            flags=self.flags(name),
+            mtu=self.mtu(name),
+            largest_mtu=self.largest_mtu(name),
+            metric=self.metric(name),
+            mac=mac,
+            peer=_unless_unsupported(self.peer(name) for _ in "1") or "",
+            active=_unless_unsupported(self.active(name) for _ in "1"),
+            addresses=addresses,
+        )
+
+    # ---- addresses ----
+
+    def add_address(self, name: str, address: IPv4Interface | IPv6Interface) -> None:
+        """Add an address; one that is there already is no error. The first brings it UP."""
+        if isinstance(address, IPv4Interface):
+            self._request(Request.SIOCAIFADDR, darwin.pack_add_address(name, address))
+        else:
+            self._request6(Request.SIOCAIFADDR_IN6, darwin.pack_add_address6(name, address))
+
+    def remove_address(self, name: str, address: IPv4Interface | IPv6Interface) -> None:
+        """Remove an address; EADDRNOTAVAIL when it is not there."""
+        if isinstance(address, IPv4Interface):
+            self._request(Request.SIOCDIFADDR, darwin.pack_remove_address(name, address))
+        else:
+            self._request6(Request.SIOCDIFADDR_IN6, darwin.pack_address6(name, address))
+
+    def attach_ipv6(self, name: str) -> None:
+        """Let the interface have IPv6, which it needs before its settings; once is enough."""
+        try:
+            self._request6(Request.SIOCPROTOATTACH_IN6, darwin.pack_name6(name))
+        except FileExistsError:
+            pass
+
+    def set_unreachability_detection(self, name: str, on: bool) -> None:
+        """Switch IPv6 neighbour unreachability detection; EINVAL before IPv6 is attached."""
+        answer = self._request6(Request.SIOCGIFINFO_IN6, darwin.pack_discovery(name))
+        flags = darwin.unpack_discovery_flags(answer) & ~darwin.ND6_IFF_PERFORMNUD
+        flags |= darwin.ND6_IFF_PERFORMNUD if on else 0
+        self._request6(Request.SIOCSIFINFO_FLAGS, darwin.pack_discovery_flags(name, flags))
+
+    def set_router_advertisements(self, name: str, on: bool) -> None:
+        """Let IPv6 routers on the link configure the interface, or not."""
+        request = Request.SIOCAUTOCONF_START if on else Request.SIOCAUTOCONF_STOP
+        self._request6(request, darwin.pack_address6(name))
+
+    # ---- the sockets ----
+
+    def _request(self, request: Request, argument: bytes) -> bytes:
+        return ioctl(self._inet.fileno(), request, argument)
+
+    def _request6(self, request: Request, argument: bytes) -> bytes:
+        if self._inet6 is None:
+            self._inet6 = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        return ioctl(self._inet6.fileno(), request, argument)
+
+    def close(self) -> None:
+        """Close the sockets; safe to call twice."""
+        self._inet.close()
+        if self._inet6 is not None:
+            self._inet6.close()
+
+    def __enter__(self) -> DarwinInterfaces:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def interface_names() -> set[str]:
+    """Return the names of all interfaces."""
+    return {name for _, name in socket.if_nameindex()}
+
+
+def allow_mtu(mtu: int) -> None:
+    """Let every feth that is made from now on take this MTU.
+
+    The limit is one for the whole Mac, and a feth keeps the one that it is made under. It is
+    raised to the very maximum at once: two programs that raise it step by step could lower it for
+    each other. Before macOS 10.15 there is no limit to raise.
+    """
+    try:
+        limit = sysctl_number(darwin.MAX_MTU_SYSCTL)
+    except FileNotFoundError:
+        return
+    if limit < mtu:
+        set_sysctl_number(darwin.MAX_MTU_SYSCTL, darwin.FETH_MTU[-1])
+
+
+def host_identity() -> bytes:
+    """Return bytes that tell this Mac from others, the same at every start."""
+    return host_uuid()
