@@ -19,7 +19,6 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .abi.linux import IPInterface
@@ -272,7 +271,7 @@ def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
                 with suppress(OSError):
                     if kind is None or kind.destroy is None:
                         continue
-                    if socket.if_nametoindex(made.interface) == made.index:
+                    if socket.if_nametoindex(made.interface) == made.ifindex:
                         kind.destroy(made.interface)
                         reaped.append(made)
     finally:
@@ -308,12 +307,12 @@ def _pack_error(error: FethpipeError) -> Message:
 # --- the pump's side ----------------------------------------------------------------------------
 
 
-@dataclass
 class KeeperProcess:
     """A keeper as the pump sees it: a channel, and how to wait for its end."""
 
-    channel: Channel
-    wait: Callable[[], None]
+    def __init__(self, channel: Channel, wait: Callable[[], None]) -> None:
+        self.channel = channel
+        self._wait = wait
 
     def provision(self, kind: str, request: DeviceRequest) -> Provisioned:
         """Have the device made. Raises what making it raised there, SystemFailureError when the
@@ -329,8 +328,8 @@ class KeeperProcess:
     def close(self) -> None:
         """Have the device destroyed, and wait for the keeper's end; safe to call twice."""
         self.channel.close()
-        self.wait()
-        self.wait = lambda: None
+        self._wait()
+        self._wait = lambda: None
 
     def _ask(self, request: Message) -> tuple[Message, list[int]]:
         self.channel.set_timeout(_ANSWER_SECONDS)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import NotAllowedError, SystemFailureError, UsageError, reason
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(NamedTuple):
     """An account, looked up before privileges go: afterwards nothing needs the user database."""
 
     name: str

@@ -13,21 +13,20 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 RUNTIME_FOLDER = "/var/run/fethpipe"
 _LONGEST = 1 << 16
 
 
-@dataclass(frozen=True)
-class Made:
-    """An interface that stays until somebody destroys it; the index tells it from a later one of
+class Made(NamedTuple):
+    """An interface that stays until somebody destroys it; the ifindex tells it from a later one of
     the same name.
     """
 
     kind: str
     interface: str
-    index: int
+    ifindex: int
 
 
 class Record:
@@ -39,7 +38,7 @@ class Record:
 
     def write(self, made: list[Made]) -> None:
         """Replace what the file says. Raises OSError."""
-        text = json.dumps([asdict(interface) for interface in made]).encode()
+        text = json.dumps([interface._asdict() for interface in made]).encode()
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, text, 0)
 
@@ -115,7 +114,7 @@ def _parse(text: bytes) -> list[Made]:
     """Return what a record says; one that was never finished says nothing."""
     try:
         return [
-            Made(str(entry["kind"]), str(entry["interface"]), int(entry["index"]))
+            Made(str(entry["kind"]), str(entry["interface"]), int(entry["ifindex"]))
             for entry in json.loads(text)
         ]
     except (ValueError, TypeError, KeyError):

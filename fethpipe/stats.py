@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 
 
-@dataclass
 class Counters:
     """Frames and bytes (of whole frames, Ethernet header included) that passed.
 
@@ -14,11 +12,12 @@ class Counters:
     no further, by a reason that a person can read.
     """
 
-    frames_received: int = 0
-    bytes_received: int = 0
-    frames_sent: int = 0
-    bytes_sent: int = 0
-    drops: Counter[str] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.frames_received = 0
+        self.bytes_received = 0
+        self.frames_sent = 0
+        self.bytes_sent = 0
+        self.drops: Counter[str] = Counter()
 
     def drop(self, reason: str, frames: int = 1) -> None:
         """Count frames that went no further."""

@@ -9,8 +9,8 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from select import select
+from typing import NamedTuple
 
 from .command import Command, describe_status, prepare_command
 from .device import Device
@@ -56,12 +56,11 @@ _REPORTING = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """Everything that the command line decides."""
 
     device: str = "auto"
-    request: DeviceRequest = field(default_factory=DeviceRequest)
+    request: DeviceRequest = DeviceRequest()
     framing: str = "u16be"
     command: tuple[str, ...] = ()
     ready_descriptor: int | None = None
@@ -103,8 +102,7 @@ def run(config: Config, *, stdin: int = 0, stdout: int = 1) -> None:
         log.info("%s: %s; %s", device.name, ending.reason, _report(device))
 
 
-@dataclass(frozen=True)
-class _People:
+class _People(NamedTuple):
     """Whom the pump and COMMAND become; None stays who we are."""
 
     pump: Person | None

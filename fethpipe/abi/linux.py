@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Union
+from typing import NamedTuple, Union
 
 IPInterface = Union[IPv4Interface, IPv6Interface]
 
@@ -95,8 +94,7 @@ def unpack_tun_name(request: bytes) -> str:
     return name.partition(b"\0")[0].decode()
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """One netlink message without its header."""
 
     type: int
@@ -187,11 +185,10 @@ def pack_address(index: int, address: IPInterface, *, metric: int | None = None)
     return header + pack_attributes(attributes)
 
 
-@dataclass(frozen=True)
-class LinkMessage:
+class LinkMessage(NamedTuple):
     """What RTM_NEWLINK says of an interface; ``kind`` is empty for hardware."""
 
-    index: int
+    ifindex: int
     flags: int
     name: str
     mtu: int
@@ -213,7 +210,7 @@ def unpack_link(payload: bytes) -> LinkMessage:
     tun = unpack_attributes(info.get(IFLA_INFO_DATA, b"")) if kind == "tun" else {}
     stats = attributes.get(IFLA_STATS64, b"").ljust(_STATS64_TX_DROPPED.size, b"\0")
     return LinkMessage(
-        index=index,
+        ifindex=index,
         flags=flags,
         name=_string(attributes.get(IFLA_IFNAME, b"")),
         mtu=_unpack_u32(attributes.get(IFLA_MTU, bytes(4))),
@@ -225,11 +222,10 @@ def unpack_link(payload: bytes) -> LinkMessage:
     )
 
 
-@dataclass(frozen=True)
-class AddressMessage:
+class AddressMessage(NamedTuple):
     """What RTM_NEWADDR says of an address."""
 
-    index: int
+    ifindex: int
     prefix: int
     address: bytes
 

@@ -38,7 +38,7 @@ class LinuxInterfaces:
 
     def set_up(self, name: str) -> None:
         """Bring the interface up."""
-        request = linux.pack_link(self.link(name).index, flags=linux.IFF_UP, change=linux.IFF_UP)
+        request = linux.pack_link(self.link(name).ifindex, flags=linux.IFF_UP, change=linux.IFF_UP)
         self._netlink.request(linux.RTM_NEWLINK, request)
 
     def add_address(self, name: str, address: IPInterface, *, metric: int | None = None) -> None:
@@ -47,17 +47,17 @@ class LinuxInterfaces:
         Linux has no metric of an interface, only of routes. An address that is there already is
         no error.
         """
-        request = linux.pack_address(self.link(name).index, address, metric=metric)
+        request = linux.pack_address(self.link(name).ifindex, address, metric=metric)
         flags = linux.NLM_F_CREATE | linux.NLM_F_REPLACE
         self._netlink.request(linux.RTM_NEWADDR, request, flags=flags)
 
     def remove_address(self, name: str, address: IPInterface) -> None:
         """Remove an address; EADDRNOTAVAIL when it is not there."""
-        request = linux.pack_address(self.link(name).index, address)
+        request = linux.pack_address(self.link(name).ifindex, address)
         self._netlink.request(linux.RTM_DELADDR, request)
 
     def _set(self, name: str, attributes: dict[int, bytes]) -> None:
-        request = linux.pack_link(self.link(name).index, attributes)
+        request = linux.pack_link(self.link(name).ifindex, attributes)
         self._netlink.request(linux.RTM_NEWLINK, request)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..device import Device
 from ..errors import UsageError
@@ -19,8 +19,7 @@ _IPV6_MINIMUM_MTU = 1280
 _SYSTEM_NAMES = {"Linux": "Linux", "Darwin": "macOS"}
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of device: where it exists, and how it is made, changed, undone (all of that as
     root) and used.
 

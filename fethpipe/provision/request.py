@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..abi.linux import IPInterface
 from ..errors import DeviceError, NotAllowedError, reason
@@ -12,8 +12,7 @@ from ..errors import DeviceError, NotAllowedError, reason
 DEFAULT_MTU = 1500
 
 
-@dataclass(frozen=True)
-class DeviceRequest:
+class DeviceRequest(NamedTuple):
     """What the user wants. None means the default of a device that we make, and leave as it is
     of one that we attach to.
     """
@@ -26,8 +25,7 @@ class DeviceRequest:
     metric: int | None = None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What a running tunnel may change of its own device."""
 
     add: tuple[IPInterface, ...] = ()
@@ -35,8 +33,7 @@ class Change:
     mtu: int | None = None
 
 
-@dataclass(frozen=True)
-class Provisioned:
+class Provisioned(NamedTuple):
     """A device that is ready: its facts, and the descriptors to move frames with.
 
     ``made`` names the interfaces that stay when the descriptors are closed, and so have to be
