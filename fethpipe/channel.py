@@ -13,6 +13,7 @@ import socket
 import struct
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 _LENGTH = struct.Struct(">I")
@@ -62,6 +63,16 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             raise ChannelClosedError from None
 
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes that are no message, before the other side expects any.
+
+        Raises ChannelClosedError when the other side has gone.
+        """
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            raise ChannelClosedError from None
+
     def receive(self, *, descriptors: bool = False) -> tuple[Message, list[int]]:
         """Return the next message, and the descriptors that came with it if they are wanted.
 
@@ -72,18 +83,32 @@ class Channel:
         try:
             header = self._exactly(_LENGTH.size, received if descriptors else None)
             (length,) = _LENGTH.unpack(header)
-            if length > _LONGEST:
-                self._skip(length)
-                raise ChannelError(f"a message of {length} bytes")
-            return _parse(self._exactly(length, None)), received
+            return _parse(self._payload(length)), received
         except BaseException:
             for descriptor in received:
                 os.close(descriptor)
             raise
 
+    def finish(self) -> None:
+        """Say that no more comes, wait until the other side has closed, and close; safe to call
+        twice.
+        """
+        with suppress(OSError):
+            self._socket.settimeout(None)
+            self._socket.shutdown(socket.SHUT_WR)
+            while self._socket.recv(_CHUNK):
+                pass
+        self.close()
+
     def close(self) -> None:
         """Close the socket; safe to call twice."""
         self._socket.close()
+
+    def _payload(self, length: int) -> bytes:
+        if length > _LONGEST:
+            self._skip(length)
+            raise ChannelError(f"a message of {length} bytes")
+        return self._exactly(length, None)
 
     def _exactly(self, size: int, received: list[int] | None) -> bytes:
         data = b""
@@ -106,6 +131,8 @@ class Channel:
                 received += _descriptors(ancillary)
         except ConnectionResetError:
             data = b""
+        except socket.timeout as error:  # which is no TimeoutError before Python 3.10
+            raise TimeoutError("no message in time") from error
         if not data:
             raise ChannelClosedError
         return data

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
@@ -15,7 +16,8 @@ from . import __version__
 from .abi.linux import IPInterface
 from .errors import FethpipeError, UsageError
 from .netif.mac import parse_mac
-from .provision import KINDS, DeviceRequest
+from .provision import KINDS, DeviceRequest, find_kind
+from .remote import RemoteEnd, make_marker
 from .report import configure_reports
 from .tunnel import Config, run
 from .wire.framing import FRAMINGS
@@ -30,16 +32,20 @@ are a network cable.
 
 _EPILOG = """\
 exit status: 0 clean end, 64 usage, 69 COMMAND could not be started or failed,
-71 operating-system failure, 73 cannot create the device, 76 the stream is not
-in this framing, 77 not allowed
+71 operating-system failure, 73 cannot create the device, 75 the peer went
+silent, 76 the stream is not in this framing, 77 not allowed
 """
 
 _NAME_LENGTH = 15
+_SSH_KEEPALIVE = 15.0
 _T = TypeVar("_T")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run fethpipe and return its exit status."""
+def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | None = None) -> int:
+    """Run fethpipe and return its exit status.
+
+    ``on_ready`` is called when the device is up, before anything is written to stdout.
+    """
     configure_reports(logging.INFO)
     try:
         options, config = _parse(sys.argv[1:] if argv is None else argv)
@@ -50,13 +56,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .selftest import selftest  # noqa: PLC0415 - only it needs namespaces and threads
 
             return selftest()
-        if not config.command:
+        if not config.command and not config.remote:
             _refuse_terminals()
-        run(config)
+        run(config, on_ready=on_ready)
     except FethpipeError as error:
         log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
         return error.status
     return 0
+
+
+def serve(argv: Sequence[str], nonce: str) -> int:
+    """Run fethpipe as the other end of somebody's ``--ssh``, who waits for the marker."""
+
+    def mark_start() -> None:
+        os.write(1, make_marker(nonce))
+
+    return main(argv, on_ready=mark_start)
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
@@ -67,22 +82,23 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         arguments, command = arguments[:split], arguments[split + 1 :]
         if not command:
             raise UsageError("there is no COMMAND after --")
-    options = make_parser().parse_args(arguments)
-    if options.reconnect and not command:
-        raise UsageError("--reconnect needs a COMMAND to start again")
-    if options.name and options.attach:
-        raise UsageError(
-            "--name is for a device to make and --attach for one that exists: one of them"
-        )
+    options = make_parser().parse_args(_with_remote_joined(arguments))
+    if options.reconnect and not command and not options.ssh:
+        raise UsageError("--reconnect needs a COMMAND or --ssh to start again")
+    if options.ssh and command:
+        raise UsageError("--ssh makes the stream, and so does a COMMAND: one of them")
+    _refuse_foreign_options(options)
     return options, Config(
         device=options.device,
         request=DeviceRequest(
-            name=options.attach or options.name,
+            name=_device_name(options),
             attach=options.attach is not None,
             addresses=tuple(options.address),
             mac=options.mac,
             mtu=options.mtu,
             metric=options.metric,
+            inject=options.inject,
+            offload=_says_hello(options),
         ),
         framing=options.framing,
         command=tuple(command or ()),
@@ -90,7 +106,77 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         stats_seconds=options.stats,
         user=options.user,
         reconnect=options.reconnect,
+        remote=_remote_end(options),
+        verbosity="-v" if options.verbose else "-q" if options.quiet else None,
+        keepalive=_keepalive(options),
+        hello=_says_hello(options),
+        pcap=options.pcap,
     )
+
+
+def _says_hello(options: argparse.Namespace) -> bool:
+    return options.framing == "u16be" and not options.no_hello
+
+
+def _keepalive(options: argparse.Namespace) -> float | None:
+    if options.framing == "u16be":
+        return _SSH_KEEPALIVE if options.ssh and options.keepalive is None else options.keepalive
+    if options.keepalive:
+        raise UsageError(
+            f"--keepalive is not for {options.framing}, where an empty record is an error"
+        )
+    return None
+
+
+def _with_remote_joined(arguments: list[str]) -> list[str]:
+    """Return the arguments with ``--remote OPTIONS`` in one: the options start with a dash, which
+    argparse would not take for a value.
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--remote":
+            joined[-1] = f"--remote={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _remote_end(options: argparse.Namespace) -> RemoteEnd | None:
+    given = (options.ssh_command, options.remote_python, options.remote)
+    if options.ssh is None:
+        if any(given):
+            raise UsageError("--ssh-command, --remote-python and --remote come with --ssh")
+        return None
+    if options.remote and "--" in options.remote:
+        raise UsageError("--remote takes options only, for its stream is ours")
+    return RemoteEnd(
+        host=options.ssh,
+        ssh_command=options.ssh_command or ("ssh",),
+        python=options.remote_python,
+        options=options.remote or (),
+    )
+
+
+def _refuse_foreign_options(options: argparse.Namespace) -> None:
+    """Refuse what the kind of device does not have, rather than ignore it."""
+    kind = find_kind(options.device)
+    for option in ("unit", "inject"):
+        if kind.name != "feth" and getattr(options, option) is not None:
+            raise UsageError(f"--{option} is for feth devices, and this is a {kind.name}")
+
+
+def _device_name(options: argparse.Namespace) -> str | None:
+    """Return the name of the device to make or to attach to, None for any."""
+    name: str | None = options.name
+    if options.unit is not None:
+        if name is not None:
+            raise UsageError("--unit N means --name fethN: one of them")
+        name = f"feth{options.unit}"
+    if name is not None and options.attach is not None:
+        raise UsageError(
+            "--name is for a device to make and --attach for one that exists: one of them"
+        )
+    return options.attach or name
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,7 +188,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the options; COMMAND is split off before it sees them."""
     parser = _Parser(
         prog="fethpipe",
-        usage="fethpipe [options] [-- COMMAND [ARG...]]",
+        usage="fethpipe [options] [-- COMMAND [ARG...] | --ssh [USER@]HOST]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -116,10 +202,16 @@ def make_parser() -> argparse.ArgumentParser:
         help="kind of device (default: the one of this system)",
     )
     device.add_argument(
+        "--unit",
+        type=_checked(_count),
+        metavar="N",
+        help="feth only: make fethN and feth(N+10000) (default: the lowest free from 10000 up)",
+    )
+    device.add_argument(
         "--name",
         type=_checked(_name),
         metavar="NAME",
-        help="name of the TAP (default: fp0, fp1 ...)",
+        help="name of the TAP (default: fp0, fp1 ...); on macOS fethN, the same as --unit N",
     )
     device.add_argument(
         "--attach",
@@ -150,12 +242,30 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="metric; on Linux, of the routes that come with the addresses",
     )
+    device.add_argument(
+        "--inject",
+        choices=["ndrv", "bpf"],
+        help="feth only: send frames one by one through AF_NDRV (default), or many at once "
+        "through BPF, where macOS 14.4 or newer lets us",
+    )
     stream = parser.add_argument_group("stream")
     stream.add_argument(
         "--framing",
         choices=list(FRAMINGS),
         default="u16be",
         help="u16be: VDE (default); u32be: QEMU, passt; u16le: gvproxy; zerotier: its agent's pipe",
+    )
+    stream.add_argument(
+        "--no-hello",
+        action="store_true",
+        help="send frames and nothing else, and never super-frames",
+    )
+    stream.add_argument(
+        "--keepalive",
+        type=_checked(_seconds_or_none),
+        metavar="SECONDS",
+        help="say something when idle for so long, and end when a peer that does the same is "
+        "silent three times as long (default: 15 with --ssh, else 0: off)",
     )
     stream.add_argument(
         "--reconnect",
@@ -168,12 +278,43 @@ def make_parser() -> argparse.ArgumentParser:
         help="whom to become after set-up (default: who called sudo; called by root itself, "
         "nobody, and COMMAND stays root)",
     )
+    remote = parser.add_argument_group("remote end")
+    remote.add_argument(
+        "--ssh",
+        type=_checked(_host),
+        metavar="[USER@]HOST",
+        help="run on this host too, over ssh, with nothing installed there but Python",
+    )
+    remote.add_argument(
+        "--ssh-command",
+        type=_checked(_words),
+        metavar="CMD",
+        help="how to run ssh, with options if need be (default: ssh)",
+    )
+    remote.add_argument(
+        "--remote-python",
+        type=_checked(_python),
+        metavar="PATH",
+        help="Python 3.9 or newer there (default: python3 or python, wherever it usually is)",
+    )
+    remote.add_argument(
+        "--remote",
+        type=_checked(_words),
+        metavar="OPTIONS",
+        help="options of fethpipe there, in one word: --remote '--address 10.9.0.2/24'",
+    )
     reports = parser.add_argument_group("reports")
     reports.add_argument(
         "--ready-fd",
         type=_checked(_descriptor),
         metavar="N",
         help="write one line of JSON to this descriptor when the device is up",
+    )
+    reports.add_argument(
+        "--pcap",
+        type=_checked(_capture_path),
+        metavar="FILE",
+        help="also write every frame, both ways, to this file, for tcpdump and Wireshark",
     )
     reports.add_argument(
         "--stats",
@@ -240,6 +381,22 @@ def _address(text: str) -> IPInterface:
     return address
 
 
+def _host(text: str) -> str:
+    if not text or text.startswith("-"):
+        raise ValueError("not a host")
+    return text
+
+
+def _python(text: str) -> str:
+    if not re.fullmatch(r"~?[A-Za-z0-9_./+-]+", text) or text.startswith("-"):
+        raise ValueError("a path may have letters, digits and . _ / + - only")
+    return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
+
+
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("not a whole number")
@@ -255,6 +412,16 @@ def _descriptor(text: str) -> int:
     except OSError as error:
         raise ValueError("not an open descriptor") from error
     return number
+
+
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if re.fullmatch(r"0+(\.0*)?", text) else _seconds(text)
+
+
+def _capture_path(text: str) -> str:
+    if text in ("", "-"):
+        raise ValueError("stdout carries frames: name a file")
+    return text
 
 
 def _seconds(text: str) -> float:

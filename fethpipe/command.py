@@ -21,11 +21,13 @@ class Command:
     While a run lasts, ``read_descriptor`` and ``write_descriptor`` are the stream.
     """
 
-    def __init__(self, name: str, channel: Channel, launcher: int) -> None:
+    def __init__(self, name: str, channel: Channel, launcher: int, hint: str) -> None:
         self.name = name
+        self._hint = hint
         self.read_descriptor = self.write_descriptor = -1
         self._channel = channel
         self._launcher = launcher
+        self._process = 0
 
     def start(self) -> None:
         """Start COMMAND. Raises LaunchError."""
@@ -36,19 +38,18 @@ class Command:
         except (ChannelClosedError, ChannelError, OSError) as error:
             raise LaunchError(f"cannot start {self.name}: the launcher has gone") from error
         if "error" in answer:
-            raise LaunchError(
-                f"cannot start {self.name}: {answer['error']}", hint="check the command after --"
-            )
+            raise LaunchError(f"cannot start {self.name}: {answer['error']}", hint=self._hint)
+        self._process = answer["started"]
         self.read_descriptor, self.write_descriptor = descriptors
 
-    def finish(self) -> int:
+    def finish(self, patience: float = GRACE_SECONDS) -> int:
         """Close the stream, wait for the end of COMMAND, and return its status.
 
         The status is negative for a signal, as subprocess has it. COMMAND is stopped when it does
-        not end by itself in time.
+        not end by itself within ``patience`` seconds.
         """
         self._close_stream()
-        status = self._await_end(GRACE_SECONDS)
+        status = self._await_end(patience)
         return self.stop() if status is None else status
 
     def stop(self) -> int:
@@ -66,7 +67,9 @@ class Command:
         self._close_stream()
         self._channel.close()
         with suppress(ChildProcessError):
-            os.waitpid(self._launcher, 0)
+            _, status = os.waitpid(self._launcher, 0)
+            if status:
+                self._kill_orphan()
 
     def _await_end(self, seconds: float) -> int | None:
         self._channel.set_timeout(seconds)
@@ -75,9 +78,19 @@ class Command:
         except TimeoutError:
             return None
         except (ChannelClosedError, ChannelError) as error:
+            self._kill_orphan()
             raise LaunchError(f"the launcher of {self.name} has gone") from error
+        self._process = 0
         status: int = answer["ended"]
         return status
+
+    def _kill_orphan(self) -> None:
+        """End a COMMAND whose launcher was killed, where we may. The end of the stream, which it
+        sees in any case, need not be enough.
+        """
+        if self._process:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self._process, signal.SIGKILL)
 
     def _close_stream(self) -> None:
         for descriptor in (self.read_descriptor, self.write_descriptor):
@@ -91,18 +104,21 @@ def prepare_command(
     *,
     person: Person | None = None,
     environment: Mapping[str, str] | None = None,
+    stderr: int | None = None,
+    hint: str = "check the command after --",
 ) -> Command:
     """Fork the launcher of COMMAND, and return COMMAND, not started yet.
 
-    ``person`` is whom COMMAND runs as, None for whom we are.
+    ``person`` is whom COMMAND runs as, None for whom we are; ``stderr`` is a descriptor for what it
+    says, None for our own stderr; ``hint`` is what to do when it cannot be started.
     """
     near, far = channel_pair()
     launcher = os.fork()
     if launcher == 0:
         near.close()
-        launch(far, argv, person=person, environment=environment)
+        launch(far, argv, person=person, environment=environment, stderr=stderr)
     far.close()
-    return Command(argv[0], near, launcher)
+    return Command(argv[0], near, launcher, hint)
 
 
 def describe_status(status: int) -> str:

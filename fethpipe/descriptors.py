@@ -5,6 +5,19 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+_STDERR = 2
+
+
+def open_standard() -> None:
+    """Have stdin, stdout and stderr lead nowhere where they are closed.
+
+    Whatever is opened later would take such a number, and be taken for the stream, written to as
+    stderr, or kept open as that.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
 
 def close_all_but(kept: set[int]) -> None:
     """Close every descriptor of this process that is not kept; stdin and stdout lead nowhere then.

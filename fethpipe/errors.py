@@ -42,8 +42,8 @@ class LaunchError(FethpipeError):
 class CommandFailedError(LaunchError):
     """COMMAND ended with ``code``: its exit status, or a signal as a negative number."""
 
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: int, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
         self.code = code
 
 
@@ -57,6 +57,12 @@ class DeviceError(FethpipeError):
     """The device cannot be made or configured, or has gone."""
 
     status = 73
+
+
+class PeerSilentError(FethpipeError):
+    """The peer promised to say something every so often, and did not."""
+
+    status = 75
 
 
 class ProtocolError(FethpipeError):

@@ -5,7 +5,7 @@ however the pump went, it destroys what it made. Rules:
 
 1. It takes a few typed requests, never a command line, and checks every field: the pump talks to a
    peer that nobody trusts.
-2. It makes one device, once, and changes only that one.
+2. It makes one device, once, and changes only that one; name and index tell it from others.
 3. It never holds or reads the stream, and closes its own copies of the device's descriptors as
    soon as they are handed over.
 4. A malformed request costs the request, nothing else.
@@ -19,6 +19,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from .abi.linux import IPInterface
@@ -41,6 +42,7 @@ _STDERR = 2
 _MOST_ADDRESSES = 64
 _LONGEST_NAME = 15
 _LARGEST_NUMBER = 2**31 - 1
+_INJECT = (None, "ndrv", "bpf")
 _ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageError)}
 
 
@@ -62,16 +64,22 @@ def pack_request(kind: str, request: DeviceRequest) -> Message:
         "mac": request.mac.hex() if request.mac else None,
         "mtu": request.mtu,
         "metric": request.metric,
+        "inject": request.inject,
+        "offload": request.offload,
     }
 
 
 def unpack_request(message: Message) -> tuple[str, DeviceRequest]:
     """Return the kind and the request of a message. Raises RequestError."""
-    fields = _Fields(message, {"kind", "name", "attach", "addresses", "mac", "mtu", "metric"})
+    names = {"kind", "name", "attach", "addresses", "mac", "mtu", "metric", "inject", "offload"}
+    fields = _Fields(message, names)
     kind = fields.text("kind")
     if kind is None or kind not in KINDS:
         raise RequestError("kind")
     mac = fields.text("mac")
+    inject = fields.text("inject")
+    if inject not in _INJECT:
+        raise RequestError("inject")
     request = DeviceRequest(
         name=fields.text("name"),
         attach=fields.flag("attach"),
@@ -79,6 +87,8 @@ def unpack_request(message: Message) -> tuple[str, DeviceRequest]:
         mac=None if mac is None else _unpack_mac(mac),
         mtu=fields.number("mtu"),
         metric=fields.number("metric"),
+        inject=inject,
+        offload=fields.flag("offload"),
     )
     return kind, request
 
@@ -134,7 +144,12 @@ class _Fields:
 
     def text(self, name: str) -> str | None:
         value = self._message[name]
-        if value is not None and not (isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME):
+        if value is None:
+            return None
+        if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
+            raise RequestError(name)
+        # Names and numbers of interfaces are ASCII; what is not might not even be encodable.
+        if not (value.isascii() and value.isprintable()):
             raise RequestError(name)
         return value
 
@@ -187,8 +202,10 @@ class Keeper:
         self._channel = channel
         self._open_records = open_records
         self._record: Record | None = None
+        self._made: list[Made] = []
         self._kind: Kind | None = None
         self._device: Provisioned | None = None
+        self._index = 0
 
     def serve(self) -> None:
         """Answer requests; at the end of the channel destroy what was made."""
@@ -201,6 +218,8 @@ class Keeper:
                     answer, descriptors = {"refused": f"malformed request: {error}"}, ()
                 except FethpipeError as error:
                     answer, descriptors = _pack_error(error), ()
+                except (OSError, ValueError) as error:  # checked requests should not get here
+                    answer, descriptors = {"refused": f"request failed: {error}"}, ()
                 self._channel.send(answer, descriptors)
                 for descriptor in descriptors:
                     os.close(descriptor)
@@ -214,10 +233,7 @@ class Keeper:
         if action == "provision":
             return self._provision(*unpack_request(message))
         if action == "change":
-            change = unpack_change(message)
-            if self._kind is None or self._device is None:
-                raise RequestError("there is no device to change")
-            self._kind.change(self._device, change)
+            self._change(unpack_change(message))
             return {"done": True}, ()
         if action == "destroy" and set(message) == {"do"}:
             self._destroy()
@@ -229,12 +245,22 @@ class Keeper:
             raise RequestError("one device is all there is")
         kind = find_kind(name)
         self._reap_and_record()
-        device = provision(kind, request)
+        try:
+            device = provision(kind, request, on_made=partial(self._note, kind.name))
+        except BaseException:
+            self._destroy()
+            raise
         self._kind, self._device = kind, device
-        if self._record is not None:
-            made = [Made(name, made, socket.if_nametoindex(made)) for made in device.made]
-            self._record.write(made)
+        self._index = _index(device.interface)
         return {"device": pack_provisioned(device)}, device.descriptors
+
+    def _note(self, kind: str, interface: str) -> None:
+        """Remember an interface that was made just now, here and on disk."""
+        made = Made(kind, interface, _index(interface))
+        self._made.append(made)
+        if self._record is not None:
+            with suppress(OSError):
+                self._record.add(made)
 
     def _reap_and_record(self) -> None:
         """Remove what dead keepers left, and start our own record.
@@ -245,46 +271,68 @@ class Keeper:
             reap(self._open_records)
             self._record = Record(self._open_records())
 
+    def _change(self, change: Change) -> None:
+        if self._kind is None or self._device is None:
+            raise RequestError("there is no device to change")
+        name = self._device.interface
+        if _index(name) != self._index:
+            raise DeviceError(f"{name} has gone", hint="somebody deleted or renamed it")
+        self._kind.change(self._device, change)
+
     def _destroy(self) -> None:
-        if self._kind is not None and self._kind.destroy and self._device is not None:
-            for interface in self._device.made:
-                with suppress(FethpipeError):
-                    self._kind.destroy(interface)
+        """Destroy what was made. What resists stays on record, for a later start to remove."""
+        resisting = False
+        while self._made:
+            try:
+                _destroy_made(self._made.pop())
+            except FethpipeError:
+                resisting = True
         self._device = None
         if self._record is not None:
-            self._record.remove()
+            self._record.close(keep=resisting)
             self._record = None
 
 
 def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
     """Destroy the interfaces that killed keepers left behind, and return them.
 
-    Only what fethpipe made, whose keeper is dead, and which is still the same interface. Raises
-    OSError when the folder of records cannot be used.
+    Only what fethpipe made, whose keeper is dead, and which is still the same interface. What
+    resists stays on record. Raises OSError when the folder of records cannot be used.
     """
     folder = open_records()
     reaped = []
     try:
-        with abandoned(folder) as left:
-            for made in left:
-                kind = KINDS.get(made.kind)
-                with suppress(OSError):
-                    if kind is None or kind.destroy is None:
-                        continue
-                    if socket.if_nametoindex(made.interface) == made.ifindex:
-                        kind.destroy(made.interface)
-                        reaped.append(made)
+        for record in abandoned(folder):
+            with suppress(FethpipeError):
+                reaped += [made for made in record.made if _destroy_made(made)]
+                record.remove()
     finally:
         os.close(folder)
     return reaped
+
+
+def _destroy_made(made: Made) -> bool:
+    """Destroy an interface and return True; False if it has gone, or is another by now."""
+    kind = KINDS.get(made.kind)
+    if kind is None or not made.ifindex or _index(made.interface) != made.ifindex:
+        return False
+    kind.destroy(made.interface)
+    return True
+
+
+def _index(interface: str) -> int:
+    """Return the index of an interface, 0 if there is none of this name."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return 0
 
 
 def keep(channel: Channel) -> NoReturn:
     """Turn this process into the keeper at the far end of the channel. It never returns."""
     status = 0
     try:
-        with suppress(PermissionError):  # sudo has made us a session's leader, with a terminal
-            os.setsid()
+        os.setsid()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         os.chdir("/")
@@ -308,11 +356,11 @@ def _pack_error(error: FethpipeError) -> Message:
 
 
 class KeeperProcess:
-    """A keeper as the pump sees it: a channel, and how to wait for its end."""
+    """A keeper as the pump sees it: a channel, and the child process that it is, if it is ours."""
 
-    def __init__(self, channel: Channel, wait: Callable[[], None]) -> None:
+    def __init__(self, channel: Channel, process: int | None = None) -> None:
         self.channel = channel
-        self._wait = wait
+        self._process = process
 
     def provision(self, kind: str, request: DeviceRequest) -> Provisioned:
         """Have the device made. Raises what making it raised there, SystemFailureError when the
@@ -327,9 +375,10 @@ class KeeperProcess:
 
     def close(self) -> None:
         """Have the device destroyed, and wait for the keeper's end; safe to call twice."""
-        self.channel.close()
-        self._wait()
-        self._wait = lambda: None
+        self.channel.finish()
+        if self._process is not None:
+            os.waitpid(self._process, 0)
+            self._process = None
 
     def _ask(self, request: Message) -> tuple[Message, list[int]]:
         self.channel.set_timeout(_ANSWER_SECONDS)
@@ -356,9 +405,4 @@ def fork_keeper() -> KeeperProcess:
     if process == 0:
         keep(far)
     far.close()
-
-    def wait() -> None:
-        with suppress(ChildProcessError):
-            os.waitpid(process, 0)
-
-    return KeeperProcess(near, wait)
+    return KeeperProcess(near, process)

@@ -6,7 +6,7 @@ COMMAND. It stays in the terminal's session and process group, so that ssh can a
 and Ctrl-C reaches COMMAND. The argument vector is in its memory from the start, and it takes no
 other: the pump can say "start" and "stop", nothing else.
 
-Messages to it: ``{"do": "start"}``, answered with ``{"started": true}`` and two descriptors
+Messages to it: ``{"do": "start"}``, answered with ``{"started": PID}`` and two descriptors
 (COMMAND's stdout, then its stdin) or with ``{"error": WHY}``; ``{"do": "stop"}``. When COMMAND has
 ended it says ``{"ended": STATUS}``, negative for a signal. The end of the channel means "stop".
 """
@@ -30,21 +30,28 @@ from .signals import SignalPipe
 
 GRACE_SECONDS = 5.0
 """How long COMMAND may take to end after SIGTERM, before SIGKILL."""
+_ORPHAN_PATIENCE_SECONDS = 0.3
+"""How long COMMAND may take to end by itself, with its stdin, when the pump has died."""
 _ORPHAN_GRACE_SECONDS = 1.0
-"""The same when the pump has died and nobody waits for a tidy end."""
+"""How long after SIGTERM then, when nobody waits for a tidy end."""
 
 
 class Launcher:
     """Start and end one COMMAND at a time, as often as the pump asks."""
 
     def __init__(
-        self, channel: Channel, argv: Sequence[str], environment: Mapping[str, str] | None
+        self,
+        channel: Channel,
+        argv: Sequence[str],
+        environment: Mapping[str, str] | None,
+        stderr: int | None = None,
     ) -> None:
         self._channel = channel
         self._argv = argv
         self._environment = environment
+        self._stderr = stderr
         self._process: subprocess.Popen[bytes] | None = None
-        self._deadline: float | None = None
+        self._due: list[tuple[float, signal.Signals]] = []
 
     def serve(self) -> None:
         """Serve until the channel closes and no COMMAND is left."""
@@ -60,8 +67,8 @@ class Launcher:
                         self._obey()
                 except ChannelClosedError:
                     open_channel = []
-                    self._stop(_ORPHAN_GRACE_SECONDS)
-                self._kill_when_due()
+                    self._stop(patience=_ORPHAN_PATIENCE_SECONDS, grace=_ORPHAN_GRACE_SECONDS)
+                self._signal_when_due(orphan=not open_channel)
 
     def _obey(self) -> None:
         try:
@@ -78,9 +85,13 @@ class Launcher:
         from_it, its_stdout = os.pipe()
         try:
             self._process = subprocess.Popen(
-                self._argv, stdin=its_stdin, stdout=its_stdout, env=self._environment
+                self._argv,
+                stdin=its_stdin,
+                stdout=its_stdout,
+                stderr=self._stderr,
+                env=self._environment,
             )
-            self._channel.send({"started": True}, (from_it, to_it))
+            self._channel.send({"started": self._process.pid}, (from_it, to_it))
         except (OSError, ValueError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
             self._channel.send({"error": why})
@@ -88,23 +99,31 @@ class Launcher:
             for descriptor in (its_stdin, to_it, from_it, its_stdout):
                 os.close(descriptor)
 
-    def _stop(self, grace: float = GRACE_SECONDS) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._deadline = time.monotonic() + grace
+    def _stop(self, *, patience: float = 0.0, grace: float = GRACE_SECONDS) -> None:
+        """Ask COMMAND to end, after ``patience`` seconds, and kill it ``grace`` seconds later."""
+        now = time.monotonic()
+        self._due = [
+            (now + patience, signal.SIGTERM),
+            (now + patience + grace, signal.SIGKILL),
+        ]
 
-    def _kill_when_due(self) -> None:
-        if self._process and self._deadline and time.monotonic() >= self._deadline:
-            self._process.kill()
-            self._deadline = time.monotonic() + GRACE_SECONDS
+    def _signal_when_due(self, *, orphan: bool) -> None:
+        while self._process and self._due and time.monotonic() >= self._due[0][0]:
+            _, number = self._due.pop(0)
+            try:
+                self._process.send_signal(number)
+            except PermissionError:  # COMMAND is sudo, say, which ends with its stream
+                if orphan and number == signal.SIGKILL:  # there is nothing more that we could do
+                    self._process = None
 
     def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
 
     def _reap(self) -> None:
         if self._process is not None and self._process.poll() is not None:
             status = self._process.returncode
-            self._process = self._deadline = None
+            self._process = None
+            self._due = []
             self._channel.send({"ended": status})
 
 
@@ -114,10 +133,12 @@ def launch(
     *,
     person: Person | None,
     environment: Mapping[str, str] | None,
+    stderr: int | None,
 ) -> NoReturn:
     """Turn this process into the launcher at the far end of the channel. It never returns.
 
-    ``person`` is whom to become first, None to stay who we are.
+    ``person`` is whom to become first, None to stay who we are; ``stderr`` is what COMMAND gets as
+    stderr, None for ours.
     """
     status = 0
     try:
@@ -126,10 +147,10 @@ def launch(
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _ignore)
-        close_all_but({0, 1, 2, channel.fileno()})
+        close_all_but({0, 1, 2, channel.fileno(), *([] if stderr is None else [stderr])})
         if person is not None:
             drop_privileges(person)
-        Launcher(channel, argv, environment).serve()
+        Launcher(channel, argv, environment, stderr).serve()
     except FethpipeError as error:
         with suppress(ChannelClosedError):
             channel.send({"error": str(error)})

@@ -25,7 +25,7 @@ def find_person(name: str) -> Person:
     """Return the account of this name or number. Raises UsageError when there is none."""
     try:
         entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
-    except (KeyError, OverflowError) as error:
+    except (KeyError, OverflowError, ValueError) as error:
         raise UsageError(f"--user {name}: there is no such user") from error
     return _person(entry)
 
@@ -77,7 +77,7 @@ def drop_privileges(person: Person) -> None:
     if person.uid == 0:
         return
     changed = (os.getuid(), os.geteuid(), os.getgid(), os.getegid())
-    if changed != (person.uid, person.uid, person.gid, person.gid) or _can_return():
+    if changed != (person.uid, person.uid, person.gid, person.gid) or _can_return(person):
         raise NotAllowedError(f"root's privileges do not go away when becoming {person.name}")
 
 
@@ -93,19 +93,31 @@ def environment_of(person: Person, environment: Mapping[str, str]) -> dict[str, 
 
 
 def _person(entry: pwd.struct_passwd) -> Person:
-    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    # macOS takes 16; the first is the primary one.
+    groups = _groups(entry.pw_name, entry.pw_gid)[: os.sysconf("SC_NGROUPS_MAX")]
     return Person(
         entry.pw_name,
         entry.pw_uid,
         entry.pw_gid,
-        groups,
+        tuple(groups),
         entry.pw_dir or "/",
         entry.pw_shell or "/bin/sh",
     )
 
 
-def _can_return() -> bool:
-    for become in (os.setuid, os.seteuid, os.setgid, os.setegid):
+def _groups(name: str, primary: int) -> list[int]:
+    try:
+        return os.getgrouplist(name, primary)
+    except OverflowError:  # Python of macOS wants an int, and nobody's group is -2 in 32 bits
+        return os.getgrouplist(name, primary - (1 << 32))
+
+
+def _can_return(person: Person) -> bool:
+    """Return whether root, or its group where it is not the person's own, can be had again."""
+    calls = [os.setuid, os.seteuid]
+    if person.gid != 0:
+        calls += [os.setgid, os.setegid]
+    for become in calls:
         try:
             become(0)
         except PermissionError:

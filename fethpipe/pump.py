@@ -15,11 +15,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from select import select
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from .device import Device
+from .device import Device, Offload
+from .errors import PeerSilentError
+from .keepalive import Keepalive
 from .stream import Stream
-from .wire.connection import ConfigureReceived, Connection, FramesReceived
+from .wire.connection import (
+    ConfigureReceived,
+    Connection,
+    Event,
+    FramesReceived,
+    PeerReady,
+    SuperFramesReceived,
+)
+from .wire.hello import Feature, Hello
 
 FLUSH_SECONDS = 1.0
 """How long the end of a tunnel waits for the stream to take what is left."""
@@ -32,6 +42,11 @@ class Ending(NamedTuple):
     requested: bool = False
 
 
+_T = TypeVar("_T", bytes, "list[bytes]")
+
+_NO_READER = Ending("the peer no longer reads the stream")
+_LAST_READS = 16
+
 Watch = Mapping[int, Callable[[], "Ending | None"]]
 Periodic = Sequence["tuple[float, Callable[[], None]]"]
 
@@ -41,6 +56,8 @@ class Pump:
 
     ``watch`` maps further descriptors to what is called when they are readable; an
     Ending that it returns ends the pump. ``periodic`` holds what is called every so many seconds.
+    ``keepalive`` is the time in seconds after which an idle stream gets an empty record.
+    ``on_peer`` is called with the peer's hello, ``on_configure`` with the words of ZeroTier's host.
     """
 
     def __init__(
@@ -51,6 +68,9 @@ class Pump:
         *,
         watch: Watch | None = None,
         periodic: Periodic = (),
+        keepalive: float | None = None,
+        on_peer: Callable[[Hello], None] | None = None,
+        on_configure: Callable[[Sequence[bytes]], None] | None = None,
     ) -> None:
         self._device = device
         self._stream = stream
@@ -58,14 +78,30 @@ class Pump:
         self._watch = dict(watch or {})
         now = time.monotonic()
         self._timers = [_Timer(interval, now + interval, call) for interval, call in periodic]
+        self._keepalive = Keepalive(keepalive) if keepalive else None
+        if self._keepalive:
+            interval = self._keepalive.interval
+            self._timers.append(_Timer(interval, now + interval, self._keep_alive))
+        self._on_peer = on_peer
+        self._on_configure = on_configure
+        self._offload: Offload | None = None  # once our device makes super-frames
         self._pending = b""
         self._ending: Ending | None = None
 
     def run(self) -> Ending:
         """Pump until an end, and return it.
 
-        Raises ProtocolError, DeviceError, or OSError from a stream that fails.
+        Raises ProtocolError, PeerSilentError, DeviceError, or OSError from a stream that fails.
         """
+        _keep_freed_memory()
+        try:
+            return self._run()
+        finally:
+            if self._offload:  # the next peer may take none
+                self._offload.disable()
+
+    def _run(self) -> Ending:
+        self._greet()
         device = self._device.fileno()
         incoming = self._stream.read_descriptor
         outgoing = [self._stream.write_descriptor]
@@ -76,20 +112,36 @@ class Pump:
             if self._pending:
                 readable, writable, _ = select(others, outgoing, nothing, self._timeout())
                 if writable:
-                    self._send(self._pending)
+                    self._send(b"")
             else:
                 readable, _, _ = select(with_device, nothing, nothing, self._timeout())
             for descriptor in readable:
                 if descriptor == device:
-                    self._send(self._connection.send(self._device.read_frames()))
+                    if not self._pending:  # else the device waits, see rule 1
+                        self._forward()
                 elif descriptor == incoming:
                     self._receive()
                 else:
                     self._attend(descriptor)
             if self._timers:
                 self._tick()
+        if self._ending is _NO_READER:
+            return self._hear_out()
         self._flush()
         return self._ending
+
+    def _greet(self) -> None:
+        greeting = self._connection.send_hello()
+        if self._keepalive and not greeting:  # an empty record too says that there will be more
+            greeting = self._connection.send_keepalive()
+        self._send(greeting)
+
+    def _forward(self) -> None:
+        if self._offload:
+            pieces = self._connection.send_super_frames(self._offload.read_super_frames())
+            self._write(self._stream.write_pieces, pieces)
+        else:
+            self._send(self._connection.send(self._device.read_frames()))
 
     def _receive(self) -> None:
         data = self._stream.read()
@@ -98,20 +150,64 @@ class Pump:
         if not data:
             self._end_of_stream()
             return
+        if self._keepalive:
+            self._keepalive.heard = True
         for event in self._connection.receive(data):
             if isinstance(event, FramesReceived):
                 self._device.write_frames(event.frames)
-            elif isinstance(event, ConfigureReceived):
-                self._connection.counters.drop("configuration not supported")
             else:
-                self._ending = Ending("the host asked for the end")
+                self._act_on(event)
+
+    def _act_on(self, event: Event) -> None:
+        offload = self._device.offload
+        if isinstance(event, SuperFramesReceived):
+            if offload:  # else we have not said that we take them
+                offload.write_super_frames(event.packets)
+        elif isinstance(event, PeerReady):
+            if self._on_peer:
+                self._on_peer(event.hello)
+            if self._keepalive and event.hello.keepalive:
+                self._keepalive.expect(event.hello.keepalive / 1000)
+            if offload and Feature.SUPER_FRAMES in event.hello.features:
+                self._switch(offload, event.hello)
+        elif isinstance(event, ConfigureReceived):
+            if self._on_configure:
+                self._on_configure(event.words)
+            else:
+                self._connection.counters.drop("configuration not supported")
+        else:
+            self._ending = Ending("the host asked for the end", requested=True)
+
+    def _switch(self, offload: Offload, peer: Hello) -> None:
+        """Send super-frames from now on; they come out of the device no sooner than we say so."""
+        offload.enable(udp=Feature.UDP_SEGMENTS in peer.features)
+        self._offload = offload
+        self._send(self._connection.send_switch())
 
     def _send(self, data: bytes) -> None:
+        """Write what is pending and then this; what the stream does not take is pending again."""
+        self._write(self._stream.write, self._pending + data if self._pending else data)
+
+    def _write(self, write: Callable[[_T], bytes], data: _T) -> None:
+        if not data:
+            return
+        if self._keepalive:
+            self._keepalive.sent = True
         try:
-            self._pending = self._stream.write(data) if data else b""
+            self._pending = write(data)
         except (BrokenPipeError, ConnectionResetError):
             self._pending = b""
-            self._ending = Ending("the peer no longer reads the stream")
+            self._ending = _NO_READER
+
+    def _hear_out(self) -> Ending:
+        """Read what a peer has left that reads no more: why it went, or just its own end."""
+        incoming = [self._stream.read_descriptor]
+        self._ending = None
+        for _ in range(_LAST_READS):
+            if self._ending or not select(incoming, [], [], 0)[0]:
+                break
+            self._receive()
+        return self._ending or _NO_READER
 
     def _end_of_stream(self) -> None:
         # A signal that came with the end (Ctrl-C reaches COMMAND as well) is the better reason.
@@ -132,12 +228,27 @@ class Pump:
             left = deadline - time.monotonic()
             if left <= 0 or not select([], outgoing, [], left)[1]:
                 return
-            self._send(self._pending)
+            self._send(b"")
 
     def _timeout(self) -> float | None:
         if not self._timers:
             return None
         return max(0.0, min(timer.due for timer in self._timers) - time.monotonic())
+
+    def _keep_alive(self) -> None:
+        keepalive = self._keepalive
+        if keepalive is None:
+            return
+        if self._connection.peer_keeps_alive:
+            keepalive.expect()
+        keepalive.tick()
+        if keepalive.abandoned:
+            raise PeerSilentError(
+                f"the peer has been silent for {keepalive.patience:.4g} s",
+                hint="check the network in between; --reconnect would start again",
+            )
+        if keepalive.owing and not self._pending:  # else the stream takes nothing
+            self._send(self._connection.send_keepalive())
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -145,6 +256,16 @@ class Pump:
             if now >= timer.due:
                 timer.due = now + timer.interval
                 timer.call()
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a batch took for the next one.
+
+    glibc gives memory back to the kernel, page by page, whenever 128 KiB at the end of the heap
+    are free, and then takes it again. Freeing one large block raises that limit to twice its
+    size (mallopt(3): M_MMAP_THRESHOLD).
+    """
+    bytes(1 << 22)
 
 
 class _Timer:

@@ -1,8 +1,8 @@
 """What keepers made, on disk, so that what a killed keeper left behind can be told and removed.
 
-One file for each keeper, in a folder of root's. The keeper holds a lock on its file for life; a
-file that can be locked is that of a dead one. No process number is believed, so none can be
-mistaken for another that got the same number later.
+One file for each keeper, in a folder of root's, one line of JSON for each interface. The keeper
+holds a lock on its file for life; a file that can be locked is that of a dead one. No process
+number is believed, so none can be mistaken for another that got the same number later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 RUNTIME_FOLDER = "/var/run/fethpipe"
@@ -20,7 +20,7 @@ _LONGEST = 1 << 16
 
 
 class Made(NamedTuple):
-    """An interface that stays until somebody destroys it; the ifindex tells it from a later one of
+    """An interface that stays until somebody destroys it; the index tells it from a later one of
     the same name.
     """
 
@@ -30,24 +30,40 @@ class Made(NamedTuple):
 
 
 class Record:
-    """The file of one living keeper."""
+    """The file of one living keeper. It owns the descriptor of the folder."""
 
     def __init__(self, folder: int) -> None:
         self._folder = folder
-        self._name, self._file = _create(folder)
+        try:
+            self._name, self._file = _create(folder)
+        except OSError:
+            os.close(folder)
+            raise
 
-    def write(self, made: list[Made]) -> None:
-        """Replace what the file says. Raises OSError."""
-        text = json.dumps([interface._asdict() for interface in made]).encode()
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text, 0)
+    def add(self, made: Made) -> None:
+        """Write down one interface more. Raises OSError."""
+        os.write(self._file, json.dumps(made._asdict()).encode() + b"\n")
 
-    def remove(self) -> None:
-        """Remove the file, and its lock with it."""
-        with suppress(OSError):
-            os.unlink(self._name, dir_fd=self._folder)
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of the file, and remove it unless it is to be kept for a reaper."""
+        if not keep:
+            with suppress(OSError):
+                os.unlink(self._name, dir_fd=self._folder)
         os.close(self._file)
         os.close(self._folder)
+
+
+class Abandoned(NamedTuple):
+    """The file of a dead keeper, which is locked until the iteration goes on."""
+
+    folder: int
+    name: str
+    made: list[Made]
+
+    def remove(self) -> None:
+        """Remove the file: what it says is done with."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.name, dir_fd=self.folder)
 
 
 def open_folder(path: str = RUNTIME_FOLDER) -> int:
@@ -65,23 +81,15 @@ def open_folder(path: str = RUNTIME_FOLDER) -> int:
     return folder
 
 
-@contextmanager
-def abandoned(folder: int) -> Iterator[list[Made]]:
-    """Give what dead keepers left, and remove their files when the block ends without an error."""
-    files: list[tuple[str, int]] = []
-    left: list[Made] = []
-    try:
-        for name in os.listdir(folder):
-            file = _lock_abandoned(folder, name)
-            if file is not None:
-                files.append((name, file))
-                left += _parse(os.pread(file, _LONGEST, 0))
-        yield left
-        for name, _file in files:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
-    finally:
-        for _name, file in files:
+def abandoned(folder: int) -> Iterator[Abandoned]:
+    """Yield the files of dead keepers."""
+    for name in os.listdir(folder):
+        file = _lock_abandoned(folder, name)
+        if file is None:
+            continue
+        try:
+            yield Abandoned(folder, name, _parse(os.pread(file, _LONGEST, 0)))
+        finally:
             os.close(file)
 
 
@@ -98,24 +106,27 @@ def _create(folder: int) -> tuple[str, int]:
 
 
 def _lock_abandoned(folder: int, name: str) -> int | None:
+    """Return a file that nobody has locked, None for what is locked, removed, or no such file."""
     try:
         file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(file)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink:
+            return file
     except BlockingIOError:
-        os.close(file)
-        return None
-    return file
+        pass
+    os.close(file)
+    return None
 
 
 def _parse(text: bytes) -> list[Made]:
-    """Return what a record says; one that was never finished says nothing."""
-    try:
-        return [
-            Made(str(entry["kind"]), str(entry["interface"]), int(entry["ifindex"]))
-            for entry in json.loads(text)
-        ]
-    except (ValueError, TypeError, KeyError):
-        return []
+    """Return what a record says; a line that was never finished says nothing."""
+    made = []
+    for line in text.splitlines():
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
+            entry = json.loads(line)
+            made.append(Made(str(entry["kind"]), str(entry["interface"]), int(entry["ifindex"])))
+    return made

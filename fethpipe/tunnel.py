@@ -7,17 +7,22 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from select import select
 from typing import NamedTuple
 
+from .capture import Capture, CapturedDevice, open_capture
 from .command import Command, describe_status, prepare_command
+from .configuration import parse_configuration
+from .descriptors import open_standard
 from .device import Device
 from .errors import (
     CommandFailedError,
     FethpipeError,
     NotAllowedError,
+    PeerSilentError,
     ProtocolError,
     SystemFailureError,
     TruncatedError,
@@ -35,20 +40,24 @@ from .privileges import (
     find_person,
     person_behind_sudo,
 )
-from .provision import DeviceRequest, Provisioned, find_kind, provision
+from .provision import Change, DeviceRequest, Provisioned, find_kind, provision
 from .pump import Ending, Pump, Watch
 from .reconnect import Pauses
+from .remote import NotStartedError, RemoteEnd, RemoteSession
 from .signals import SignalPipe
 from .stats import format_counters
 from .stream import Stream
-from .sudo import sudo_keeper
+from .sudo import StoppedError, sudo_keeper
 from .wire.connection import Connection
 from .wire.framing import FRAMINGS
+from .wire.hello import NONCE_LENGTH, Feature, Hello
 
 log = logging.getLogger("fethpipe")
 
 # Exit statuses of COMMAND that will not get better: command not found, usage, not allowed.
 _HOPELESS = (127, 64, 77)
+# For COMMAND to end by itself when somebody here asked for the end: he is waiting.
+_CLOSING_SECONDS = 0.5
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # SIGINFO is Ctrl-T on macOS and the BSDs.
 _REPORTING = tuple(
@@ -67,39 +76,87 @@ class Config(NamedTuple):
     stats_seconds: float | None = None
     user: str | None = None
     reconnect: bool = False
+    remote: RemoteEnd | None = None
+    verbosity: str | None = None
+    keepalive: float | None = None
+    hello: bool = True
+    pcap: str | None = None
+    configure: Callable[[Sequence[bytes]], None] | None = None
 
 
-def run(config: Config, *, stdin: int = 0, stdout: int = 1) -> None:
-    """Run a tunnel until it ends cleanly.
+def run(
+    config: Config,
+    *,
+    stdin: int = 0,
+    stdout: int = 1,
+    on_ready: Callable[[], None] | None = None,
+) -> Ending | None:
+    """Run a tunnel until it ends cleanly, and return how: None if it was stopped before it began.
 
-    Without a COMMAND, frames flow on the two descriptors. Raises FethpipeError.
+    Without a COMMAND or a remote, frames flow on the two descriptors, after ``on_ready`` was
+    called. Raises FethpipeError.
 
     The order is the point: what stays root or needs the privileges of now is forked off first,
     then they go for good, and only then is there a device, a stream and a peer.
     """
     kind = find_kind(config.device)
+    open_standard()
     with ExitStack() as stack:
         signals = stack.enter_context(SignalPipe((*_STOPPING, *_REPORTING)))
         people = _people(config.user)
         keeper = stack.enter_context(closing(fork_keeper())) if people.pump else None
-        command = None
-        if config.command:
-            environment = environment_of(people.command, os.environ) if people.command else None
-            command = prepare_command(
-                config.command, person=people.command, environment=environment
-            )
+        session = None
+        if config.remote:
+            session = stack.enter_context(closing(_remote_session(config, config.remote)))
+        command = _prepare(config, people.command, session)
+        if command:
             stack.enter_context(closing(command))
+        # A capture belongs to whom COMMAND belongs to: root's own is opened while we are root.
+        capture = None if people.command else _open_capture(config, stack)
         if people.pump:
             drop_privileges(people.pump)
-        provisioned, keeper = _provision(config, keeper, stack)
-        device = stack.enter_context(closing(kind.open(provisioned)))
+        capture = capture or _open_capture(config, stack)
+        try:
+            provisioned, keeper = _provision(config, keeper, signals, stack)
+        except StoppedError as stopped:
+            log.info("%s", stopped)
+            return None
+        device: Device = stack.enter_context(closing(kind.open(provisioned)))
+        if capture:
+            device = CapturedDevice(device, capture)
+        change = keeper.change if keeper else partial(kind.change, provisioned)
+        config = config._replace(
+            request=config.request._replace(mtu=provisioned.mtu),
+            configure=partial(_configure, device, change),
+        )
         _announce(provisioned, config.ready_descriptor)
+        if on_ready:
+            on_ready()
         watch = _watch(signals, keeper, device)
+        if session:
+            watch[session.relay.fileno()] = session.relay.attend
         if command:
-            ending = _run_command(config, device, watch, command)
+            ending = _run_command(config, device, watch, command, session)
         else:
             ending = _pump(config, device, watch, stdin, stdout)
         log.info("%s: %s; %s", device.name, ending.reason, _report(device))
+        return ending
+
+
+def _configure(device: Device, change: Callable[[Change], None], words: Sequence[bytes]) -> None:
+    """Do what ZeroTier's host wants; what cannot be done is told, and the tunnel goes on."""
+    wanted = parse_configuration(words)
+    if wanted is None:
+        device.counters.drop("configuration not understood")
+        return
+    try:
+        change(wanted)
+    except FethpipeError as error:
+        log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
+
+
+def _open_capture(config: Config, stack: ExitStack) -> Capture | None:
+    return stack.enter_context(closing(open_capture(config.pcap))) if config.pcap else None
 
 
 class _People(NamedTuple):
@@ -125,8 +182,36 @@ def _people(user: str | None) -> _People:
     raise NotAllowedError(f"this user namespace does not know {named.name}")
 
 
+def _remote_session(config: Config, remote: RemoteEnd) -> RemoteSession:
+    """Return the other end, whose options are ours where both ends must agree."""
+    options = ["--framing", config.framing]
+    if config.keepalive:
+        options += ["--keepalive", str(config.keepalive)]
+    if config.verbosity:
+        options.append(config.verbosity)
+    return RemoteSession(remote, [*options, *remote.options])
+
+
+def _prepare(
+    config: Config, person: Person | None, session: RemoteSession | None
+) -> Command | None:
+    """Fork the launcher of COMMAND or ssh, if there is one."""
+    environment = environment_of(person, os.environ) if person else None
+    if session:
+        return prepare_command(
+            session.argv,
+            person=person,
+            environment=environment,
+            stderr=session.relay.write_descriptor,
+            hint="install ssh, or say what to run instead with --ssh-command",
+        )
+    if config.command:
+        return prepare_command(config.command, person=person, environment=environment)
+    return None
+
+
 def _provision(
-    config: Config, keeper: KeeperProcess | None, stack: ExitStack
+    config: Config, keeper: KeeperProcess | None, signals: SignalPipe, stack: ExitStack
 ) -> tuple[Provisioned, KeeperProcess | None]:
     """Have the device made, by a keeper where that takes root."""
     kind = find_kind(config.device)
@@ -136,7 +221,7 @@ def _provision(
         except NotAllowedError:
             if os.geteuid() == 0:
                 raise
-            keeper = stack.enter_context(closing(sudo_keeper()))
+            keeper = stack.enter_context(closing(sudo_keeper(signals, _STOPPING)))
     return keeper.provision(kind.name, config.request), keeper
 
 
@@ -164,18 +249,24 @@ def _watch(
     return watch
 
 
-def _run_command(config: Config, device: Device, watch: Watch, command: Command) -> Ending:
+def _run_command(
+    config: Config,
+    device: Device,
+    watch: Watch,
+    command: Command,
+    session: RemoteSession | None,
+) -> Ending:
     """Pump over COMMAND, again and again if so configured."""
     pauses = Pauses()
     while True:
         started = time.monotonic()
         command.start()
         try:
-            ending = _pump_command(config, device, watch, command)
+            ending = _pump_command(config, device, watch, command, session)
             if ending.requested or not config.reconnect:
                 return ending
             why = ending.reason
-        except (CommandFailedError, ProtocolError) as error:
+        except (CommandFailedError, ProtocolError, PeerSilentError) as error:
             if not config.reconnect or getattr(error, "code", None) in _HOPELESS:
                 raise
             why = str(error)
@@ -186,8 +277,18 @@ def _run_command(config: Config, device: Device, watch: Watch, command: Command)
             return stopped
 
 
-def _pump_command(config: Config, device: Device, watch: Watch, command: Command) -> Ending:
+def _pump_command(
+    config: Config,
+    device: Device,
+    watch: Watch,
+    command: Command,
+    session: RemoteSession | None,
+) -> Ending:
     """Pump over one run of COMMAND, and see to its end."""
+    if session:
+        stopped = _start_remote(session, watch, command)
+        if stopped:
+            return stopped
     truncated: TruncatedError | None = None
     try:
         ending = _pump(config, device, watch, command.read_descriptor, command.write_descriptor)
@@ -198,16 +299,33 @@ def _pump_command(config: Config, device: Device, watch: Watch, command: Command
         raise
     else:
         if ending.requested:
-            command.finish()
+            command.finish(_CLOSING_SECONDS)
             return ending
     status = command.finish()
     if status:
         # The likelier cause of a broken stream than the other end's framing.
-        also = f": {truncated.message}" if truncated else ""
+        said = session.last_words() if session else ""
+        also = f": {said}" if said else f": {truncated.message}" if truncated else ""
         raise CommandFailedError(f"{command.name} {describe_status(status)}{also}", status)
     if truncated:
         raise truncated
     return ending
+
+
+def _start_remote(session: RemoteSession, watch: Watch, command: Command) -> Ending | None:
+    """Start the program at the other end of a new connection; return who wants to end instead."""
+    try:
+        with Stream(command.read_descriptor, command.write_descriptor) as stream:
+            stopped = session.start(stream, watch)
+    except NotStartedError as failure:
+        status = command.stop() if failure.message else command.finish()
+        raise session.describe(failure, status) from failure
+    except FethpipeError:
+        command.stop()
+        raise
+    if stopped:
+        command.stop()
+    return stopped
 
 
 def _pause(watch: Watch, seconds: float) -> Ending | None:
@@ -226,12 +344,50 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
         log.warning("%s: %s", device.name, _report(device))
 
     periodic = [(config.stats_seconds, report)] if config.stats_seconds else []
-    connection = Connection(FRAMINGS[config.framing], device.counters)
+    hello = _hello(config, device) if config.hello else None
+    connection = Connection(FRAMINGS[config.framing], device.counters, hello=hello)
     try:
         with Stream(incoming, outgoing) as stream:
-            return Pump(device, stream, connection, watch=watch, periodic=periodic).run()
+            return Pump(
+                device,
+                stream,
+                connection,
+                watch=watch,
+                periodic=periodic,
+                keepalive=config.keepalive,
+                on_peer=partial(_compare_mtu, device.name, config.request.mtu),
+                on_configure=config.configure,
+            ).run()
     except OSError as error:
         raise SystemFailureError(f"the stream failed: {reason(error)}") from error
+
+
+def _hello(config: Config, device: Device) -> Hello:
+    """Return what we say of ourselves at the start of a stream."""
+    features = Feature(0)
+    if device.offload:
+        features |= Feature.SUPER_FRAMES
+        if device.offload.udp:
+            features |= Feature.UDP_SEGMENTS
+    return Hello(
+        nonce=os.urandom(NONCE_LENGTH),
+        mtu=config.request.mtu or 0,
+        features=features,
+        keepalive=round(1000 * (config.keepalive or 0)),
+    )
+
+
+def _compare_mtu(name: str, mtu: int | None, peer: Hello) -> None:
+    """Tell of frames that will not pass: nobody else would, and it looks like a broken network."""
+    if mtu and peer.mtu and mtu != peer.mtu:
+        log.warning(
+            "%s: its MTU is %d and the other end's is %d: frames with more than %d bytes of data "
+            "may be dropped; give both ends the same --mtu",
+            name,
+            mtu,
+            peer.mtu,
+            min(mtu, peer.mtu),
+        )
 
 
 def _report(device: Device) -> str:

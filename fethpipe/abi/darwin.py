@@ -147,7 +147,6 @@ class Request(IntEnum):
     BIOCSHDRCMPLT = _iow("B", 117, _U32)
     BIOCSSEESENT = _iow("B", 119, _U32)
     # net/bpf_private.h, from macOS 14.4
-    BIOCGBATCHWRITE = _ior("B", 142, _U32)
     BIOCSBATCHWRITE = _iow("B", 143, _U32)
 
 

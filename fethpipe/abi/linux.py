@@ -17,9 +17,26 @@ IFNAMSIZ = 16
 
 # if_tun.h; the numbers of _IOW('T', n, int) are the same on x86, ARM and RISC-V.
 TUNSETIFF = 0x400454CA
+TUNGETIFF = 0x800454D2
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+TUNSETVNETLE = 0x400454DC
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
 IFF_TUN_EXCL = 0x8000
+
+# TUNSETOFFLOAD: what the kernel may leave to whoever reads the device.
+TUN_F_CSUM = 0x01
+TUN_F_TSO4 = 0x02
+TUN_F_TSO6 = 0x04
+TUN_F_TSO_ECN = 0x08
+TUN_F_USO4 = 0x20  # from Linux 6.2
+TUN_F_USO6 = 0x40
+
+# fcntl.h: from Linux 2.6.35; fcntl has them from Python 3.10.
+F_SETPIPE_SZ = 1031
+F_GETPIPE_SZ = 1032
 
 # if.h
 IFF_UP = 0x1
@@ -80,6 +97,14 @@ _STATS64_TX_DROPPED = struct.Struct("=56xQ")
 def pack_tun_request(name: str, flags: int) -> bytes:
     """Return the 40-byte ifreq of TUNSETIFF; an empty name or a ``%d`` lets the kernel choose."""
     return _IFREQ.pack(name.encode(), flags)
+
+
+def unpack_tun_flags(request: bytes) -> int:
+    """Return the flags of an ifreq that TUNGETIFF filled in. Raises ValueError for another size."""
+    if len(request) != _IFREQ.size:
+        raise ValueError(f"ifreq of {len(request)} bytes")
+    flags: int = _IFREQ.unpack(request)[1]
+    return flags
 
 
 def unpack_tun_name(request: bytes) -> str:

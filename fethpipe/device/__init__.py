@@ -6,6 +6,33 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..stats import Counters
+from ..wire.offload import SuperFrame
+
+
+class Offload(Protocol):
+    """The side of a device that deals in super-frames: frames that are not yet cut and summed,
+    behind a virtio header (:mod:`..wire.offload`).
+
+    It takes them at any time. A super-frame counts as one frame, its header not at all.
+    """
+
+    udp: bool
+    """Whether it knows super-frames of UDP, besides those of TCP."""
+
+    def enable(self, *, udp: bool) -> None:
+        """Make super-frames from now on, those of UDP too if ``udp``.
+
+        From now on only ``read_super_frames`` returns everything.
+        """
+
+    def disable(self) -> None:
+        """Make whole frames again; what is left of super-frames, ``read_frames`` drops."""
+
+    def read_super_frames(self) -> list[bytes]:
+        """Return the super-frames of one batch; for the rest like ``read_frames``."""
+
+    def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
+        """Send super-frames that were checked; for the rest like ``write_frames``."""
 
 
 class Device(Protocol):
@@ -16,6 +43,10 @@ class Device(Protocol):
 
     name: str
     counters: Counters
+
+    @property
+    def offload(self) -> Offload | None:
+        """Return what deals in super-frames, None where the device cannot."""
 
     def fileno(self) -> int:
         """Return the descriptor that selects as readable while the kernel holds frames."""

@@ -7,11 +7,13 @@ go to an AF_INET one.
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
 from types import TracebackType
+from typing import NamedTuple, TypeVar
 
 from ..abi import darwin
 from ..abi.darwin import InterfaceFlag, Request
@@ -23,9 +25,13 @@ from ..libc_darwin import (
     sysctl_number,
 )
 
+UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+"""What drivers answer to a request of another kind of interface."""
 
-@dataclass(frozen=True)
-class Status:
+_T = TypeVar("_T")
+
+
+class Status(NamedTuple):
     """The state of an interface.
 
     ``peer`` is empty for a feth without one and for what is no feth; ``active`` is the media
@@ -82,7 +88,7 @@ class DarwinInterfaces:
         )
 
     def peer(self, name: str) -> str:
-        """Return the name of the peer, empty when there is none; EOPNOTSUPP if it is no feth."""
+        """Return the name of the peer, empty when there is none; UNSUPPORTED if it is no feth."""
         answer = self._drive(
             Request.SIOCGDRVSPEC, name, darwin.IF_FAKE_G_CMD_GET_PEER, darwin.pack_fake_request()
         )
@@ -135,6 +141,10 @@ class DarwinInterfaces:
         """Set the MAC."""
         self._request(Request.SIOCSIFLLADDR, darwin.pack_mac(name, mac))
 
+    def mac(self, name: str) -> bytes:
+        """Return the MAC, empty when there is none."""
+        return _link_and_addresses(name)[0]
+
     def active(self, name: str) -> bool | None:
         """Return whether the link is active, None when the interface does not know."""
         answer = self._request(Request.SIOCGIFMEDIA, darwin.pack_media_request(name))
@@ -151,8 +161,8 @@ class DarwinInterfaces:
             largest_mtu=self.largest_mtu(name),
             metric=self.metric(name),
             mac=mac,
-            peer=_unless_unsupported(self.peer(name) for _ in "1") or "",
-            active=_unless_unsupported(self.active(name) for _ in "1"),
+            peer=_ask(self.peer, name) or "",
+            active=_ask(self.active, name),
             addresses=addresses,
         )
 
@@ -174,10 +184,8 @@ class DarwinInterfaces:
 
     def attach_ipv6(self, name: str) -> None:
         """Let the interface have IPv6, which it needs before its settings; once is enough."""
-        try:
+        with contextlib.suppress(FileExistsError):
             self._request6(Request.SIOCPROTOATTACH_IN6, darwin.pack_name6(name))
-        except FileExistsError:
-            pass
 
     def set_unreachability_detection(self, name: str, on: bool) -> None:
         """Switch IPv6 neighbour unreachability detection; EINVAL before IPv6 is attached."""
@@ -217,6 +225,35 @@ class DarwinInterfaces:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _ask(question: Callable[[str], _T], name: str) -> _T | None:
+    """Return an answer that some kinds of interface do not have."""
+    try:
+        return question(name)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return None
+
+
+def _link_and_addresses(
+    name: str,
+) -> tuple[bytes, tuple[IPv4Interface | IPv6Interface, ...]]:
+    """Return the MAC and the addresses of an interface."""
+    mac = b""
+    addresses: list[IPv4Interface | IPv6Interface] = []
+    for entry in interface_addresses():
+        if entry.interface != name:
+            continue
+        family = darwin.address_family(entry.address)
+        if family == darwin.AF_LINK:
+            mac = darwin.unpack_mac(entry.address)
+        elif family == darwin.AF_INET:
+            addresses.append(darwin.unpack_address(entry.address, entry.netmask))
+        elif family == darwin.AF_INET6:
+            addresses.append(darwin.unpack_address6(entry.address, entry.netmask))
+    return mac, tuple(addresses)
 
 
 def interface_names() -> set[str]:

@@ -56,6 +56,11 @@ class LinuxInterfaces:
         request = linux.pack_address(self.link(name).ifindex, address)
         self._netlink.request(linux.RTM_DELADDR, request)
 
+    def remove(self, name: str) -> None:
+        """Remove the interface."""
+        request = linux.pack_link(self.link(name).ifindex)
+        self._netlink.request(linux.RTM_DELLINK, request)
+
     def _set(self, name: str, attributes: dict[int, bytes]) -> None:
         request = linux.pack_link(self.link(name).ifindex, attributes)
         self._netlink.request(linux.RTM_NEWLINK, request)

@@ -12,8 +12,15 @@ from typing import NamedTuple
 
 from ..device import Device
 from ..errors import UsageError
-from .request import Change, DeviceRequest, Provisioned
-from .tap import TAP_MTU, change_tap, open_tap_device, provision_tap
+from .feth import (
+    FETH_MTU,
+    change_feth,
+    destroy_feth,
+    open_feth_device,
+    provision_feth,
+)
+from .request import Change, DeviceRequest, MadeHook, Provisioned
+from .tap import TAP_MTU, change_tap, destroy_tap, open_tap_device, provision_tap
 
 _IPV6_MINIMUM_MTU = 1280
 _SYSTEM_NAMES = {"Linux": "Linux", "Darwin": "macOS"}
@@ -23,18 +30,17 @@ class Kind(NamedTuple):
     """A kind of device: where it exists, and how it is made, changed, undone (all of that as
     root) and used.
 
-    ``provision`` and ``change`` raise FethpipeError. ``destroy`` removes one interface of those
-    that ``provision`` told in ``made``, and what is gone already is no error; None where nothing
-    outlives its descriptors.
+    ``provision``, ``change`` and ``destroy`` raise FethpipeError. ``destroy`` removes one interface
+    of those that ``provision`` told its hook, and what is gone already is no error.
     """
 
     name: str
     system: str
     mtu_range: range
-    provision: Callable[[DeviceRequest], Provisioned]
+    provision: Callable[[DeviceRequest, MadeHook], Provisioned]
     change: Callable[[Provisioned, Change], None]
     open: Callable[[Provisioned], Device]
-    destroy: Callable[[str], None] | None = None
+    destroy: Callable[[str], None]
 
 
 def find_kind(name: str) -> Kind:
@@ -54,7 +60,9 @@ def find_kind(name: str) -> Kind:
     return kind
 
 
-def provision(kind: Kind, request: DeviceRequest) -> Provisioned:
+def provision(
+    kind: Kind, request: DeviceRequest, *, on_made: MadeHook = lambda _name: None
+) -> Provisioned:
     """Make or take a device as requested; on failure nothing of it is left.
 
     Raises UsageError, NotAllowedError or DeviceError.
@@ -66,11 +74,14 @@ def provision(kind: Kind, request: DeviceRequest) -> Provisioned:
     wants_ipv6 = any(address.version == 6 for address in request.addresses)
     if wants_ipv6 and mtu is not None and mtu < _IPV6_MINIMUM_MTU:
         raise UsageError(f"--mtu {mtu} is too small for IPv6, which needs {_IPV6_MINIMUM_MTU}")
-    return kind.provision(request)
+    return kind.provision(request, on_made)
 
 
 KINDS = {
-    "tap": Kind("tap", "Linux", TAP_MTU, provision_tap, change_tap, open_tap_device),
+    "feth": Kind(
+        "feth", "Darwin", FETH_MTU, provision_feth, change_feth, open_feth_device, destroy_feth
+    ),
+    "tap": Kind("tap", "Linux", TAP_MTU, provision_tap, change_tap, open_tap_device, destroy_tap),
 }
 """The kinds of device by name."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -12,9 +12,15 @@ from ..errors import DeviceError, NotAllowedError, reason
 DEFAULT_MTU = 1500
 
 
+MadeHook = Callable[[str], None]
+"""Called with the name of each interface at the moment that it is made, so that whoever has to
+destroy it knows of it even if the rest of the work is cut short.
+"""
+
+
 class DeviceRequest(NamedTuple):
     """What the user wants. None means the default of a device that we make, and leave as it is
-    of one that we attach to.
+    of one that we attach to. ``offload`` prepares for super-frames, where the device can.
     """
 
     name: str | None = None
@@ -23,6 +29,8 @@ class DeviceRequest(NamedTuple):
     mac: bytes | None = None
     mtu: int | None = None
     metric: int | None = None
+    inject: str | None = None
+    offload: bool = False
 
 
 class Change(NamedTuple):
@@ -34,11 +42,7 @@ class Change(NamedTuple):
 
 
 class Provisioned(NamedTuple):
-    """A device that is ready: its facts, and the descriptors to move frames with.
-
-    ``made`` names the interfaces that stay when the descriptors are closed, and so have to be
-    destroyed by whoever made them.
-    """
+    """A device that is ready: its facts, and the descriptors to move frames with."""
 
     interface: str
     io_interface: str | None
@@ -47,7 +51,6 @@ class Provisioned(NamedTuple):
     addresses: tuple[IPInterface, ...]
     up: bool
     descriptors: tuple[int, ...]
-    made: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -56,6 +59,11 @@ def step(what: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise NotAllowedError(f"cannot {what}: {reason(error)}", hint="run as root") from error
+        raise NotAllowedError(f"cannot {what}: {_why(error)}", hint="run as root") from error
     except OSError as error:
-        raise DeviceError(f"cannot {what}: {reason(error)}") from error
+        raise DeviceError(f"cannot {what}: {_why(error)}") from error
+
+
+def _why(error: OSError) -> str:
+    """Return the reason with what the error names: the call or the file."""
+    return f"{error.filename}: {reason(error)}" if error.filename else reason(error)

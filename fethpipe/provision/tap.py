@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from ..abi.linux import IFF_UP, LinkMessage
+from ..abi.linux import IFF_UP, IPInterface, LinkMessage
 from ..device import Device
 from ..device.tap import TapDevice, open_tap
-from ..errors import DeviceError
+from ..errors import DeviceError, reason
 from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
 from ..netlink import Netlink
-from .request import DEFAULT_MTU, Change, DeviceRequest, Provisioned, step
+from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned, step
 
 # drivers/net/tun.c: tun_net_initialize: ETH_MIN_MTU up to 65535 less the Ethernet header.
 TAP_MTU = range(68, 65521 + 1)
 
 
-def provision_tap(request: DeviceRequest) -> Provisioned:
+def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     with ExitStack() as undo:
         interfaces = LinuxInterfaces(undo.enter_context(Netlink()))
         prepared = _prepared_tap(interfaces, request)
-        descriptor, name = open_tap(request.name or "fp%d", attach=prepared)
+        descriptor, name = open_tap(
+            request.name or "fp%d", attach=prepared, offload=request.offload
+        )
         undo_descriptor = undo.enter_context(ExitStack())
         undo_descriptor.callback(os.close, descriptor)
         if prepared:
             _configure(interfaces, name, request, mtu=request.mtu, mac=request.mac)
         else:
+            on_made(name)
             mac = request.mac or stable_mac(host_identity(), name)
             _configure(interfaces, name, request, mtu=request.mtu or DEFAULT_MTU, mac=mac)
             with step(f"bring {name} up"):
@@ -89,8 +93,24 @@ def _configure(
         with step(f"set the MAC of {name} to {format_mac(mac)}"):
             interfaces.set_mac(name, mac)
     for address in request.addresses:
-        with step(f"add {address} to {name}"):
+        with step(f"add {address} to {name}"), _ipv6_switch(address, name):
             interfaces.add_address(name, address, metric=request.metric)
+
+
+@contextmanager
+def _ipv6_switch(address: IPInterface, name: str) -> Iterator[None]:
+    """Tell the errno of IPv6 that is switched off from that of a missing privilege, EPERM
+    (net/ipv6/addrconf.c: inet6_addr_add).
+    """
+    try:
+        yield
+    except PermissionError as error:
+        if error.errno != errno.EACCES:
+            raise
+        raise DeviceError(
+            f"cannot add {address} to {name}: {reason(error)}",
+            hint="IPv6 is switched off: sysctl net.ipv6.conf.default.disable_ipv6=0",
+        ) from error
 
 
 def change_tap(provisioned: Provisioned, change: Change) -> None:
@@ -103,6 +123,19 @@ def change_tap(provisioned: Provisioned, change: Change) -> None:
         for address in change.remove:
             with step(f"remove {address} from {name}"):
                 interfaces.remove_address(name, address)
+
+
+def destroy_tap(name: str) -> None:
+    """Destroy a TAP, unless it went with its descriptor, as it does if nobody interferes.
+
+    Whoever has the descriptor can make it stay (TUNSETPERSIST), or hand it to others.
+    """
+    with step(f"destroy {name}"), Netlink() as netlink:
+        try:
+            LinuxInterfaces(netlink).remove(name)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
 
 
 def open_tap_device(provisioned: Provisioned) -> Device:

@@ -7,19 +7,23 @@ and the tests all drive the same object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Union
+from typing import NamedTuple, Union
 
 from ..errors import ProtocolError
 from ..stats import Counters
 from .framing import HEADER_LENGTH, Command, Framing, RecordDecoder
+from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
+from .offload import SUPER_FRAMES, SuperFrame, add_headers, check_super_frames
 
 _TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b"
 _HEAD = 2 + HEADER_LENGTH
 """How much of the stream tells text from frames: a length and an Ethernet header."""
 _QUOTED = 64
+_FEW = 4
+_LONG = 1 << 15
+_HELLO_FRAMING = "u16be"
 
 
 class Role(Enum):
@@ -29,42 +33,73 @@ class Role(Enum):
     HOST = "host"
 
 
-@dataclass(frozen=True)
-class FramesReceived:
+class FramesReceived(NamedTuple):
     """Whole Ethernet frames, in the order of the stream."""
 
     frames: list[bytes]
 
 
-@dataclass(frozen=True)
-class ConfigureReceived:
+class SuperFramesReceived(NamedTuple):
+    """Super-frames, checked: a virtio header and a frame each, in the order of the stream."""
+
+    packets: Sequence[SuperFrame]
+
+
+class PeerReady(NamedTuple):
+    """The peer is a fethpipe, and says this of itself."""
+
+    hello: Hello
+
+
+class ConfigureReceived(NamedTuple):
     """ZeroTier's host asks for a change of the device; the words are not checked."""
 
     words: tuple[bytes, ...]
 
 
-@dataclass(frozen=True)
-class ExitReceived:
+class ExitReceived(NamedTuple):
     """ZeroTier's host asks us to end."""
 
 
-Event = Union[FramesReceived, ConfigureReceived, ExitReceived]
+Event = Union[FramesReceived, SuperFramesReceived, PeerReady, ConfigureReceived, ExitReceived]
 
 
 class Connection:
     """The protocol of one stream, without the stream.
 
     Payloads that carry no frame are counted in ``counters.drops``, never delivered.
+    ``hello`` is what we say of ourselves, with a nonce that nobody can guess; without it we neither
+    say hello nor listen to one. ``peer`` is what the peer has said.
+    ``peer_keeps_alive`` tells that the peer sends empty records, so that it can be missed.
     """
 
     def __init__(
-        self, framing: Framing, counters: Counters | None = None, *, role: Role = Role.AGENT
+        self,
+        framing: Framing,
+        counters: Counters | None = None,
+        *,
+        role: Role = Role.AGENT,
+        hello: Hello | None = None,
     ) -> None:
+        if hello and framing.name != _HELLO_FRAMING:
+            raise ValueError(f"the {framing.name} framing has no hello")
         self.counters = counters if counters is not None else Counters()
+        self.peer: Hello | None = None
         self._framing = framing
+        self._outgoing = framing
+        self._hello = hello
+        # The record after which super-frames come, if we take any.
+        takes = hello is not None and Feature.SUPER_FRAMES in hello.features
+        self._switch = encode_switch(hello.nonce) if hello and takes else None
+        self._switched = False
         self._decoder = RecordDecoder(framing)
-        self._takes_commands = framing.commands and role is Role.AGENT
+        self._interpret: Callable[[list[bytes]], list[Event]] = self._frames
+        if hello:
+            self._interpret = self._meet
+        elif framing.commands and role is Role.AGENT:
+            self._interpret = self._obey
         self._gives_commands = framing.commands and role is Role.HOST
+        self.peer_keeps_alive = False
         self._head = b""
         self._checked = False
 
@@ -75,13 +110,13 @@ class Connection:
         """
         if not self._checked:
             self._check_head(data)
+        if self._switched:
+            return self._super_frames(data)
         try:
             payloads = self._decoder.feed(data)
         except ProtocolError as error:
             raise self._explained(error) from None
-        if self._takes_commands:
-            return self._obey(payloads)
-        return self._frames(payloads)
+        return self._interpret(payloads) if payloads else []
 
     def receive_eof(self) -> None:
         """Say that the stream has ended. Raises TruncatedError if it did so inside a record."""
@@ -97,12 +132,44 @@ class Connection:
         """
         if self._gives_commands:
             frames = [bytes((Command.FRAME,)) + frame for frame in frames]
-        try:
-            return self._framing.encode(frames)
-        except ValueError:
-            fitting = [frame for frame in frames if len(frame) <= self._framing.maximum]
-            self.counters.drop("too long for the framing", len(frames) - len(fitting))
-            return self._framing.encode(fitting)
+        elif self._outgoing is SUPER_FRAMES:
+            frames = add_headers(frames)
+        return self._encode(frames)
+
+    def send_hello(self) -> bytes:
+        """Return what goes before everything else on the stream; nothing without a hello."""
+        return self._framing.encode([encode_hello(self._hello)]) if self._hello else b""
+
+    def send_switch(self) -> bytes:
+        """Return the record after which super-frames may be sent, and frames still.
+
+        Raises ValueError if the peer does not take super-frames.
+        """
+        if self.peer is None or Feature.SUPER_FRAMES not in self.peer.features:
+            raise ValueError("the peer takes no super-frames")
+        if self._outgoing is SUPER_FRAMES:
+            return b""
+        self._outgoing = SUPER_FRAMES
+        return self._framing.encode([encode_switch(self.peer.nonce)])
+
+    def send_super_frames(self, packets: Sequence[bytes]) -> list[bytes]:
+        """Return the bytes that carry these super-frames, a virtio header and a frame each, in as
+        many pieces as save copying.
+
+        Raises ValueError before the switch: nothing else tells the peer that they come.
+        """
+        if self._outgoing is not SUPER_FRAMES:
+            raise ValueError("super-frames come after the switch")
+        if len(packets) > _FEW or any(len(packet) > SUPER_FRAMES.maximum for packet in packets):
+            return [self._encode(packets)]
+        pieces: list[bytes] = []
+        for packet in packets:
+            pieces += SUPER_FRAMES.encode_length(len(packet)), packet
+        return pieces
+
+    def send_keepalive(self) -> bytes:
+        """Return an empty record, which says no more than that we are there."""
+        return self._outgoing.encode([b""])
 
     def send_command(self, command: Command, payload: bytes = b"") -> bytes:
         """Return the bytes of a command to ZeroTier's agent; for the host's side only."""
@@ -110,12 +177,64 @@ class Connection:
             raise ValueError(f"the {self._framing.name} framing has no commands to send here")
         return self._framing.encode([bytes((command,)) + payload])
 
+    def _encode(self, payloads: Sequence[bytes]) -> bytes:
+        framing = self._outgoing
+        try:
+            if len(payloads) == 1:
+                return framing.encode_one(payloads[0])
+            return framing.encode(payloads)
+        except ValueError:
+            fitting = [payload for payload in payloads if len(payload) <= framing.maximum]
+            self.counters.drop("too long for the framing", len(payloads) - len(fitting))
+            return framing.encode(fitting)
+
+    def _meet(self, payloads: list[bytes]) -> list[Event]:
+        """Look for a hello in the first record; later ones are frames like any other."""
+        self._interpret = self._look_for_switch if self._switch else self._frames
+        try:
+            self.peer = decode_hello(payloads[0])
+        except ValueError:
+            self.counters.drop("hello that cannot be read")
+            return self._interpret(payloads[1:])
+        if self.peer is None:
+            return self._interpret(payloads)
+        return [PeerReady(self.peer), *self._interpret(payloads[1:])]
+
+    def _look_for_switch(self, payloads: list[bytes]) -> list[Event]:
+        if self._switch not in payloads:
+            return self._frames(payloads)
+        # What is behind the switch was no record of this framing: decode it once more.
+        position = payloads.index(self._switch)
+        events = self._frames(payloads[:position])
+        rest = self._framing.encode(payloads[position + 1 :]) + self._decoder.pending
+        self._decoder = RecordDecoder(SUPER_FRAMES)
+        self._switched = True
+        return events + (self._super_frames(rest) if rest else [])
+
+    def _super_frames(self, data: bytes) -> list[Event]:
+        payloads: Sequence[SuperFrame]
+        try:
+            # Few long records or many short ones: what there is most of decides.
+            views = len(data) >= _LONG
+            payloads = self._decoder.feed_views(data) if views else self._decoder.feed(data)
+        except ProtocolError as error:
+            raise self._explained(error) from None
+        if not all(payloads):
+            self.peer_keeps_alive = True
+            payloads = [payload for payload in payloads if payload]
+        packets = check_super_frames(payloads, self.counters)
+        return [SuperFramesReceived(packets)] if packets else []
+
     def _frames(self, payloads: list[bytes]) -> list[Event]:
+        if not payloads:
+            return []
+        if min(map(len, payloads)) >= HEADER_LENGTH:
+            return [FramesReceived(payloads)]
         frames = [payload for payload in payloads if len(payload) >= HEADER_LENGTH]
-        if len(frames) < len(payloads):
-            short = sum(0 < len(payload) < HEADER_LENGTH for payload in payloads)
-            if short:
-                self.counters.drop("shorter than an Ethernet header", short)
+        self.peer_keeps_alive = self.peer_keeps_alive or not all(payloads)
+        short = sum(0 < len(payload) < HEADER_LENGTH for payload in payloads)
+        if short:
+            self.counters.drop("shorter than an Ethernet header", short)
         return [FramesReceived(frames)] if frames else []
 
     def _obey(self, payloads: list[bytes]) -> list[Event]:

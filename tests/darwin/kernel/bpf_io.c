@@ -10,6 +10,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -37,7 +38,7 @@ struct arrival {
 };
 
 /* The next frame of the queue.  False: there is none. */
-static bool receive(int descriptor, int flags, uint8_t *buffer, struct arrival *arrival)
+static bool receive(int descriptor, uint8_t *buffer, struct arrival *arrival)
 {
     union {
         struct cmsghdr header;
@@ -48,7 +49,7 @@ static bool receive(int descriptor, int flags, uint8_t *buffer, struct arrival *
                              .msg_iovlen = 1,
                              .msg_control = &control,
                              .msg_controllen = sizeof control};
-    ssize_t length = recvmsg(descriptor, &message, flags | MSG_TRUNC | MSG_DONTWAIT);
+    ssize_t length = recvmsg(descriptor, &message, MSG_TRUNC | MSG_DONTWAIT);
 
     if (length < 0)
         return false;
@@ -110,17 +111,21 @@ static size_t aligned(size_t position, size_t alignment)
     return (position + alignment - 1) / alignment * alignment;
 }
 
-/* Does the next frame fit behind `start`?  Only the first of a batch may be cut. */
+/*
+ * Does the next frame fit behind `start`?  Only the first of a batch may be cut.  Not asked with
+ * MSG_PEEK, after which Linux tells a wrong length of the frame (af_packet.c: the address is stored
+ * over it).
+ */
 static bool next_fits(int descriptor, const struct batch *batch, size_t start)
 {
-    struct arrival next = {.room = 0};
     size_t room = batch->length - start - batch->header;
+    int next = 0;
 
     if (batch->frames == 0 || room >= LARGEST_FRAME)
         return true;
-    if (!receive(descriptor, MSG_PEEK, NULL, &next))
+    if (linux_ioctl(descriptor, FIONREAD, &next) != 0)
         return false;
-    return next.captured + (next.tagged ? VLAN_TAG : 0) <= room;
+    return (size_t)next + VLAN_TAG <= room;
 }
 
 static bool add_record(int descriptor, struct batch *batch, const struct timeval *now)
@@ -131,7 +136,7 @@ static bool add_record(int descriptor, struct batch *batch, const struct timeval
         return false;
     uint8_t *frame = batch->buffer + start + batch->header;
     struct arrival arrival = {.room = batch->length - start - batch->header};
-    if (!receive(descriptor, 0, frame, &arrival))
+    if (!receive(descriptor, frame, &arrival))
         return false;
     if (arrival.tagged)
         insert_tag(frame, &arrival);

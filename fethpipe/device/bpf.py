@@ -1,0 +1,132 @@
+"""BPF: receive what the peer of a feth sends, many frames with one read (bpf(4) of macOS).
+
+A device has two buffers in the kernel: one that fills while the other waits to be read. A read
+must ask for exactly one buffer's length, and takes all that has come.
+
+Sending through BPF is there as well, for the kernels that take many frames with one write
+(BIOCSBATCHWRITE, macOS 14.4). It is private to Apple's own programs, and may change or go.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from ..abi import darwin
+from ..abi.darwin import Request
+from ..errors import DeviceError, reason
+from ..libc_darwin import ioctl
+from ..stats import Counters
+
+# Twice this is what the kernel holds for us, as much as a TAP's queue of 1000 full frames; more
+# would be latency, not speed. Before macOS 13 the kernel makes 512 KiB of it.
+_BUFFER_LENGTH = 1 << 20
+# Other programs try only bpf0, so leave it to them.
+_FIRST_UNIT = 1
+
+
+def open_bpf(interface: str) -> int:
+    """Return the descriptor of a BPF device that receives on an interface, as root.
+
+    What is sent from this side of it, through AF_NDRV or BPF, is not received. Raises OSError, or
+    DeviceError when all devices are taken.
+    """
+    descriptor = _open_free_device()
+    try:
+        # In this order: the length cannot be set once there is an interface, and the last two
+        # need one.
+        ioctl(descriptor, Request.BIOCSBLEN, darwin.pack_u32(_BUFFER_LENGTH))
+        ioctl(descriptor, Request.BIOCIMMEDIATE, darwin.pack_u32(1))
+        ioctl(descriptor, Request.BIOCSSEESENT, darwin.pack_u32(0))
+        ioctl(descriptor, Request.BIOCSETIF, darwin.pack_name(interface))
+        ioctl(descriptor, Request.BIOCSHDRCMPLT, darwin.pack_u32(1))
+        ioctl(descriptor, Request.BIOCPROMISC)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _open_free_device() -> int:
+    """Open the first device that nobody has; opening the last one makes the next."""
+    for unit in range(_FIRST_UNIT, darwin.BPF_MAXDEVICES):
+        try:
+            return os.open(f"/dev/bpf{unit}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            break
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+    raise DeviceError(
+        "cannot open a BPF device: all are in use", hint="end a program that captures packets"
+    )
+
+
+def set_batch_write(descriptor: int) -> None:
+    """Make writes to a BPF device carry records. Raises OSError where the kernel cannot."""
+    ioctl(descriptor, Request.BIOCSBATCHWRITE, darwin.pack_u32(1))
+
+
+class BpfReader:
+    """The receiving half of a device, from the descriptor that :func:`open_bpf` made.
+
+    ``name`` is that of the device in messages; the descriptor stays its owner's.
+    """
+
+    def __init__(self, descriptor: int, name: str, counters: Counters) -> None:
+        answer = ioctl(descriptor, Request.BIOCGBLEN, darwin.pack_u32(0))
+        # One buffer for good: a new one for each read costs more than the read.
+        self._buffer = memoryview(bytearray(darwin.unpack_u32(answer)))
+        self._descriptor = descriptor
+        self._name = name
+        self._counters = counters
+        self._kernel_drops = 0
+
+    def read_frames(self) -> list[bytes]:
+        """Return the frames of one read, [] when none wait."""
+        try:
+            length = os.readv(self._descriptor, (self._buffer,))
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise self._failed(error) from error
+        frames, damaged = darwin.unpack_bpf_batch(bytes(self._buffer[:length]))
+        if damaged:
+            self._counters.drop("damaged by the kernel", damaged)
+        self._counters.frames_received += len(frames)
+        self._counters.bytes_received += sum(map(len, frames))
+        return frames
+
+    def kernel_drops(self) -> int:
+        """Return what did not fit the kernel's buffers since the device was opened."""
+        try:
+            answer = ioctl(self._descriptor, Request.BIOCGSTATS, bytes(darwin.BPF_STAT_SIZE))
+        except OSError:  # the interface has gone, but not what we know
+            return self._kernel_drops
+        self._kernel_drops = darwin.unpack_bpf_drops(answer)
+        return self._kernel_drops
+
+    def _failed(self, error: OSError) -> DeviceError:
+        if error.errno == errno.ENXIO:
+            return DeviceError(
+                f"{self._name} has gone: {reason(error)}", hint="somebody deleted it"
+            )
+        return DeviceError(f"cannot receive from {self._name}: BPF: {reason(error)}")
+
+
+class BpfBatchWriter:
+    """Send through BPF, each batch with one write; the descriptor stays its owner's.
+
+    The kernel checks the whole batch before it sends the first frame of it, so one frame that it
+    refuses stops all.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send a batch. Raises OSError when the kernel does not take all of it."""
+        batch = darwin.pack_bpf_batch(frames)
+        if os.write(self._descriptor, batch) != len(batch):
+            raise OSError(errno.EIO, "the batch was not taken whole")

@@ -1,0 +1,86 @@
+"""The feth pair of macOS, by its I/O side: BPF receives what the primary side's IP stack sends,
+AF_NDRV sends what that stack receives.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from ..errors import reason
+from ..stats import Counters
+from .bpf import BpfBatchWriter, BpfReader
+from .ndrv import NdrvWriter
+
+log = logging.getLogger("fethpipe")
+
+
+class FethDevice:
+    """A feth pair, from the descriptors that :func:`.bpf.open_bpf` and :func:`.ndrv.open_ndrv`
+    made on its I/O side, here or in another process.
+
+    Where there is a ``batch_descriptor``, of a BPF device that takes batches, frames are sent
+    through that. AF_NDRV takes over, for good, at the first thing that goes wrong there.
+    """
+
+    def __init__(
+        self,
+        bpf_descriptor: int,
+        ndrv_descriptor: int,
+        batch_descriptor: int | None = None,
+        *,
+        name: str,
+    ) -> None:
+        self.name = name
+        self.counters = Counters()
+        self.offload = None  # a feth neither makes nor takes super-frames
+        self.offload = None  # neither BPF nor AF_NDRV knows super-frames
+        self._bpf_descriptor = bpf_descriptor
+        self._descriptors = [bpf_descriptor, ndrv_descriptor]
+        self._reader = BpfReader(bpf_descriptor, name, self.counters)
+        self._ndrv = NdrvWriter(ndrv_descriptor, name, self.counters)
+        self._batches: BpfBatchWriter | None = None
+        if batch_descriptor is not None:
+            self._descriptors.append(batch_descriptor)
+            self._batches = BpfBatchWriter(batch_descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor that selects as readable while the kernel holds frames."""
+        return self._bpf_descriptor
+
+    def read_frames(self) -> list[bytes]:
+        """Return the frames that wait, up to one buffer of the kernel's."""
+        return self._reader.read_frames()
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order."""
+        if self._batches is None:
+            self._ndrv.write_frames(frames)
+        else:
+            self._write_batch(self._batches, frames)
+
+    def kernel_drops(self) -> int:
+        """Return what the kernel dropped because we did not read it in time."""
+        return self._reader.kernel_drops()
+
+    def close(self) -> None:
+        """Close the descriptors; safe to call twice."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _write_batch(self, batches: BpfBatchWriter, frames: Sequence[bytes]) -> None:
+        try:
+            batches.write_frames(frames)
+        except OSError as error:
+            log.warning(
+                "%s: sending batches through BPF failed: %s; AF_NDRV takes over",
+                self.name,
+                reason(error),
+            )
+            self._batches = None
+            # All of the batch again: Ethernet may repeat a frame rather than lose it.
+            self._ndrv.write_frames(frames)
+            return
+        self.counters.frames_sent += len(frames)
+        self.counters.bytes_sent += sum(map(len, frames))

@@ -1,0 +1,105 @@
+"""AF_NDRV: send whole frames out of an interface, one with each write (bsd/net/ndrv.c).
+
+Such a socket cannot receive IP, which the stack takes first; that is what BPF is for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+from ..abi import darwin
+from ..errors import DeviceError, reason
+from ..libc_darwin import bind, connect
+from ..stats import Counters
+
+_ETHERNET_HEADER = 14
+_VLAN_TAG = 4
+# The kernel starts at 8192 and refuses a longer frame. Room for the longest of all, for the MTU
+# may be raised while we run; there is no queue that would grow with it.
+_SEND_BUFFER = darwin.FETH_MTU[-1] + _ETHERNET_HEADER + _VLAN_TAG
+
+# The kernel answers these for a frame, not for the socket.
+_REFUSALS = {
+    errno.EMSGSIZE: "too long for the device",
+    errno.ENETDOWN: "interface down",
+    errno.ENOBUFS: "kernel out of buffers",
+    errno.EAGAIN: "kernel queue full",
+    errno.EINVAL: "refused by the kernel",
+}
+# EPIPE: the socket is cut off when its interface is destroyed.
+_GONE = (errno.EPIPE, errno.ENXIO)
+# ENOBUFS passes as soon as the kernel has caught up, if ever. In all, not for each frame: how
+# long a batch may take in the worst case.
+_PAUSES_SECONDS = (0.0001, 0.0005, 0.002)
+
+
+def open_ndrv(interface: str) -> int:
+    """Return the descriptor of a socket that sends out of an interface, as root.
+
+    Raises OSError.
+    """
+    try:
+        ndrv = socket.socket(darwin.AF_NDRV, socket.SOCK_RAW, 0)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "socket") from error
+    with ndrv:
+        ndrv.setblocking(False)
+        try:
+            if ndrv.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < _SEND_BUFFER:
+                ndrv.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "SO_SNDBUF") from error
+        # Both, and each once: without connect there is nowhere to send to, and a second one cuts
+        # the socket off.
+        address = darwin.pack_sockaddr_ndrv(interface)
+        bind(ndrv.fileno(), address)
+        connect(ndrv.fileno(), address)
+        return ndrv.detach()
+
+
+class NdrvWriter:
+    """The sending half of a device, from the descriptor that :func:`open_ndrv` made.
+
+    ``name`` is that of the device in messages; the descriptor stays its owner's.
+    """
+
+    def __init__(self, descriptor: int, name: str, counters: Counters) -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._counters = counters
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order; those that the kernel refuses are counted by reason."""
+        write = os.write
+        descriptor = self._descriptor
+        pauses = iter(_PAUSES_SECONDS)
+        size = refused = 0
+        for frame in frames:
+            while True:
+                try:
+                    size += write(descriptor, frame)
+                except OSError as error:
+                    if error.errno == errno.ENOBUFS:
+                        pause = next(pauses, None)
+                        if pause is not None:
+                            time.sleep(pause)
+                            continue
+                    self._count_refusal(error)
+                    refused += 1
+                break
+        self._counters.frames_sent += len(frames) - refused
+        self._counters.bytes_sent += size
+
+    def _count_refusal(self, error: OSError) -> None:
+        if error.errno in _REFUSALS:
+            self._counters.drop(_REFUSALS[error.errno])
+        elif error.errno in _GONE:
+            raise DeviceError(
+                f"{self._name} has gone: {reason(error)}", hint="somebody deleted it"
+            ) from error
+        else:
+            raise DeviceError(f"cannot send to {self._name}: AF_NDRV: {reason(error)}") from error

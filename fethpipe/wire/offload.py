@@ -1,0 +1,216 @@
+"""Super-frames: a frame as a kernel hands it on before it is cut and summed, behind a header that
+says what is left to do.
+
+The header is that of virtio (``struct virtio_net_hdr``: Virtual I/O Device 1.2, 5.1.6, here always
+little-endian and 10 bytes). It says where a checksum is missing, and into what segments the payload
+of TCP or UDP is to be cut. Both are instructions to the receiver's kernel, so each of its fields is
+held against the frame, and what Linux would not have written itself is not passed on.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import NamedTuple, Union
+
+from ..stats import Counters
+from .framing import HEADER_LENGTH, QEMU_MAXIMUM, Framing
+
+SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
+"""The records after the switch: a virtio header and a frame each."""
+
+SuperFrame = Union[bytes, memoryview]
+"""A virtio header and a frame; a view where copying would cost."""
+
+VNET_LENGTH = 10
+PLAIN = bytes(VNET_LENGTH)
+"""The header of a frame with which nothing is left to do."""
+
+NEEDS_CHECKSUM = 1
+_DATA_VALID = 2
+_TCP_IPV4, _TCP_IPV6, _UDP_SEGMENTS = 1, 4, 5
+_ECN = 0x80
+
+# flags, gso_type, hdr_len, gso_size, csum_start, csum_offset
+_VNET = struct.Struct("<BBHHHH")
+_MINIMUM = VNET_LENGTH + HEADER_LENGTH
+
+_VLAN_TYPES = (0x8100, 0x88A8)
+_IPV4, _IPV6 = 0x0800, 0x86DD
+_U16 = struct.Struct(">H")
+_TCP, _UDP = 6, 17
+_CHECKSUM_OFFSETS = {_TCP: 16, _UDP: 6}
+_TCP_MINIMUM, _UDP_LENGTH = 20, 8
+_IPV6_LENGTH = 40
+# Hop-by-hop options, routing, destination options: all say their length alike (RFC 8200, 4.2).
+_IPV6_EXTENSIONS = (0, 43, 60)
+
+# The least segment that Linux cuts TCP into (net/tcp.h: TCP_MIN_GSO_SIZE): without a bound, a peer
+# could have the kernel make 65535 packets of one. Of UDP it makes no more than 128 (linux/udp.h:
+# UDP_MAX_SEGMENTS).
+_LEAST_SEGMENT = 8
+_MOST_DATAGRAMS = 128
+
+# A checksum that TCP or UDP over plain IPv4 lacks, nothing else: most small frames have just this.
+_USUAL = {
+    protocol: _VNET.pack(NEEDS_CHECKSUM, 0, 0, 0, HEADER_LENGTH + 20, offset)
+    for protocol, offset in _CHECKSUM_OFFSETS.items()
+}
+_USUAL_START = b"\x08\x00\x45"
+_USUAL_LENGTH = _MINIMUM + 20 + _TCP_MINIMUM
+_USUAL_FRAGMENTS = (b"\0\0", b"\x40\0")
+
+_strip = itemgetter(slice(VNET_LENGTH, None))
+
+
+def add_headers(frames: Sequence[bytes]) -> list[bytes]:
+    """Return plain frames as super-frames."""
+    return list(map(PLAIN.__add__, frames))
+
+
+def strip_headers(packets: Sequence[bytes], counters: Counters) -> list[bytes]:
+    """Return super-frames as plain frames; those that are not are dropped and counted."""
+    # Flags and segmentation come first, so nothing above this has anything left to do.
+    if packets and max(packets) >= b"\0\1":
+        whole = [packet for packet in packets if not packet[0] & NEEDS_CHECKSUM and not packet[1]]
+        counters.drop("super-frame for a peer that takes none", len(packets) - len(whole))
+        packets = whole
+    return list(map(_strip, packets))
+
+
+def check_super_frames(packets: Sequence[SuperFrame], counters: Counters) -> Sequence[SuperFrame]:
+    """Return those super-frames that a kernel may see; the others are dropped and counted."""
+    faults = list(map(find_fault, packets))
+    if not any(faults):
+        return packets
+    for fault in filter(None, faults):
+        counters.drop(fault)
+    return [packet for packet, fault in zip(packets, faults) if not fault]
+
+
+def find_fault(packet: SuperFrame) -> str:
+    """Return what is wrong with a super-frame, "" if nothing is."""
+    if (
+        len(packet) >= _USUAL_LENGTH
+        and packet[:VNET_LENGTH] == _USUAL.get(packet[33])
+        and packet[22:25] == _USUAL_START
+        and packet[30:32] in _USUAL_FRAGMENTS
+    ):
+        return ""
+    if len(packet) < _MINIMUM:
+        return "shorter than an Ethernet header"
+    flags = packet[0]
+    if flags not in (0, NEEDS_CHECKSUM, _DATA_VALID):
+        return "super-frame with unknown flags"
+    if flags & NEEDS_CHECKSUM:
+        return _find_checksum_fault(packet)
+    return "super-frame without a missing checksum" if any(packet[1:VNET_LENGTH]) else ""
+
+
+def _find_checksum_fault(packet: SuperFrame) -> str:
+    _, segmentation, head, size, start, offset = _VNET.unpack_from(packet)
+    transport = _find_transport(packet)
+    if transport is None:
+        return "super-frame without TCP or UDP"
+    if (start + VNET_LENGTH, offset) != (transport.start, _CHECKSUM_OFFSETS[transport.protocol]):
+        return "super-frame with a misplaced checksum"
+    if segmentation:
+        return _find_segment_fault(packet, transport, segmentation, head, size)
+    return "super-frame without segments" if head or size else ""
+
+
+class _Transport(NamedTuple):
+    """Where TCP or UDP starts in a super-frame, virtio header included, and where its data does;
+    and where the length that IP announces ends.
+    """
+
+    version: int
+    protocol: int
+    start: int
+    data: int
+    end: int
+
+
+def _find_segment_fault(
+    packet: SuperFrame, transport: _Transport, segmentation: int, head: int, size: int
+) -> str:
+    kinds = _SEGMENTATIONS.get((transport.version, transport.protocol), ())
+    if segmentation not in kinds:
+        return "super-frame with unknown segments"
+    if transport.end != len(packet) or not transport.data <= head + VNET_LENGTH <= len(packet):
+        return "super-frame of another length"
+    data = len(packet) - transport.data
+    if transport.protocol == _UDP:
+        fits = data and size and -(-data // size) <= _MOST_DATAGRAMS
+    else:
+        fits = data and size >= _LEAST_SEGMENT
+    return "" if fits else "super-frame with senseless segments"
+
+
+_SEGMENTATIONS = {
+    (4, _TCP): (_TCP_IPV4, _TCP_IPV4 | _ECN),
+    (6, _TCP): (_TCP_IPV6, _TCP_IPV6 | _ECN),
+    (4, _UDP): (_UDP_SEGMENTS,),
+    (6, _UDP): (_UDP_SEGMENTS,),
+}
+
+
+def _find_transport(packet: SuperFrame) -> _Transport | None:
+    """Find a whole TCP or UDP header behind Ethernet, VLAN tags and IP."""
+    offset = VNET_LENGTH + 12
+    kind = _read_u16(packet, offset)
+    while kind in _VLAN_TYPES:
+        offset += 4
+        kind = _read_u16(packet, offset)
+    offset += 2
+    if kind == _IPV4:
+        found = _find_in_ipv4(packet, offset)
+    elif kind == _IPV6:
+        found = _find_in_ipv6(packet, offset)
+    else:
+        return None
+    if found is None or found.end > len(packet):
+        return None
+    if found.protocol == _UDP:
+        data = found.start + _UDP_LENGTH
+    elif found.protocol == _TCP and found.start + _TCP_MINIMUM <= found.end:
+        data = found.start + (packet[found.start + 12] >> 4) * 4
+        if data < found.start + _TCP_MINIMUM:
+            return None
+    else:
+        return None
+    return found._replace(data=data) if data <= found.end else None
+
+
+def _find_in_ipv4(packet: SuperFrame, start: int) -> _Transport | None:
+    if len(packet) < start + 20 or packet[start] >> 4 != 4:
+        return None
+    length = (packet[start] & 15) * 4
+    fragment = _read_u16(packet, start + 6) & 0x3FFF
+    if length < 20 or fragment:
+        return None
+    end = start + _read_u16(packet, start + 2)
+    return _Transport(4, packet[start + 9], start + length, 0, end)
+
+
+def _find_in_ipv6(packet: SuperFrame, start: int) -> _Transport | None:
+    if len(packet) < start + _IPV6_LENGTH or packet[start] >> 4 != 6:
+        return None
+    protocol = packet[start + 6]
+    offset = start + _IPV6_LENGTH
+    end = offset + _read_u16(packet, start + 4)
+    while protocol in _IPV6_EXTENSIONS:
+        if offset + 8 > len(packet):
+            return None
+        protocol = packet[offset]
+        offset += (packet[offset + 1] + 1) * 8
+    return _Transport(6, protocol, offset, 0, end)
+
+
+def _read_u16(packet: SuperFrame, offset: int) -> int:
+    """Return the number at an offset, 0 beyond the end: that is no type and no length."""
+    if offset + 2 > len(packet):
+        return 0
+    number: int = _U16.unpack_from(packet, offset)[0]
+    return number

@@ -1,0 +1,757 @@
+"""The feth device and how it is made, on a simulated Darwin kernel."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_interface
+from typing import Any
+
+import pytest
+
+from fethpipe.errors import DeviceError, FethpipeError, NotAllowedError, UsageError
+from fethpipe.netif.darwin import DarwinInterfaces
+from fethpipe.netif.mac import stable_mac
+from fethpipe.provision import Change, Provisioned
+from fethpipe.provision.feth import change_feth
+from tests.darwin.inside import Inside, become, receive_descriptors, send_descriptors
+from tests.darwin.layouts import frame
+from tests.darwin.simulation import SimulatedDarwin
+from tests.device.feth_rig import (
+    Device,
+    FarSide,
+    Rig,
+    close,
+    discard,
+    open_descriptors,
+    pair,
+    provision_noting,
+    provision_with,
+)
+
+pytestmark = pytest.mark.live
+
+PRIMARY, IO = "feth10000", "feth20000"
+ADDRESSES = (ip_interface("10.9.0.1/24"), ip_interface("fd00:9::1/64"))
+EVERYTHING = {
+    "addresses": ADDRESSES,
+    "mac": bytes.fromhex("02005e005301"),
+    "mtu": 9000,
+    "metric": 5,
+}
+
+
+@pytest.fixture
+def inside(darwin: SimulatedDarwin, namespace: str) -> Iterator[Inside]:
+    """A process of root's on the Mac."""
+    with Inside(darwin, namespace) as inside:
+        yield inside
+
+
+def _provision(inside: Inside, **request: Any) -> Provisioned:
+    provisioned = inside.call(provision_with, request)
+    assert isinstance(provisioned, Provisioned)
+    return provisioned
+
+
+# ---- what comes of a request ----
+
+
+def test_the_default_is_the_first_pair_from_10000_up(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    provisioned, made = inside.call(provision_noting, {})
+    assert (provisioned.interface, provisioned.io_interface) == (PRIMARY, IO)
+    assert made == [PRIMARY, IO]
+    assert provisioned.up
+    primary, io = darwin.interfaces()[PRIMARY], darwin.interfaces()[IO]
+    assert (primary.peer, io.peer) == (IO, PRIMARY)
+    assert primary.running
+    assert io.running
+    assert io.promiscuous
+    assert primary.mtu == io.mtu == provisioned.mtu == 1500
+    assert primary.addresses == io.addresses == ()
+    assert darwin.max_mtu == 2048, "there was no need to raise it"
+    inside.call(discard, provisioned)
+    assert darwin.interfaces() == {}
+
+
+def test_all_that_is_asked_for_is_done(inside: Inside, darwin: SimulatedDarwin) -> None:
+    provisioned = _provision(inside, name="feth12345", **EVERYTHING)
+    assert provisioned.interface == "feth12345"
+    assert provisioned.io_interface == "feth22345"
+    assert provisioned.addresses == ADDRESSES
+    primary, io = (darwin.interfaces()[name] for name in pair(provisioned))
+    assert primary.mac == provisioned.mac.hex(":") == "02:00:5e:00:53:01"
+    assert primary.mtu == io.mtu == provisioned.mtu == 9000
+    assert (primary.metric, io.metric) == (5, 0)
+    assert {str(address) for address in ADDRESSES} <= set(primary.addresses)
+    assert io.addresses == ()
+    assert primary.running
+
+
+@pytest.mark.parametrize("release", ["17.7.0", "18.7.0", "19.6.0", "22.6.0", "24.0.0"])
+def test_the_largest_mtu_works_on_every_release(inside: Inside, darwin: SimulatedDarwin) -> None:
+    rig = inside.make(Rig, {"mtu": 16370})
+    rig.exchange([frame(14), frame(16384)])
+
+
+def test_the_mac_is_the_same_every_time_and_another_on_another_mac(namespace: str) -> None:
+    macs = []
+    for uuid in ("A", "A", "B"):
+        host_uuid = f"564D2E1C-0000-4000-8000-00000000000{uuid}"
+        with SimulatedDarwin(host_uuid=host_uuid) as darwin, Inside(darwin, namespace) as inside:
+            provisioned = _provision(inside)
+            assert darwin.interfaces()[PRIMARY].mac == provisioned.mac.hex(":")
+            inside.call(discard, provisioned)
+            macs.append(provisioned.mac)
+            identity = bytes.fromhex(host_uuid.replace("-", ""))
+            assert provisioned.mac == stable_mac(identity, PRIMARY)
+    assert macs[0] == macs[1] != macs[2]
+    assert macs[0][0] & 3 == 2
+
+
+def test_the_mac_is_there_before_up(inside: Inside, darwin: SimulatedDarwin) -> None:
+    _provision(inside, addresses=ADDRESSES)
+    calls = [call.name for call in darwin.calls(on=PRIMARY)]
+    assert calls.index("SIOCSIFLLADDR") < calls.index("SIOCSIFFLAGS") < calls.index("SIOCAIFADDR")
+    assert calls[::-1].index("SIOCSIFFLAGS") < calls[::-1].index("SIOCAIFADDR_IN6")
+
+
+def test_the_limit_is_raised_before_creation(inside: Inside, darwin: SimulatedDarwin) -> None:
+    _provision(inside, mtu=2049)
+    calls = [call.name for call in darwin.calls()]
+    assert calls[:3] == ["net.link.fake.max_mtu", "net.link.fake.max_mtu", "SIOCIFCREATE2"]
+    assert darwin.max_mtu == 16370
+
+
+def test_bpf_and_ndrv_are_set_up_as_they_have_to_be(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    provisioned = _provision(inside, mtu=16370)
+    assert len(provisioned.descriptors) == 2
+    assert [call.name for call in darwin.calls(on="bpf1")] == [
+        "open",
+        "BIOCSBLEN",
+        "BIOCIMMEDIATE",
+        "BIOCSSEESENT",
+        "BIOCSETIF",
+        "BIOCSHDRCMPLT",
+        "BIOCPROMISC",
+    ]
+    (buffer_length,) = darwin.calls("BIOCSBLEN")
+    assert buffer_length.value > 512 << 10
+    (send_buffer,) = darwin.calls("setsockopt")
+    assert send_buffer.value >= 16370 + 18
+    assert len(darwin.calls("bind")) == len(darwin.calls("connect")) == 1
+
+
+def test_a_change_changes_both_sides(inside: Inside, darwin: SimulatedDarwin) -> None:
+    darwin.max_mtu = 16370
+    provisioned = _provision(inside, addresses=ADDRESSES[:1])
+    change = Change(add=ADDRESSES[1:], remove=ADDRESSES[:1], mtu=9000)
+    inside.call(change_feth, provisioned, change)
+    primary, io = darwin.interfaces()[PRIMARY], darwin.interfaces()[IO]
+    assert primary.mtu == io.mtu == 9000
+    assert "fd00:9::1/64" in primary.addresses
+    assert "10.9.0.1/24" not in primary.addresses
+    with pytest.raises(DeviceError, match=r"cannot remove 10\.9\.0\.1/24 from feth10000"):
+        inside.call(change_feth, provisioned, Change(remove=ADDRESSES[:1]))
+
+
+@pytest.mark.parametrize("taken", [PRIMARY, IO])
+def test_a_unit_of_which_one_side_is_taken_is_passed_over(
+    inside: Inside, darwin: SimulatedDarwin, taken: str
+) -> None:
+    darwin.create(taken)
+    provisioned = _provision(inside)
+    assert pair(provisioned) == ("feth10001", "feth20001")
+    inside.call(discard, provisioned)
+    assert list(darwin.interfaces()) == [taken]
+
+
+@pytest.mark.parametrize("lost", [PRIMARY, IO])
+def test_a_unit_lost_to_a_faster_program_is_passed_over(
+    inside: Inside, darwin: SimulatedDarwin, lost: str
+) -> None:
+    darwin.fail("SIOCIFCREATE2", errno.EEXIST, on=lost)
+    assert pair(_provision(inside)) == ("feth10001", "feth20001")
+    assert sorted(darwin.interfaces()) == ["feth10001", "feth20001"]
+
+
+@pytest.mark.parametrize("taken", [PRIMARY, IO])
+def test_a_unit_that_was_asked_for_and_is_taken_is_an_error(
+    inside: Inside, darwin: SimulatedDarwin, taken: str
+) -> None:
+    darwin.create(taken)
+    with pytest.raises(
+        DeviceError, match=f"cannot create {taken}: it exists; .*--attach"
+    ) as raised:
+        _provision(inside, name=PRIMARY)
+    assert raised.value.status == 73
+    assert list(darwin.interfaces()) == [taken]
+
+
+def test_two_programs_at_once_get_two_pairs(
+    inside: Inside, darwin: SimulatedDarwin, namespace: str
+) -> None:
+    with Inside(darwin, namespace) as other:
+        for _ in range(20):
+            for each in (inside, other):
+                each.start(provision_with, {})
+            devices = [each.finish() for each in (inside, other)]
+            assert {name for each in devices for name in pair(each)} == set(darwin.interfaces())
+            assert len(darwin.interfaces()) == 4
+            for each, device in zip((inside, other), devices):
+                each.call(discard, device)
+
+
+def test_two_programs_at_once_want_the_same_pair_and_one_gets_it(
+    inside: Inside, darwin: SimulatedDarwin, namespace: str
+) -> None:
+    with Inside(darwin, namespace) as other:
+        for _ in range(20):
+            for each in (inside, other):
+                each.start(provision_with, {"name": PRIMARY})
+            outcomes = [_outcome(each) for each in (inside, other)]
+            (refusal,) = [each for each in outcomes if isinstance(each, str)]
+            assert "it exists" in refusal
+            assert sorted(darwin.interfaces()) == [PRIMARY, IO]
+            assert darwin.interfaces()[PRIMARY].peer == IO
+            for each, outcome in zip((inside, other), outcomes):
+                if isinstance(outcome, Provisioned):
+                    each.call(discard, outcome)
+
+
+def _outcome(inside: Inside) -> Provisioned | str:
+    """Return the device, or why there is none."""
+    try:
+        provisioned = inside.finish()
+    except DeviceError as error:
+        return error.message
+    assert isinstance(provisioned, Provisioned)
+    return provisioned
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fp0", "fp0 is no name for a feth"),
+        ("feth", "feth is no name for a feth"),
+        ("feth01", "feth01 is no name for a feth"),
+        ("feth22768", "feth22768 has no I/O side"),
+    ],
+)
+def test_a_name_that_no_pair_can_have_is_refused(
+    inside: Inside, darwin: SimulatedDarwin, name: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        _provision(inside, name=name)
+    assert darwin.calls() == []
+
+
+@pytest.mark.parametrize("mtu", [71, 16371])
+def test_an_mtu_that_no_feth_takes_is_refused(
+    inside: Inside, darwin: SimulatedDarwin, mtu: int
+) -> None:
+    with pytest.raises(UsageError, match="72 to 16370"):
+        _provision(inside, mtu=mtu)
+    assert darwin.calls() == []
+
+
+# ---- attaching ----
+
+
+@pytest.fixture
+def prepared(inside: Inside) -> Any:
+    """The interfaces of a Mac that has feth3, with feth8 as its peer."""
+    interfaces = inside.make(DarwinInterfaces)
+    for name in ("feth3", "feth8"):
+        interfaces.create(name)
+    interfaces.set_peer("feth3", "feth8")
+    return interfaces
+
+
+def test_attaching_changes_nothing(inside: Inside, darwin: SimulatedDarwin, prepared: Any) -> None:
+    before = darwin.interfaces()
+    provisioned, made = inside.call(provision_noting, {"name": "feth3", "attach": True})
+    assert pair(provisioned) == ("feth3", "feth8")
+    assert made == []
+    assert not provisioned.up
+    after = darwin.interfaces()
+    assert after.pop("feth8").promiscuous
+    before.pop("feth8")
+    assert after == before
+    inside.call(close, provisioned)
+    assert darwin.interfaces()["feth3"] == after["feth3"]
+
+
+def test_attaching_configures_what_is_asked_for(
+    inside: Inside, darwin: SimulatedDarwin, prepared: Any
+) -> None:
+    _provision(inside, name="feth3", attach=True, **{**EVERYTHING, "mtu": 2000})
+    primary, io = darwin.interfaces()["feth3"], darwin.interfaces()["feth8"]
+    assert (primary.mac, primary.mtu, primary.metric) == ("02:00:5e:00:53:01", 2000, 5)
+    assert primary.running
+    assert (io.mtu, io.up) == (2000, False)
+    assert {str(address) for address in ADDRESSES} <= set(primary.addresses)
+
+
+def test_frames_pass_through_an_attached_pair(inside: Inside, prepared: Any) -> None:
+    for name in ("feth3", "feth8"):
+        prepared.set_up(name)
+    rig = inside.make(Rig, {"name": "feth3", "attach": True})
+    rig.exchange([frame(60), frame(1514)])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("feth4", "cannot attach to feth4: it does not exist"),
+        ("en0", "cannot attach to en0: it is not a feth"),
+        ("feth5", "cannot attach to feth5: it has no peer; join it first: ifconfig feth5 peer"),
+    ],
+)
+def test_what_cannot_be_attached_to(inside: Inside, prepared: Any, name: str, message: str) -> None:
+    prepared.create("feth5")
+    with pytest.raises(DeviceError) as raised:
+        _provision(inside, name=name, attach=True)
+    assert str(raised.value).startswith(message)
+
+
+def test_an_existing_pair_keeps_its_largest_mtu(inside: Inside, prepared: Any) -> None:
+    with pytest.raises(DeviceError, match=r"the MTU of feth3 to 9000: .* at most 2048"):
+        _provision(inside, name="feth3", attach=True, mtu=9000)
+
+
+# ---- what fails ----
+
+
+def _calls_of(inside: Inside, darwin: SimulatedDarwin) -> list[tuple[str, int]]:
+    """Return every call that a whole provisioning makes, with how many of its name precede."""
+    discarded = len(darwin.calls())
+    provisioned = _provision(inside, **EVERYTHING, inject="bpf")
+    names = [call.name for call in darwin.calls()[discarded:]]
+    inside.call(discard, provisioned)
+    counts: Counter[str] = Counter()
+    calls = []
+    for name in names:
+        calls.append((name, counts[name]))
+        counts[name] += 1
+    return calls
+
+
+# What the message calls a call that has no name of its own in the kernel's interface.
+_TOLD = {"open": "/dev/bpf1", "setsockopt": "SO_SNDBUF", "getsockopt": "SO_SNDBUF"}
+# Failures that are none, because there is another way: see the tests of each.
+_SURVIVED = {
+    ("open", errno.EBUSY),
+    ("SIOCIFCREATE2", errno.EEXIST),
+    ("net.link.fake.max_mtu", errno.ENOENT),
+}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errno.EPERM,
+        errno.EACCES,
+        errno.ENXIO,
+        errno.EINVAL,
+        errno.EBUSY,
+        errno.ENOBUFS,
+        errno.EADDRNOTAVAIL,
+        errno.EOPNOTSUPP,
+    ],
+    ids=lambda error: errno.errorcode[error],
+)
+def test_a_failure_of_any_step_is_told_and_leaves_nothing(
+    inside: Inside, darwin: SimulatedDarwin, error: int
+) -> None:
+    calls = _calls_of(inside, darwin)
+    assert len(calls) > 30
+    descriptors = inside.call(open_descriptors)
+    for name, before in calls:
+        if name == "BIOCSBATCHWRITE" or (name, error) in _SURVIVED:
+            continue
+        darwin.max_mtu = 2048
+        rule = darwin.fail(name, error, after=before)
+        with pytest.raises(FethpipeError) as raised:
+            _provision(inside, **EVERYTHING, inject="bpf")
+        assert rule.hits == 1, name
+        rule.clear()
+        assert darwin.interfaces() == {}, f"{name} failed and left a pair"
+        assert inside.call(open_descriptors) == descriptors, f"{name} failed and left descriptors"
+        _assert_told(raised.value, name, error)
+
+
+def _assert_told(told: FethpipeError, name: str, error: int) -> None:
+    """It is one line that names the thing, the call and the reason, and has the right status."""
+    assert told.message.startswith("cannot ")
+    assert "\n" not in str(told)
+    if name == "SIOCSIFMTU" and error == errno.EINVAL:
+        assert "at most 16370" in told.message
+        return
+    assert f": {_TOLD.get(name, name)}: {errno.errorcode[error]} (" in told.message
+    not_allowed = error in (errno.EPERM, errno.EACCES)
+    assert type(told) is (NotAllowedError if not_allowed else DeviceError)
+    assert told.status == (77 if not_allowed else 73)
+    assert bool(told.hint) == not_allowed
+    if name.startswith("BIOC"):
+        assert f"attach a BPF device to {IO}" in told.message
+    elif name in ("socket", "bind", "connect", "setsockopt"):
+        assert f"open an AF_NDRV socket on {IO}" in told.message
+    elif name not in ("open", "net.link.fake.max_mtu", "gethostuuid"):
+        assert PRIMARY in told.message or IO in told.message
+
+
+def test_taken_bpf_devices_are_passed_over(inside: Inside, darwin: SimulatedDarwin) -> None:
+    darwin.occupy(1, 2, 3)
+    _provision(inside)
+    assert [call.device for call in darwin.calls("open")] == ["bpf1", "bpf2", "bpf3", "bpf4"]
+
+
+@pytest.mark.parametrize(
+    ("error", "times"), [(errno.EBUSY, None), (errno.ENOENT, 1)], ids=["EBUSY", "ENOENT"]
+)
+def test_when_every_bpf_device_is_taken(
+    inside: Inside, darwin: SimulatedDarwin, error: int, times: int | None
+) -> None:
+    darwin.fail("open", error, times=times)
+    with pytest.raises(DeviceError, match="BPF device: all are in use; end a program"):
+        _provision(inside)
+    assert darwin.interfaces() == {}
+
+
+def test_a_pair_that_cannot_be_removed_again_is_told_as_well(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    darwin.fail("BIOCSETIF", errno.ENXIO)
+    darwin.fail("SIOCIFDESTROY", errno.EBUSY, on=IO)
+    with pytest.raises(DeviceError, match="BIOCSETIF: ENXIO"):
+        _provision(inside)
+    assert list(darwin.interfaces()) == [IO]
+    assert f"cannot destroy {IO}: EBUSY" in inside.said()
+
+
+def test_an_ordinary_user_is_told_what_is_needed(inside: Inside, nobody: int) -> None:
+    inside.call(become, nobody, Device.__module__)
+    with pytest.raises(NotAllowedError, match=r"create feth10000: SIOCIFCREATE2: EPERM") as raised:
+        _provision(inside)
+    assert raised.value.hint == "run as root"
+
+
+def test_destroying_what_is_gone_is_no_error(inside: Inside, darwin: SimulatedDarwin) -> None:
+    provisioned = _provision(inside)
+    darwin.destroy(IO)
+    inside.call(discard, provisioned)
+    assert darwin.interfaces() == {}
+
+
+def test_destroying_may_fail(inside: Inside, darwin: SimulatedDarwin) -> None:
+    provisioned = _provision(inside)
+    darwin.fail("SIOCIFDESTROY", errno.EBUSY)
+    with pytest.raises(DeviceError, match="cannot destroy feth10000: SIOCIFDESTROY: EBUSY"):
+        inside.call(discard, provisioned)
+
+
+# ---- frames ----
+
+
+def test_frames_of_every_length_pass_both_ways(inside: Inside) -> None:
+    rig = inside.make(Rig, {"mtu": 16370})
+    rig.exchange_every_length(range(14, 16384 + 1))
+    assert rig.drops() == {}
+    assert rig.kernel_drops() == 0
+
+
+def test_vlan_tags_pass(inside: Inside) -> None:
+    rig = inside.make(Rig, {})
+    tags = [bytes.fromhex(tag) for tag in ("81000005", "8100efff", "88a80064")]
+    frames = [frame(12) + tag + frame(1514)[12:] for tag in tags]
+    assert {len(each) for each in frames} == {1518}
+    rig.exchange(frames)
+
+
+def test_ten_thousand_frames_in_bursts_arrive_in_order(inside: Inside) -> None:
+    rig = inside.make(Rig, {})
+    rig.burst(10_000, 500)
+    rig.burst(10_000, 500, 1514)
+    assert rig.passed() == (20_000, 10_000 * 1574, 20_000, 10_000 * 1574)
+    assert rig.kernel_drops() == 0
+
+
+def test_what_is_not_read_in_time_is_dropped_and_counted(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    darwin.deviate("buffer_length_limit", 1 << 16)
+    rig = inside.make(Rig, {})
+    arrived, dropped = rig.overload(5000, 1514)
+    assert dropped > 0
+    assert arrived + dropped == 5000
+
+
+@pytest.mark.parametrize("limit", [4096, 1 << 16])
+def test_what_the_kernel_makes_of_the_buffer_length_counts(
+    inside: Inside, darwin: SimulatedDarwin, limit: int
+) -> None:
+    darwin.deviate("buffer_length_limit", limit)
+    rig = inside.make(Rig, {})
+    rig.burst(100, 10, 1514)
+
+
+def test_frames_cut_short_by_the_kernel_are_dropped_and_counted(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    darwin.deviate("buffer_length_limit", 4096)
+    rig = inside.make(Rig, {"mtu": 9000})
+    whole = frame(60)
+    _far(inside, [whole, frame(9014), whole])
+    assert rig.receive(2) == [whole, whole]
+    assert rig.drops() == {"damaged by the kernel": 1}
+
+
+def _far(inside: Inside, frames: list[bytes]) -> None:
+    inside.make(FarSide, PRIMARY).send(frames)
+
+
+def test_a_longer_header_of_the_records_is_believed(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    darwin.deviate("bpf_header_length", 26)
+    inside.make(Rig, {}).exchange([frame(60 + mark, mark=mark) for mark in range(50)])
+
+
+def test_nothing_comes_when_there_is_nothing(inside: Inside) -> None:
+    rig = inside.make(Rig, {})
+    assert rig.read() == []
+    assert rig.read_times_out() == []
+    rig.send([frame()])
+    rig.close()
+
+
+def test_the_pump_works_as_nobody_with_descriptors_that_it_was_given(
+    darwin: SimulatedDarwin, namespace: str, nobody: int
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ExitStack() as stack:
+        stack.enter_context(ours)
+        stack.enter_context(theirs)
+        keeper = stack.enter_context(Inside(darwin, namespace, pass_fds=(ours.fileno(),)))
+        pump = stack.enter_context(Inside(darwin, namespace, pass_fds=(theirs.fileno(),)))
+        pump.call(become, nobody, Device.__module__)
+        provisioned = _provision(keeper, mtu=16370, inject="bpf")
+        far = keeper.make(FarSide, PRIMARY)
+        keeper.call(send_descriptors, ours.fileno(), provisioned.descriptors)
+        descriptors = pump.call(receive_descriptors, theirs.fileno(), 3)
+        device = pump.make(Device, provisioned._replace(descriptors=descriptors))
+        frames = [frame(length) for length in (14, 60, 1514, 16384)]
+        far.send(frames)
+        assert device.receive(len(frames)) == frames
+        device.send(frames)
+        assert far.receive(len(frames)) == frames
+        darwin.fail("bpf_write", errno.EIO)  # from here on through AF_NDRV
+        device.send(frames)
+        device.send(frames)
+        assert far.receive(2 * len(frames)) == frames + frames
+        assert device.kernel_drops() == 0
+        assert {call.user for call in darwin.calls("BIOCGSTATS")} == {nobody}
+        pump.kill()
+        keeper.call(discard, provisioned._replace(descriptors=()))
+        assert darwin.interfaces() == {}
+
+
+# ---- how much work it is ----
+
+
+def test_one_read_takes_many_frames_and_one_write_sends_one(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {})
+    before = darwin.counters()
+    rig.burst(10_000, 500)
+    after = darwin.counters()
+    done = {name: after[name] - before[name] for name in after}
+    # The far side reads and writes as much again.
+    assert done["bpf_frames_read"] == 2 * 10_000
+    assert done["bpf_reads"] + done["bpf_empty_reads"] <= 0.1 * done["bpf_frames_read"]
+    assert done["ndrv_writes"] == 2 * 10_000
+    assert done["bpf_writes"] == done["refused_writes"] == 0
+
+
+def test_one_write_to_the_stream_carries_one_batch(inside: Inside, darwin: SimulatedDarwin) -> None:
+    rig = inside.make(Rig, {})
+    writes, frames = rig.pump(20, 500)
+    assert frames == 20 * 500
+    counters = darwin.counters()
+    assert counters["bpf_frames_read"] == frames
+    assert writes == counters["bpf_reads"]
+
+
+def test_a_write_of_batch_injection_carries_many_frames(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {"inject": "bpf"})
+    rig.burst(10_000, 500)
+    counters = darwin.counters()
+    assert counters["bpf_frames_written"] == 10_000
+    assert counters["bpf_writes"] <= 0.1 * 10_000
+    assert counters["ndrv_writes"] == 10_000  # of the far side
+    assert rig.passed() == (10_000, 600_000, 10_000, 600_000)
+    assert inside.said() == ""
+
+
+# ---- sending that fails ----
+
+
+def test_frames_that_the_kernel_refuses_are_counted_by_name(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {})
+    far = inside.make(FarSide, PRIMARY)
+    whole = frame(60)
+    rig.send([whole, frame(16389), whole])
+    darwin.fail("ndrv_write", errno.EINVAL)
+    darwin.fail("ndrv_write", errno.EAGAIN)
+    rig.send([whole, whole, whole])
+    assert far.receive(3) == [whole] * 3
+    interfaces = inside.make(DarwinInterfaces)
+    interfaces.set_up(IO, up=False)
+    rig.send([whole, whole])
+    interfaces.set_up(IO)
+    rig.send([whole])
+    assert far.receive(1) == [whole]
+    assert rig.drops() == {
+        "too long for the device": 1,
+        "refused by the kernel": 1,
+        "kernel queue full": 1,
+        "interface down": 2,
+    }
+    assert rig.passed()[2:] == (4, 4 * 60)
+
+
+def test_a_kernel_out_of_buffers_is_tried_again(inside: Inside, darwin: SimulatedDarwin) -> None:
+    rig = inside.make(Rig, {})
+    darwin.fail("ndrv_write", errno.ENOBUFS, times=2)
+    frames = [frame(60, mark=mark) for mark in range(3)]
+    rig.send(frames)
+    assert rig.drops() == {}
+    assert rig.passed()[2:] == (3, 180)
+
+
+def test_a_kernel_that_stays_out_of_buffers_holds_nothing_up(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {})
+    rule = darwin.fail("ndrv_write", errno.ENOBUFS, times=None)
+    start = time.monotonic()
+    rig.send([frame(60)] * 1000)
+    assert time.monotonic() - start < 1
+    assert rig.drops() == {"kernel out of buffers": 1000}
+    assert rule.hits < 1010
+
+
+@pytest.mark.parametrize("error", [errno.EPIPE, errno.ENXIO], ids=["EPIPE", "ENXIO"])
+def test_a_socket_that_is_cut_off_ends_the_device(
+    inside: Inside, darwin: SimulatedDarwin, error: int
+) -> None:
+    rig = inside.make(Rig, {})
+    darwin.fail("ndrv_write", error)
+    with pytest.raises(DeviceError, match=f"feth10000 has gone: {errno.errorcode[error]}"):
+        rig.send([frame(60)])
+
+
+def test_a_socket_that_fails_otherwise_ends_the_device(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {})
+    darwin.fail("ndrv_write", errno.EDESTADDRREQ)
+    with pytest.raises(DeviceError, match="cannot send to feth10000: AF_NDRV: EDESTADDRREQ"):
+        rig.send([frame(60)])
+
+
+def test_an_interface_that_goes_ends_the_device(inside: Inside, darwin: SimulatedDarwin) -> None:
+    rig = inside.make(Rig, {})
+    darwin.destroy(IO)
+    assert rig.wait_for_end().startswith("feth10000 has gone: ENXIO")
+    with pytest.raises(DeviceError, match="feth10000 has gone: EPIPE"):
+        rig.send([frame(60)])
+    assert rig.kernel_drops() == 0
+
+
+def test_a_read_that_fails_otherwise_ends_the_device(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {})
+    darwin.fail("read", errno.EIO)
+    with pytest.raises(DeviceError, match="cannot receive from feth10000: BPF: EIO"):
+        rig.read()
+
+
+def test_a_bpf_device_that_does_not_answer_cannot_be_used(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    darwin.fail("BIOCGBLEN", errno.EINVAL)
+    with pytest.raises(DeviceError, match="cannot use the BPF device of feth10000: BIOCGBLEN"):
+        inside.make(Rig, {})
+
+
+def test_the_drops_that_were_known_stay_known(inside: Inside, darwin: SimulatedDarwin) -> None:
+    darwin.deviate("buffer_length_limit", 1 << 16)
+    rig = inside.make(Rig, {})
+    _, dropped = rig.overload(5000, 1514)
+    darwin.fail("BIOCGSTATS", errno.ENXIO)
+    assert rig.kernel_drops() == dropped > 0
+
+
+# ---- batch injection that fails ----
+
+
+@pytest.mark.parametrize("release", ["22.6.0", "23.3.0"], ids=["macOS 13", "macOS 14.3"])
+def test_a_kernel_without_batches_sends_through_ndrv(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {"inject": "bpf"})
+    rig.burst(1000, 100)
+    assert darwin.counters()["bpf_writes"] == 0
+    (said,) = inside.said().splitlines()
+    assert "takes no batches through BPF: BIOCSBATCHWRITE: EINVAL" in said
+
+
+@pytest.mark.parametrize(
+    "error", [errno.EIO, errno.EMSGSIZE, errno.EINVAL, errno.ENXIO, errno.ENOBUFS, errno.ENETDOWN]
+)
+def test_the_first_surprise_ends_batch_injection_and_loses_nothing(
+    inside: Inside, darwin: SimulatedDarwin, error: int
+) -> None:
+    rig = inside.make(Rig, {"inject": "bpf"})
+    rig.burst(500, 100)
+    darwin.fail("bpf_write", error)
+    rig.burst(1000, 100)
+    assert darwin.counters()["bpf_frames_written"] == 500
+    (said,) = inside.said().splitlines()
+    assert f"BPF failed: {errno.errorcode[error]}" in said
+    assert rig.drops() == {}
+
+
+def test_a_frame_too_long_for_a_batch_takes_no_other_with_it(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {"inject": "bpf"})
+    far = inside.make(FarSide, PRIMARY)
+    whole = frame(60)
+    rig.send([whole, frame(16389), whole])
+    rig.send([whole])
+    assert far.receive(3) == [whole] * 3
+    assert rig.drops() == {"too long for the device": 1}
+
+
+def test_the_default_writes_nothing_through_bpf(inside: Inside, darwin: SimulatedDarwin) -> None:
+    rig = inside.make(Rig, {"inject": "ndrv"})
+    rig.burst(100, 100)
+    assert darwin.counters()["bpf_writes"] == 0
+    assert darwin.calls("BIOCSBATCHWRITE") == []

@@ -1,0 +1,134 @@
+"""A device without a kernel."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections.abc import Sequence
+
+from fethpipe.errors import DeviceError
+from fethpipe.stats import Counters
+from fethpipe.wire.offload import PLAIN, SuperFrame
+
+_BATCH_FRAMES = 16
+_LARGEST = 1 << 16
+_SHORTEST = 14
+_ROOM = 1 << 18
+"""macOS starts Unix datagram sockets with 2 KiB, less than a frame may have."""
+
+
+class FakeDevice:
+    """A device whose kernel is the test, at the other end of a pair of datagram sockets.
+
+    As with a real one, frames have boundaries, the descriptor can be selected, and what the queue
+    of a direction has no room for is refused. It takes some hundred short frames.
+    """
+
+    def __init__(self, name: str = "fake0", *, offload: bool = False) -> None:
+        self.name = name
+        self.counters = Counters()
+        self.offload = FakeOffload(self) if offload else None
+        self._socket, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for end in (self._socket, self._kernel):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+        self._vanished = False
+
+    # --- what the pump sees: fethpipe.device.Device ---------------------------------------------
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def read_frames(self) -> list[bytes]:
+        assert not (self.offload and self.offload.enabled), "that would lose super-frames"
+        return self.read_batch()
+
+    def read_batch(self) -> list[bytes]:
+        self._check()
+        frames: list[bytes] = []
+        try:
+            while len(frames) < _BATCH_FRAMES:
+                frames.append(self._socket.recv(_LARGEST))
+        except BlockingIOError:
+            pass
+        self.counters.frames_received += len(frames)
+        self.counters.bytes_received += sum(map(len, frames))
+        return frames
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        self._check()
+        for frame in frames:
+            if len(frame) < _SHORTEST:
+                self.counters.drop("refused by the kernel")
+                continue
+            try:
+                self._socket.send(frame)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.ENOBUFS):
+                    raise
+                self.counters.drop("kernel queue full")
+                continue
+            self.counters.frames_sent += 1
+            self.counters.bytes_sent += len(frame)
+
+    def kernel_drops(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        self._socket.close()
+        self._kernel.close()
+
+    def _check(self) -> None:
+        if self._vanished:
+            raise DeviceError(f"{self.name} has gone")
+
+    # --- what the test does to it ---------------------------------------------------------------
+
+    def emit(self, frame: bytes, *, seconds: float) -> bool:
+        """Let the kernel send a frame, and return whether there was room for it in time."""
+        if not select.select([], [self._kernel], [], seconds)[1]:
+            return False
+        try:
+            self._kernel.send(frame)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS):
+                raise
+            return False
+        return True
+
+    def absorb(self, *, seconds: float) -> bytes | None:
+        """Return the next frame that the kernel got, None if none came in time."""
+        if not select.select([self._kernel], [], [], seconds)[0]:
+            return None
+        return self._kernel.recv(_LARGEST)
+
+    def vanish(self) -> None:
+        """Let the interface be deleted, which a real descriptor announces by being readable."""
+        self._vanished = True
+        self._kernel.send(b"")
+
+
+class FakeOffload:
+    """What deals in super-frames, all of them such that nothing is left to do with them."""
+
+    def __init__(self, device: FakeDevice) -> None:
+        self._device = device
+        self.udp = True
+        self.enabled = False
+        self.enabled_udp = False
+
+    def enable(self, *, udp: bool) -> None:
+        self.enabled, self.enabled_udp = True, udp
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def read_super_frames(self) -> list[bytes]:
+        assert self.enabled
+        return [PLAIN + frame for frame in self._device.read_batch()]
+
+    def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
+        assert all(packet[: len(PLAIN)] == PLAIN for packet in packets)
+        self._device.write_frames([bytes(packet[len(PLAIN) :]) for packet in packets])

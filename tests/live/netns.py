@@ -1,0 +1,204 @@
+"""Anonymous network namespaces, and what runs in them.
+
+A namespace here is a descriptor: it has no name in /run/netns, and the kernel removes it, with
+every interface inside, when that descriptor and the last process in it are gone. Sockets and
+processes get into it by being made while the thread has entered it.
+
+Nothing here sleeps. Interfaces and addresses are waited for with rtnetlink notifications, and
+each wait has a deadline and says what it waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Callable
+
+import pytest
+
+PATIENCE = 10.0
+"""Seconds after which what should take milliseconds has failed."""
+
+_CLONE_NEWNET = 0x40000000  # <linux/sched.h>
+_CHANGES = 0x1 | 0x100  # <linux/rtnetlink.h>: RTMGRP_LINK, RTMGRP_IPV6_IFADDR
+_IFA_F_TENTATIVE = 0x40  # <linux/if_addr.h>
+_IPV6_OFF = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")  # of the namespace that looks
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def require_kernel() -> None:
+    """Skip the test where no namespace and no TAP can be made."""
+    if os.uname().sysname != "Linux":
+        pytest.skip("needs Linux")
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make network namespaces and TAPs")
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("needs /dev/net/tun")
+    require_tools("ip", "ping")
+
+
+def require_tools(*tools: str) -> None:
+    """Skip the test if one of these programs is not installed."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs the program {tool}")
+
+
+def readable(descriptor: int | socket.socket, seconds: float) -> bool:
+    """Return whether a descriptor becomes readable in time."""
+    return bool(select.select([descriptor], [], [], max(0.0, seconds))[0])
+
+
+class Namespace:
+    """A network namespace, loopback up.
+
+    Without ``ipv6`` the kernel sends no frame of its own accord, so that frames can be counted.
+    """
+
+    def __init__(self, *, ipv6: bool = False) -> None:
+        self._children: list[subprocess.Popen[bytes]] = []
+        with _coming_back():
+            _check(_libc.unshare(_CLONE_NEWNET), "unshare")
+            self._descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            if _IPV6_OFF.exists():
+                _IPV6_OFF.write_text("0" if ipv6 else "1")
+        self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+        self.run(["ip", "link", "set", "lo", "up"])
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make what is made in this block in the namespace."""
+        with _coming_back():
+            _check(_libc.setns(self._descriptor, _CLONE_NEWNET), "setns")
+            yield
+
+    def popen(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.DEVNULL,
+        stderr: int | None = None,
+        pass_fds: Sequence[int] = (),
+        cwd: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program, which ``close`` will kill."""
+        with self.entered():
+            child = subprocess.Popen(
+                argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds, cwd=cwd
+            )
+        self._children.append(child)
+        return child
+
+    def run(self, argv: Sequence[str]) -> str:
+        """Run a program to its end, which must be a good one, and return what it printed."""
+        with self.entered():
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=6 * PATIENCE,
+                check=False,
+            )
+        said = (done.stdout + done.stderr).decode()
+        assert done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}: {said}"
+        return done.stdout.decode()
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Return a socket of this namespace that gives up after PATIENCE."""
+        with self.entered():
+            made = socket.socket(family, kind, protocol)
+        made.settimeout(PATIENCE)
+        return made
+
+    def interfaces(self) -> list[str]:
+        """Return the names of all interfaces."""
+        with self.entered():
+            return [name for _, name in socket.if_nameindex()]
+
+    def wait_gone(self, interface: str, *, seconds: float = PATIENCE) -> None:
+        """Wait until the interface does not exist."""
+        self._wait(lambda: interface not in self.interfaces(), f"{interface} did not go", seconds)
+
+    def wait_usable(self, address: str, *, seconds: float = PATIENCE) -> None:
+        """Wait until duplicate address detection is done with an IPv6 address."""
+        self._wait(lambda: self._usable(address), f"{address} did not become usable", seconds)
+
+    def _usable(self, address: str) -> bool:
+        wanted = socket.inet_pton(socket.AF_INET6, address).hex()
+        with self.entered():
+            lines = Path("/proc/thread-self/net/if_inet6").read_text().splitlines()
+        fields = [line.split() for line in lines]  # address, index, prefix, scope, flags, name
+        return any(row[0] == wanted and not int(row[4], 16) & _IFA_F_TENTATIVE for row in fields)
+
+    def _wait(self, done: Callable[[], bool], complaint: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with self.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as changes:
+            changes.bind((0, _CHANGES))
+            while not done():
+                assert readable(changes, deadline - time.monotonic()), complaint
+                changes.recv(1 << 16)
+
+    def close(self) -> None:
+        """Kill what runs in the namespace and let go of it; safe to call twice."""
+        for child in self._children:
+            with child:
+                child.kill()
+        self._children.clear()
+        if self._descriptor >= 0:
+            self._kill_orphans()
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _kill_orphans(self) -> None:
+        """Kill the children of our children, which lost their parent just now."""
+        here = os.fstat(self._descriptor)
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            # It has ended meanwhile, or it is of another world and none of ours.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                namespace = (entry / "ns/net").stat()
+                if (namespace.st_dev, namespace.st_ino) == (here.st_dev, here.st_ino):
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+    def __enter__(self) -> Namespace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _coming_back() -> Iterator[None]:
+    """Come back to the network namespace that the thread is in now."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        try:
+            _check(_libc.setns(home, _CLONE_NEWNET), "setns")
+        finally:
+            os.close(home)
+
+
+def _check(result: int, call: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")

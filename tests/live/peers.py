@@ -1,0 +1,135 @@
+"""Other people's programs at the other end of a stream, and what must pass through all of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+from tests.live.netns import PATIENCE, Namespace, require_tools
+from tests.live.private import pids_in
+from tests.live.programs import LEFT, RIGHT, Lines
+from tests.live.traffic import transfer
+
+_HEADERS = 28
+"""Bytes of an IPv4 header and of an ICMP header."""
+
+
+def make_tap(namespace: Namespace, name: str, *, address: str = "", mtu: int = 1500) -> None:
+    """Make a TAP for another program to attach to, so that nobody has to wait for it."""
+    namespace.run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
+    namespace.run(["ip", "link", "set", name, "up", "mtu", str(mtu)])
+    if address:
+        namespace.run(["ip", "address", "add", f"{address}/24", "dev", name])
+
+
+def wait_reachable(namespace: Namespace, address: str) -> None:
+    """Wait until an address answers to one ping."""
+    namespace.run(["ping", "-q", "-c", "1", "-i", "0.05", "-w", str(int(PATIENCE)), address])
+
+
+def check_pings(namespace: Namespace, address: str, *, mtu: int = 1500) -> None:
+    """Ping with every size that is special, up to what fills the MTU; none may be lost."""
+    for size in (0, 1, 17, 18, 19, 56, 255, 256, 1000, mtu - _HEADERS - 1, mtu - _HEADERS):
+        # One at a time: of several, ping waits for the last no longer than the others took.
+        namespace.run(["ping", "-q", "-M", "do", "-c", "1", "-W", "5", "-s", str(size), address])
+
+
+def check_traffic(
+    left: Namespace, right: Namespace, *, mtu: int = 1500, size: int = 10_000_000
+) -> None:
+    """Ping both ways, and send over TCP both ways."""
+    wait_reachable(left, RIGHT)
+    check_pings(left, RIGHT, mtu=mtu)
+    check_pings(right, LEFT, mtu=mtu)
+    transfer(left, right, RIGHT, size)
+    transfer(right, left, LEFT, size)
+
+
+def kill_program(namespace: Namespace, name: str) -> None:
+    """Kill the one program in a namespace whose name starts like this."""
+    (pid,) = [
+        pid for pid in pids_in(namespace) if Path(f"/proc/{pid}/comm").read_text().startswith(name)
+    ]
+    os.kill(pid, signal.SIGKILL)
+
+
+class Switch:
+    """A vde_switch, in no namespace in particular: its sockets are files."""
+
+    def __init__(self, namespace: Namespace, folder: Path) -> None:
+        require_tools("vde_switch", "vde_plug")
+        self.url = f"vde://{folder}/switch"
+        # It says "vde$" on its console when it can be reached.
+        self._stdin, keep = os.pipe()
+        output, its_output = os.pipe()
+        self._console = Lines(output)
+        self._keep = keep
+        self._process = namespace.popen(
+            ["vde_switch", "--sock", f"{folder}/switch"], stdin=self._stdin, stdout=its_output
+        )
+        os.close(its_output)
+        os.write(keep, b"showinfo\n")
+        assert self._console.next(containing="Success"), "vde_switch did not start"
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def close(self) -> None:
+        """Let go of its console; the process is the namespace's to kill."""
+        os.close(self._stdin)
+        os.close(self._keep)
+        self._console.close()
+
+    def __enter__(self) -> Switch:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Qemu:
+    """A QEMU without a guest: its netdevs are joined by a hub."""
+
+    def __init__(self, namespace: Namespace, *netdevs: str) -> None:
+        require_tools("qemu-system-x86_64")
+        argv = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none"]
+        for number, netdev in enumerate(netdevs):
+            kind, _, rest = netdev.partition(",")
+            argv += ["-netdev", f"{kind},id=n{number},{rest}"]
+            argv += ["-netdev", f"hubport,id=h{number},hubid=0,netdev=n{number}"]
+        self._stdin, self._keep = os.pipe()
+        output, its_output = os.pipe()
+        self._monitor = Lines(output)
+        self._process = namespace.popen(
+            [*argv, "-qmp", "stdio"], stdin=self._stdin, stdout=its_output
+        )
+        os.close(its_output)
+        assert self._monitor.next(containing="QMP"), "QEMU did not start"
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def close(self) -> None:
+        """Let go of its monitor; the process is the namespace's to kill."""
+        os.close(self._stdin)
+        os.close(self._keep)
+        self._monitor.close()
+
+    def __enter__(self) -> Qemu:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def unix_socket(namespace: Namespace, path: Path) -> socket.socket:
+    """Return a connection to a Unix socket that exists."""
+    made = namespace.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.connect(str(path))
+    return made

@@ -1,0 +1,219 @@
+"""fethpipe as its users run it: ``python -m fethpipe`` from the checkout, watched from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.live.netns import PATIENCE, Namespace, readable
+
+ROOT = Path(__file__).parents[2]
+FETHPIPE = (sys.executable, "-m", "fethpipe")
+LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
+
+
+class Facts(NamedTuple):
+    """What ``--ready-fd`` tells."""
+
+    interface: str
+    io_interface: str | None
+    mac: str
+    mtu: int
+    addresses: list[str]
+    pid: int
+
+
+class Finished(NamedTuple):
+    """A program that ran to its end."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+
+class Lines:
+    """The lines that come from a descriptor, which it owns."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._pending = b""
+        self._text = ""
+
+    def next(self, *, containing: str = "", seconds: float = PATIENCE) -> str:
+        """Return the next line that holds a text, "" if the end comes before it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            while b"\n" in self._pending:
+                raw, _, self._pending = self._pending.partition(b"\n")
+                line = raw.decode()
+                self._text += line + "\n"
+                if containing in line:
+                    return line
+            assert readable(self.descriptor, deadline - time.monotonic()), (
+                f"there was no line with {containing!r}, only: {self._text}"
+            )
+            chunk = os.read(self.descriptor, 1 << 16)
+            if not chunk:
+                return ""
+            self._pending += chunk
+
+    def all(self) -> str:
+        """Return everything from the first line on, when the end has come."""
+        while self.next():
+            pass
+        return self._text + self._pending.decode()
+
+    def fill(self) -> None:
+        """Leave the writer no room in the pipe."""
+        writer = os.open(f"/proc/self/fd/{self.descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            for size in (1 << 12, 1):
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        os.write(writer, b"\n" * size)
+        finally:
+            os.close(writer)
+
+    def close(self) -> None:
+        """Close the descriptor; safe to call twice."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class Fethpipe:
+    """A running fethpipe; ``launcher`` is everything in front of its arguments."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        *arguments: str,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.DEVNULL,
+        launcher: Sequence[str] = FETHPIPE,
+    ) -> None:
+        ready, its_ready = os.pipe()
+        stderr, its_stderr = os.pipe()
+        self._ready = Lines(ready)
+        self.stderr = Lines(stderr)
+        try:
+            self._process = namespace.popen(
+                [*launcher, "--ready-fd", str(its_ready), *arguments],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=its_stderr,
+                pass_fds=[its_ready],
+                cwd=ROOT,
+            )
+        finally:
+            os.close(its_ready)
+            os.close(its_stderr)
+        self.pid = self._process.pid
+
+    def ready(self) -> Facts:
+        """Wait until the device is up; for once."""
+        line = self._ready.next()
+        assert line, f"fethpipe did not get ready: {self.stderr.all()}"
+        return Facts(**json.loads(line))
+
+    def is_ready(self, seconds: float) -> bool:
+        """Return whether the device is up, or the program at its end, within this time."""
+        return readable(self._ready.descriptor, seconds)
+
+    def ended_by(self, due: float) -> bool:
+        """Wait until this moment of the monotonic clock or the program's end; tell if it ended."""
+        try:
+            self._process.wait(max(0.0, due - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def report(self, *, showing: str = "") -> str:
+        """Ask for the counters until they show a text, and return them."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.send_signal(signal.SIGUSR1)
+            line = self.stderr.next(containing=": from device ")
+            if showing in line:
+                return line
+            assert time.monotonic() < deadline, f"no {showing!r} in: {line}"
+
+    def end(self, *, seconds: float = PATIENCE) -> tuple[int, str]:
+        """Wait for the end and return the exit status and all that was said on stderr."""
+        status = self._process.wait(seconds)
+        return status, self.stderr.all()
+
+    def close(self) -> None:
+        """Kill it, if it still runs; safe to call twice."""
+        with self._process:
+            self._process.kill()
+        self._ready.close()
+        self.stderr.close()
+
+    def __enter__(self) -> Fethpipe:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def finish(
+    namespace: Namespace,
+    *arguments: str,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    launcher: Sequence[str] = FETHPIPE,
+    pass_fds: Sequence[int] = (),
+) -> Finished:
+    """Run fethpipe to an end that it finds by itself."""
+    process = namespace.popen(
+        [*launcher, *arguments],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        pass_fds=pass_fds,
+        cwd=ROOT,
+    )
+    output, said = process.communicate(timeout=PATIENCE)
+    return Finished(process.returncode, output, said.decode())
+
+
+@contextlib.contextmanager
+def tunnel(
+    left: Namespace,
+    right: Namespace,
+    *options: str,
+    left_options: Sequence[str] = ("--address", f"{LEFT}/24"),
+    right_options: Sequence[str] = ("--address", f"{RIGHT}/24"),
+) -> Iterator[tuple[Fethpipe, Fethpipe]]:
+    """Join two namespaces by two fethpipes and two pipes, and wait until both are ready.
+
+    ``options`` are for both ends.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as ours:
+            right_stdin, left_stdout = os.pipe()
+            left_stdin, right_stdout = os.pipe()
+            for descriptor in (right_stdin, left_stdout, left_stdin, right_stdout):
+                ours.callback(os.close, descriptor)
+            left_end = stack.enter_context(
+                Fethpipe(left, *options, *left_options, stdin=left_stdin, stdout=left_stdout)
+            )
+            right_end = stack.enter_context(
+                Fethpipe(right, *options, *right_options, stdin=right_stdin, stdout=right_stdout)
+            )
+        left_end.ready()
+        right_end.ready()
+        yield left_end, right_end

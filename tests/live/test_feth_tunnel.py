@@ -1,0 +1,291 @@
+"""Traffic between a feth of a simulated Mac and a TAP of Linux, and how the Mac's end ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.darwin.simulation import SimulatedDarwin, missing_requirement
+from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.netns import Namespace
+from tests.live.peer import Peer
+from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
+from tests.live.traffic import transfer
+
+pytestmark = pytest.mark.live
+
+FETH, IO, TAP = "feth10000", "feth20000", "fp0"
+
+
+@pytest.fixture
+def darwin(left: Namespace) -> Iterator[SimulatedDarwin]:
+    """A Mac in the left namespace, on which nothing wrong is done."""
+    missing = missing_requirement()
+    if missing is not None:
+        pytest.skip(missing)
+    with SimulatedDarwin(namespace=left.path) as darwin:
+        yield darwin
+        assert darwin.violations() == []
+
+
+def _on_mac(darwin: SimulatedDarwin) -> list[str]:
+    """Return what starts a fethpipe on the Mac."""
+    environment = [f"{name}={value}" for name, value in darwin.environment.items()]
+    return ["env", *environment, *FETHPIPE]
+
+
+@contextlib.contextmanager
+def _tunnel(
+    left: Namespace,
+    right: Namespace,
+    darwin: SimulatedDarwin,
+    *options: str,
+    mac_options: Sequence[str] = ("--address", f"{LEFT}/24"),
+    linux_options: Sequence[str] = ("--address", f"{RIGHT}/24"),
+) -> Iterator[tuple[Fethpipe, Fethpipe]]:
+    """Join the Mac and Linux by two pipes; ``options`` are for both ends."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as ours:
+            linux_stdin, mac_stdout = os.pipe()
+            mac_stdin, linux_stdout = os.pipe()
+            for descriptor in (linux_stdin, mac_stdout, mac_stdin, linux_stdout):
+                ours.callback(os.close, descriptor)
+            mac = stack.enter_context(
+                Fethpipe(
+                    left,
+                    *options,
+                    *mac_options,
+                    stdin=mac_stdin,
+                    stdout=mac_stdout,
+                    launcher=_on_mac(darwin),
+                )
+            )
+            linux = stack.enter_context(
+                Fethpipe(right, *options, *linux_options, stdin=linux_stdin, stdout=linux_stdout)
+            )
+        mac.ready()
+        linux.ready()
+        yield mac, linux
+
+
+def _start_on_mac(left: Namespace, peer: Peer, darwin: SimulatedDarwin, *options: str) -> Fethpipe:
+    return peer.start(left, *options, launcher=_on_mac(darwin))
+
+
+# ---- traffic ----
+
+
+@pytest.mark.parametrize("options", [(), ("--inject", "bpf")], ids=["AF_NDRV", "batches"])
+def test_a_flood_of_pings_is_answered_to_the_last(
+    left: Namespace, right: Namespace, darwin: SimulatedDarwin, options: tuple[str, ...]
+) -> None:
+    mac_options = ("--address", f"{LEFT}/24", *options)
+    with _tunnel(left, right, darwin, mac_options=mac_options):
+        for size in ("20", "1400"):
+            said = right.run(["ping", "-f", "-q", "-c", "2000", "-s", size, LEFT])
+            assert "2000 packets transmitted, 2000 received, 0% packet loss" in said
+    counters = darwin.counters()
+    assert bool(counters["bpf_writes"]) == bool(options)
+    assert bool(counters["ndrv_writes"]) != bool(options)
+
+
+@pytest.mark.parametrize("mtu", [1500, 16370])
+@pytest.mark.parametrize("inject", ["ndrv", "bpf"])
+def test_tcp_carries_50_mb_each_way(
+    left: Namespace, right: Namespace, darwin: SimulatedDarwin, mtu: int, inject: str
+) -> None:
+    mac_options = ("--address", f"{LEFT}/24", "--inject", inject)
+    tunnel = _tunnel(left, right, darwin, "--mtu", str(mtu), mac_options=mac_options)
+    with tunnel, ThreadPoolExecutor() as threads:
+        there = threads.submit(transfer, left, right, RIGHT, 50_000_000)
+        back = threads.submit(transfer, right, left, LEFT, 50_000_000)
+        there.result()
+        back.result()
+    counters = darwin.counters()
+    assert counters["refused_writes"] == 0
+    assert counters["bpf_bytes_read"] > 50_000_000
+
+
+def test_ipv6_passes(darwin: SimulatedDarwin, left: Namespace) -> None:
+    with Namespace(ipv6=True) as right:
+        ends = _tunnel(
+            left,
+            right,
+            darwin,
+            mac_options=("--address", "fd00:9::1/64"),
+            linux_options=("--address", "fd00:9::2/64"),
+        )
+        with ends:
+            right.wait_usable("fd00:9::2")
+            said = right.run(["ping", "-6", "-c", "20", "-i", "0.01", "-q", "fd00:9::1"])
+    assert "20 packets transmitted, 20 received, 0% packet loss" in said
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(make_frame(1, size=18), id="the shortest that a test can tell"),
+        pytest.param(make_frame(2, size=14 + 1500), id="one that fills the MTU"),
+        pytest.param(make_frame(3, tag=bytes.fromhex("8100 0005")), id="one in VLAN 5"),
+        pytest.param(
+            make_frame(4, size=14 + 4 + 1500, tag=bytes.fromhex("8100 efff")),
+            id="one in a VLAN that fills the MTU",
+        ),
+    ],
+)
+def test_a_frame_arrives_unchanged_both_ways(
+    left: Namespace, right: Namespace, darwin: SimulatedDarwin, frame: bytes
+) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_tunnel(left, right, darwin, mac_options=(), linux_options=()))
+        mac = stack.enter_context(PacketSocket(left, FETH))
+        linux = stack.enter_context(PacketSocket(right, TAP))
+        mac.send(frame)
+        assert linux.receive() == frame
+        linux.send(frame)
+        assert mac.receive() == frame
+
+
+# ---- how it starts ----
+
+
+def test_the_facts_are_told(left: Namespace, peer: Peer, darwin: SimulatedDarwin) -> None:
+    with _start_on_mac(left, peer, darwin, "--address", f"{LEFT}/24", "--mtu", "9000") as program:
+        facts = program.ready()
+        assert (facts.interface, facts.io_interface, facts.mtu) == (FETH, IO, 9000)
+        assert facts.addresses == [f"{LEFT}/24"]
+        assert facts.mac == darwin.interfaces()[FETH].mac
+
+
+@pytest.mark.parametrize("options", [("--unit", "12"), ("--name", "feth12")])
+def test_a_unit_is_chosen(
+    left: Namespace, peer: Peer, darwin: SimulatedDarwin, options: tuple[str, str]
+) -> None:
+    with _start_on_mac(left, peer, darwin, *options) as program:
+        facts = program.ready()
+        assert (facts.interface, facts.io_interface) == ("feth12", "feth10012")
+
+
+def test_an_attached_pair_stays(left: Namespace, darwin: SimulatedDarwin) -> None:
+    with Peer() as first, _start_on_mac(left, first, darwin) as maker:
+        maker.ready()
+        with Peer() as second:
+            with _start_on_mac(left, second, darwin, "--attach", FETH) as program:
+                assert program.ready().io_interface == IO
+                second.stop_sending()
+                assert program.end()[0] == 0
+            assert sorted(darwin.interfaces()) == [FETH, IO]
+        first.stop_sending()
+        assert maker.end()[0] == 0
+    assert darwin.interfaces() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--device", "tap"), 64, "--device tap needs Linux, this is Darwin"),
+        (("--unit", "22768"), 64, "feth22768 has no I/O side"),
+        (("--name", "fp0"), 64, "fp0 is no name for a feth"),
+        (("--unit", "1", "--name", "feth1"), 64, "--unit N means --name fethN: one of them"),
+        (("--unit", "1", "--attach", "feth1"), 64, "one of them"),
+        (("--mtu", "16371"), 64, "72 to 16370"),
+        (("--attach", "en0"), 73, "cannot attach to en0: it is not a feth"),
+        (("--inject", "magic"), 64, "--inject"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    left: Namespace,
+    darwin: SimulatedDarwin,
+    options: tuple[str, ...],
+    status: int,
+    message: str,
+) -> None:
+    command = ["--", "true"]
+    ended = finish(left, *options, *command, launcher=_on_mac(darwin))
+    assert ended.status == status
+    assert message in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert darwin.interfaces() == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "status"),
+    [
+        ("SIOCIFCREATE2", errno.EPERM, 77),
+        ("SIOCSDRVSPEC", errno.EBUSY, 73),
+        ("BIOCSETIF", errno.ENXIO, 73),
+        ("bind", errno.EADDRNOTAVAIL, 73),
+    ],
+)
+def test_a_step_that_fails_is_told_and_leaves_nothing(
+    left: Namespace, darwin: SimulatedDarwin, call: str, error: int, status: int
+) -> None:
+    darwin.fail(call, error)
+    ended = finish(left, "--", "true", launcher=_on_mac(darwin))
+    assert ended.status == status
+    assert f": {call}: {errno.errorcode[error]} (" in ended.stderr
+    assert darwin.interfaces() == {}
+
+
+def test_linux_has_no_feth(right: Namespace) -> None:
+    ended = finish(right, "--device", "feth", "--", "true")
+    assert ended.status == 64
+    assert ended.stderr == "fethpipe: --device feth needs macOS, this is Linux\n"
+
+
+@pytest.mark.parametrize("options", [("--unit", "5"), ("--inject", "bpf")])
+def test_linux_has_no_options_of_feth(right: Namespace, options: tuple[str, str]) -> None:
+    ended = finish(right, *options, "--", "true")
+    assert ended.status == 64
+    assert f"{options[0]} is for feth devices" in ended.stderr
+
+
+# ---- how it ends ----
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=lambda n: n.name
+)
+def test_no_pair_is_left_however_it_ends(
+    left: Namespace, peer: Peer, darwin: SimulatedDarwin, number: signal.Signals
+) -> None:
+    with _start_on_mac(left, peer, darwin) as program:
+        program.ready()
+        assert sorted(darwin.interfaces()) == [FETH, IO]
+        program.send_signal(number)
+        status, said = program.end()
+        for name in (FETH, IO):
+            left.wait_gone(name)
+    assert darwin.interfaces() == {}
+    if number != signal.SIGKILL:
+        assert status == 0
+        assert f"{FETH}: stopped by {number.name}" in said
+
+
+def test_it_ends_when_somebody_destroys_the_pair(
+    left: Namespace, peer: Peer, darwin: SimulatedDarwin
+) -> None:
+    with _start_on_mac(left, peer, darwin) as program:
+        program.ready()
+        darwin.destroy(IO)
+        status, said = program.end()
+    assert status == 73
+    assert f"{FETH} has gone: ENXIO" in said
+    assert darwin.interfaces() == {}
+
+
+def test_without_batches_it_says_so_and_goes_on(
+    left: Namespace, right: Namespace, darwin: SimulatedDarwin
+) -> None:
+    darwin.deviate("batch_write_missing")
+    mac_options = ("--address", f"{LEFT}/24", "--inject", "bpf")
+    with _tunnel(left, right, darwin, mac_options=mac_options) as (mac, _):
+        assert "BIOCSBATCHWRITE: EINVAL" in mac.stderr.next(containing="batches")
+        said = right.run(["ping", "-f", "-q", "-c", "100", LEFT])
+    assert "100 received" in said

@@ -1,0 +1,57 @@
+"""gvproxy ``-listen-stdio``: a peer that behaves as its published protocol says (length: two bytes,
+little-endian, then the frame). The program itself is in no package of Debian's.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.netns import Namespace
+from tests.live.peer import Peer, records
+
+pytestmark = pytest.mark.live
+
+
+def test_its_records_are_frames_both_ways(left: Namespace) -> None:
+    with Peer(prefix="<H") as peer, peer.start(left, "--framing", "u16le") as program:
+        program.ready()
+        with PacketSocket(left, "fp0") as device:
+            for size in (14, 60, 255, 256, 257, 1514):
+                peer.send(records(make_frame(size, size=size)[:size], prefix="<H"))
+            for size in (60, 255, 256, 257, 1514):
+                while (frame := device.receive()) != make_frame(size, size=size):
+                    assert len(frame) == 14
+                device.send(frame)
+                assert peer.receive() == frame
+        peer.stop_sending()
+        status, said = program.end()
+    assert status == 0
+    assert "the peer closed the stream" in said
+
+
+def test_nothing_but_frames_goes_to_it(left: Namespace) -> None:
+    with Peer(prefix="<H") as peer, peer.start(left, "--framing", "u16le") as program:
+        program.ready()
+        with PacketSocket(left, "fp0") as device:
+            device.send(make_frame(1))
+            assert peer.receive() == make_frame(1)  # no hello in front of it
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        pytest.param(b"\x3c\x00short", "inside a record", id="a cut record"),
+        pytest.param(b"time=now level=info msg=started\n", "it starts with the text", id="a log"),
+    ],
+)
+def test_what_is_no_stream_of_its_ends_with_a_message(
+    left: Namespace, stream: bytes, message: str
+) -> None:
+    with Peer(prefix="<H") as peer, peer.start(left, "--framing", "u16le") as program:
+        program.ready()
+        peer.send(stream)
+        peer.stop_sending()
+        status, said = program.end()
+    assert status == 76
+    assert message in said

@@ -1,0 +1,148 @@
+"""passt: a network for a namespace, without root on passt's side."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.netns import PATIENCE, Namespace, require_kernel, require_tools
+from tests.live.ordinary import NOBODY
+from tests.live.peers import kill_program
+from tests.live.programs import Facts, Fethpipe
+
+pytestmark = pytest.mark.live
+
+HOST, GATEWAY, SERVER = "192.0.2.2", "192.0.2.1", "198.51.100.1"
+HOST6, GATEWAY6, SERVER6 = "2001:db8::2", "2001:db8::1", "2001:db8:1::1"
+_LEASE_SCRIPT = """\
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip address add "$ip/$mask" dev "$interface"
+ip route add default via "$router" dev "$interface"
+"""
+_AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+
+@pytest.fixture
+def outside() -> Iterator[tuple[Namespace, Namespace]]:
+    """The namespace of passt, and that of a server behind a router."""
+    require_kernel()
+    require_tools("passt", "socat", "setpriv", "udhcpc", "nsenter")
+    with Namespace(ipv6=True) as host, Namespace(ipv6=True) as server:
+        holder = server.popen(["sleep", "1000"])
+        peer = ["peer", "name", "srv0", "netns", str(holder.pid)]
+        host.run(["ip", "link", "add", "out0", "type", "veth", *peer])
+        for namespace, interface, *addresses in (
+            (server, "srv0", f"{GATEWAY}/24", f"{GATEWAY6}/64"),
+            (server, "lo", f"{SERVER}/32", f"{SERVER6}/128"),
+            (host, "out0", f"{HOST}/24", f"{HOST6}/64"),
+        ):
+            namespace.run(["ip", "link", "set", interface, "up"])
+            for address in addresses:
+                nodad = ["nodad"] if ":" in address else []
+                namespace.run(["ip", "address", "add", address, "dev", interface, *nodad])
+        host.run(["ip", "route", "add", "default", "via", GATEWAY])
+        host.run(["ip", "-6", "route", "add", "default", "via", GATEWAY6])
+        host.run(["sysctl", "-qw", f"net.ipv4.ping_group_range={NOBODY} {NOBODY}"])
+        yield host, server
+
+
+@pytest.fixture
+def inside() -> Iterator[Namespace]:
+    with Namespace(ipv6=True) as namespace:
+        yield namespace
+
+
+def start(inside: Namespace, host: Namespace, folder: Path) -> tuple[Fethpipe, Facts]:
+    """Start passt as nobody, and a fethpipe whose TAP is its guest."""
+    folder.chmod(0o777)
+    for parent in folder.parents[:2]:
+        parent.chmod(0o755)
+    path = folder / "passt"
+    host.popen(
+        [*_AS_NOBODY, "passt", "--foreground", "--quiet", "--mtu", "1500", "--socket", str(path)]
+    )
+    command = ["socat", "-", f"UNIX-CONNECT:{path},retry=1000,interval=0.01"]
+    program = Fethpipe(inside, "--framing", "u32be", "--", *command)
+    return program, program.ready()
+
+
+def lease(inside: Namespace, folder: Path) -> None:
+    """Get an address by DHCP."""
+    script = folder / "lease"
+    script.write_text(_LEASE_SCRIPT)
+    script.chmod(0o755)
+    inside.run(["udhcpc", "-i", "fp0", "-f", "-q", "-n", "-t", "10", "-T", "1", "-s", str(script)])
+
+
+def exchange(inside: Namespace, server: Namespace, address: str, size: int) -> None:
+    """Have the server echo bytes over TCP."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with server.socket(family, socket.SOCK_STREAM) as listener:
+        listener.bind((address, 0))
+        listener.listen()
+        with inside.socket(family, socket.SOCK_STREAM) as client:
+            client.connect(listener.getsockname()[:2])
+            connection, _ = listener.accept()
+            connection.settimeout(PATIENCE)
+            with connection:
+                for chunk in (os.urandom(1 << 14) for _ in range(size >> 14)):
+                    for sender, receiver in ((client, connection), (connection, client)):
+                        sender.sendall(chunk)
+                        assert _receive(receiver, len(chunk)) == chunk
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = connection.recv(size - len(data))
+        assert chunk, "the connection ended"
+        data += chunk
+    return data
+
+
+def test_an_address_by_dhcp_reaches_a_server(
+    inside: Namespace, outside: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, server = outside
+    program, _ = start(inside, host, tmp_path)
+    with program:
+        lease(inside, tmp_path)
+        assert f"inet {HOST}/24" in inside.run(["ip", "address", "show", "dev", "fp0"])
+        exchange(inside, server, SERVER, 1 << 20)
+        for size in (0, 56, 1000, 1472):
+            inside.run(["ping", "-q", "-M", "do", "-c", "1", "-W", "5", "-s", str(size), SERVER])
+
+
+def test_an_address_by_router_advertisement_reaches_a_server(
+    inside: Namespace, outside: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, server = outside
+    program, facts = start(inside, host, tmp_path)
+    with program:
+        inside.wait_usable(_autoconfigured(facts.mac))
+        exchange(inside, server, SERVER6, 1 << 20)
+        assert program.report(showing="from device")
+
+
+def _autoconfigured(address: str) -> str:
+    """Return the address that 2001:db8::/64 makes with a MAC."""
+    mac = bytes.fromhex(address.replace(":", ""))
+    identifier = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+    return socket.inet_ntop(socket.AF_INET6, struct.pack("!IHH", 0x20010DB8, 0, 0) + identifier)
+
+
+def test_a_passt_that_dies_is_the_end(
+    inside: Namespace, outside: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    host, _ = outside
+    program, _ = start(inside, host, tmp_path)
+    with program:
+        lease(inside, tmp_path)
+        kill_program(host, "passt")
+        assert program.end()[0] in (0, 69)  # as socat takes it

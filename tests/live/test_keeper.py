@@ -1,0 +1,553 @@
+"""Who runs as whom, and what is left when somebody is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+import zipapp
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.netns import PATIENCE, Namespace, require_kernel
+from tests.live.private import (
+    EXTRA_GID,
+    GID,
+    HOME,
+    SHELL,
+    UID,
+    USER,
+    Private,
+    Process,
+    command_lines,
+    descriptors_of,
+    wait_for_process,
+)
+from tests.live.programs import Fethpipe, finish
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux, and pidfd_open"),
+]
+
+NOBODY = 65534
+AT_ONCE = 2.0
+"""Seconds after which nothing may be left of a tunnel that was killed."""
+
+_NO_PASSWORD = f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+_SUDOERS = {
+    "without a pseudo-terminal": f"Defaults !use_pty\n{_NO_PASSWORD}",
+    "with a pseudo-terminal": f"Defaults use_pty\n{_NO_PASSWORD}",
+}
+
+
+@pytest.fixture
+def private(left: Namespace) -> Iterator[Private]:
+    with Private(left) as private:
+        yield private
+
+
+@pytest.fixture(params=list(_SUDOERS.values()), ids=list(_SUDOERS))
+def with_sudo(left: Namespace, request: pytest.FixtureRequest) -> Iterator[Private]:
+    with Private(left, sudoers=request.param) as private:
+        yield private
+
+
+class Roles:
+    """The processes of a running tunnel with a COMMAND."""
+
+    def __init__(self, private: Private, pump: int) -> None:
+        processes = private.processes()
+        self.pump = processes[pump]
+        own = {pid for pid, process in processes.items() if process.session == pid}
+        keepers = [processes[pid] for pid in own if processes[pid].uids == [0] * 4]
+        keepers = [each for each in keepers if "fethpipe" in command_lines([each.pid])[each.pid]]
+        (self.keeper,) = keepers
+        (self.launcher,) = [
+            each
+            for each in processes.values()
+            if each.parent == pump and each.pid != self.keeper.pid
+        ]
+        (self.command,) = [each for each in processes.values() if each.parent == self.launcher.pid]
+        known = {each.pid for each in (self.pump, self.keeper, self.launcher, self.command)}
+        self.others = [each for each in processes.values() if each.pid not in known]
+
+
+def ready_pid(program: Fethpipe) -> int:
+    """Wait until the device is up and COMMAND runs; return the pump."""
+    pid = program.ready().pid
+    assert program.stderr.next(containing="COMMAND runs")
+    return pid
+
+
+COMMAND = ("--", "sh", "-c", "echo COMMAND runs >&2; exec cat")
+
+
+def is_ordinary(process: Process) -> None:
+    assert process.uids == [UID] * 4
+    assert process.gids == [GID] * 4
+    assert set(process.groups) == {GID, EXTRA_GID}
+    assert process.capabilities == 0
+
+
+def keeps_to_itself(roles: Roles) -> None:
+    """Check what the keeper holds: its channel, stderr, and its record in the folder of records."""
+    held = descriptors_of(roles.keeper.pid)
+    assert held.pop(2) == descriptors_of(roles.pump.pid)[2]
+    links = [link for link in held.values() if link != "/dev/null"]
+    assert len(links) == 3
+    assert sum(link.startswith("socket:") for link in links) == 1
+    assert "/run/fethpipe" in links
+    assert sum(link.endswith(".json") for link in links) == 1
+    assert roles.keeper.session == roles.keeper.pid != roles.pump.session
+
+
+def passes_frames(namespace: Namespace) -> None:
+    with PacketSocket(namespace, "fp0") as device:
+        device.send(make_frame(1))
+        assert device.receive() == make_frame(1)
+
+
+# ---- who is who ----
+
+
+def test_root_becomes_the_user_that_it_names(private: Private, left: Namespace) -> None:
+    launcher = private.fethpipe()
+    with Fethpipe(left, "--user", USER, *COMMAND, launcher=launcher) as program:
+        roles = Roles(private, ready_pid(program))
+        passes_frames(left)
+        for process in (roles.pump, roles.launcher, roles.command):
+            is_ordinary(process)
+        keeps_to_itself(roles)
+        assert roles.others == []
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+    private.wait_empty(AT_ONCE)
+
+
+def test_root_itself_keeps_command_and_nothing_else(private: Private, left: Namespace) -> None:
+    with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
+        roles = Roles(private, ready_pid(program))
+        passes_frames(left)
+        assert roles.pump.uids == [NOBODY] * 4
+        assert not roles.pump.has_root
+        assert roles.command.uids == roles.launcher.uids == [0] * 4
+        keeps_to_itself(roles)
+        assert roles.others == []
+
+
+def test_sudo_leads_back_to_who_called_it(with_sudo: Private, left: Namespace) -> None:
+    before = [*with_sudo.as_user(), "sudo", "-n", "-C", "200"]
+    launcher = with_sudo.fethpipe_for_user(*before)
+    with Fethpipe(left, *COMMAND, launcher=launcher) as program:
+        roles = Roles(with_sudo, ready_pid(program))
+        passes_frames(left)
+        for process in (roles.pump, roles.launcher, roles.command):
+            is_ordinary(process)
+        keeps_to_itself(roles)
+        assert all("sudo" in line for line in command_lines([p.pid for p in roles.others]).values())
+        os.kill(roles.pump.pid, signal.SIGTERM)
+        assert program.end()[0] == 0
+    with_sudo.wait_empty(AT_ONCE)
+
+
+def test_a_user_who_needs_root_has_it_in_the_keeper_alone(
+    with_sudo: Private, left: Namespace
+) -> None:
+    launcher = with_sudo.fethpipe_for_user(*with_sudo.as_user())
+    with Fethpipe(left, *COMMAND, launcher=launcher) as program:
+        pid = ready_pid(program)
+        assert pid == program.pid
+        roles = Roles(with_sudo, pid)
+        passes_frames(left)
+        for process in (roles.pump, roles.launcher, roles.command):
+            is_ordinary(process)
+        assert roles.keeper.session == roles.keeper.pid
+        assert roles.others == []  # sudo has gone
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+    with_sudo.wait_empty(AT_ONCE)
+
+
+def test_a_program_in_a_zip_file_starts_its_keeper_from_there(
+    with_sudo: Private, left: Namespace
+) -> None:
+    python = with_sudo.python_for_user()
+    archive = with_sudo.root / "run/fethpipe.pyz"
+    zipapp.create_archive(with_sudo.root / "run/checkout", archive, main="fethpipe.cli:main")
+    archive.chmod(0o644)
+    launcher = with_sudo.entering(*with_sudo.as_user(), python, "/run/fethpipe.pyz")
+    with Fethpipe(left, *COMMAND, launcher=launcher) as program:
+        ready_pid(program)
+        passes_frames(left)
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+    with_sudo.wait_empty(AT_ONCE)
+
+
+@pytest.mark.parametrize("victim", ["pump", "group", "keeper"])
+def test_a_keeper_behind_sudo_does_its_work_too(
+    with_sudo: Private, left: Namespace, victim: str
+) -> None:
+    launcher = with_sudo.fethpipe_for_user("setsid", *with_sudo.as_user())
+    with Fethpipe(left, *COMMAND, launcher=launcher) as program:
+        roles = Roles(with_sudo, ready_pid(program))
+        if victim == "keeper":
+            os.kill(roles.keeper.pid, signal.SIGKILL)
+            status, said = program.end()
+            assert status == 71
+            assert "the keeper of fp0 has died" in said
+            (record,) = with_sudo.records()
+            (with_sudo.root / "run/fethpipe" / record).unlink()
+        elif victim == "pump":
+            program.send_signal(signal.SIGKILL)
+        else:
+            os.killpg(roles.pump.pid, signal.SIGKILL)
+        with_sudo.wait_empty(AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("sudoers", "why"),
+    [
+        pytest.param(f"{USER} ALL=(ALL:ALL) ALL\n", "password", id="a password is needed"),
+        pytest.param(f"{USER} ALL=(ALL:ALL) NOPASSWD: /bin/true\n", "", id="not allowed"),
+        pytest.param("root ALL=(ALL) ALL\n", "", id="not in sudoers"),
+    ],
+)
+def test_what_sudo_refuses_is_told_in_one_line(left: Namespace, sudoers: str, why: str) -> None:
+    with Private(left, sudoers=sudoers) as private:
+        launcher = private.fethpipe_for_user("setsid", *private.as_user())
+        done = finish(left, "--", "true", launcher=launcher)
+        assert done.status == 77
+        assert done.stderr.count("\n") == 1
+        assert "sudo did not start the keeper: " in done.stderr
+        assert why in done.stderr
+        assert "run as root" in done.stderr
+        private.wait_empty(AT_ONCE)
+
+
+def test_a_missing_sudo_is_told_in_one_line(private: Private, left: Namespace) -> None:
+    python = private.python_for_user()
+    before = ["setsid", *private.as_user(), "env", "PATH=/nowhere"]
+    launcher = private.entering(*before, python, "-m", "fethpipe")
+    done = finish(left, "--", "/bin/true", launcher=launcher)
+    assert done.status == 77
+    assert done.stderr.count("\n") == 1
+    assert "sudo cannot be started; run as root" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--attach",)], ids=["by name", "to attach to"])
+def test_a_tap_of_ones_own_needs_no_keeper(
+    private: Private, left: Namespace, options: Sequence[str]
+) -> None:
+    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", str(UID)])
+    left.run(["ip", "link", "set", "fp0", "up"])
+    before = [*private.as_user(), "env", f"PATH={os.defpath}"]
+    launcher = private.fethpipe_for_user(*before)
+    with Fethpipe(left, "--attach", "fp0", *COMMAND, launcher=launcher) as program:
+        pid = ready_pid(program)
+        passes_frames(left)
+        processes = private.processes()
+        assert len(processes) == 3
+        assert not any(process.has_root for process in processes.values())
+        assert processes[pid].uids == [UID] * 4
+
+
+def test_root_of_a_user_namespace_needs_no_keeper(private: Private, left: Namespace) -> None:
+    argv = ["unshare", "--user", "--map-root-user", "--net"]
+    launcher = private.fethpipe_for_user(*private.as_user(), *argv)
+    try:
+        left.run([*launcher[: launcher.index("--net") + 1], "true"])
+    except AssertionError:
+        pytest.skip("needs a kernel that lets ordinary users make namespaces")
+    with Fethpipe(left, *COMMAND, launcher=launcher) as program:
+        pid = ready_pid(program)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        assert len(children) == 1  # the launcher
+
+
+# ---- a program that only root can read ----
+
+
+@pytest.mark.parametrize("user", [USER, None], ids=["as a user", "as root"])
+def test_nothing_is_read_from_the_programs_folder_after_the_drop(
+    private: Private, left: Namespace, user: str | None
+) -> None:
+    private.hide_checkout()
+    options = ["--user", user] if user else []
+    arguments = ["--address", "10.9.0.1/24", "--stats", "0.01", *options, "--reconnect"]
+    with Fethpipe(left, *arguments, *COMMAND, launcher=private.fethpipe()) as program:
+        pid = ready_pid(program)
+        for _ in range(2):
+            passes_frames(left)
+            os.kill(Roles(private, pid).command.pid, signal.SIGKILL)
+            assert program.stderr.next(containing="starting again in ")
+            assert program.stderr.next(containing="COMMAND runs")
+        program.report()
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end()
+    assert status == 0
+    assert "Traceback" not in said
+    private.wait_empty(AT_ONCE)
+
+
+# ---- the environment of COMMAND ----
+
+
+def test_command_has_the_environment_of_its_user(private: Private, left: Namespace) -> None:
+    before = ["env", "SSH_AUTH_SOCK=/run/agent", "HOME=/root", "USER=root", "LOGNAME=root"]
+    launcher = private.fethpipe(*before)
+    done = finish(left, "--user", USER, "--", "sh", "-c", "env >&2", launcher=launcher)
+    variables = dict(line.split("=", 1) for line in done.stderr.splitlines() if "=" in line)
+    assert done.status == 0
+    assert variables["HOME"] == HOME
+    assert variables["USER"] == variables["LOGNAME"] == USER
+    assert variables["SHELL"] == SHELL
+    assert variables["SSH_AUTH_SOCK"] == "/run/agent"
+
+
+# ---- SIGKILL ----
+
+_VICTIMS = ("pump", "command", "both", "group")
+_MOMENTS = 200
+_WORKERS = 2
+
+
+def test_nothing_is_left_after_sigkill_at_any_moment(tmp_path: Path) -> None:
+    require_kernel()
+    frames = b"".join(
+        len(frame).to_bytes(2, "big") + frame for frame in map(make_frame, range(2000))
+    )
+    (tmp_path / "frames").write_bytes(frames)
+    random = Random(3)
+    moments = [(random.choice(_VICTIMS), random.uniform(0, 2)) for _ in range(_MOMENTS)]
+    with ThreadPoolExecutor(_WORKERS) as threads:
+        shares = [moments[start::_WORKERS] for start in range(_WORKERS)]
+        jobs = [threads.submit(_kill_at, share, tmp_path / "frames") for share in shares]
+        reached = [word for job in jobs for word in job.result()]
+    # Not all too early, and not all too late, to have been worth it.
+    assert reached.count("ready") >= _MOMENTS / 10
+    assert reached.count("starting") >= _MOMENTS / 10
+
+
+def _kill_at(moments: Sequence[tuple[str, float]], frames: Path) -> list[str]:
+    """Kill at these moments, in units of what a start takes here and now; return whether the
+    device was up each time.
+    """
+    reached = []
+    with Namespace() as namespace, Private(namespace) as private:
+        command = ["--", "sh", "-c", f"cat {frames} {frames}; exec cat"]
+        arguments = ["--address", "10.9.0.1/24", *command]
+        launcher = private.fethpipe("setsid")
+        for _ in range(2):  # the first one compiles
+            started = time.monotonic()
+            with Fethpipe(namespace, *arguments, launcher=launcher) as program:
+                program.ready()
+                unit = time.monotonic() - started
+            private.wait_empty(AT_ONCE)
+        for victim, moment in moments:
+            due = time.monotonic() + moment * unit
+            with Fethpipe(namespace, *arguments, launcher=launcher) as program:
+                ready = program.is_ready(due - time.monotonic())
+                program.ended_by(due)
+                _kill(victim, private, program.pid)
+                private.wait_empty(AT_ONCE)
+                reached.append("ready" if ready else "starting")
+    return reached
+
+
+def _kill(victim: str, private: Private, pump: int) -> None:
+    if victim == "group":
+        with contextlib.suppress(ProcessLookupError):  # not yet a group: setsid is still to come
+            os.killpg(pump, signal.SIGKILL)
+            return
+    commands = [
+        pid
+        for pid, line in command_lines(list(private.processes())).items()
+        if line.startswith(("cat", "sh -c cat"))
+    ]
+    if victim in {"both", "group"} or not commands:
+        commands.append(pump)
+    for pid in [pump] if victim == "pump" else commands:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_keeper_that_is_killed_is_told_and_its_record_reaped(
+    private: Private, left: Namespace
+) -> None:
+    with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
+        roles = Roles(private, ready_pid(program))
+        os.kill(roles.keeper.pid, signal.SIGKILL)
+        status, said = program.end()
+        assert status == 71
+        assert "the keeper of fp0 has died; start again" in said
+    deadline = time.monotonic() + AT_ONCE
+    for pid in private.processes():
+        wait_for_process(pid, deadline)
+    old = private.records()
+    assert len(old) == 1
+    with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
+        ready_pid(program)
+        assert len(private.records()) == 1
+        assert private.records() != old
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+    private.wait_empty(AT_ONCE)
+
+
+def test_a_start_removes_what_a_killed_keeper_left_and_nothing_else(
+    private: Private, left: Namespace
+) -> None:
+    for name in ("fp7", "fp8"):
+        left.run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
+    write = (
+        "import socket; from fethpipe.records import *; record = Record(open_folder());"
+        "record.add(Made('tap', 'fp7', socket.if_nametoindex('fp7')));"
+        "record.add(Made('tap', 'fp8', socket.if_nametoindex('fp8') + 1000));"
+        "record.close(keep=True)"
+    )
+    left.run(private.entering(sys.executable, "-c", write))
+    done = finish(left, "--", "true", launcher=private.fethpipe())
+    assert done.status == 0
+    assert left.interfaces() == ["lo", "fp8"]
+    assert private.records() == []
+
+
+def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -> None:
+    stolen = (
+        "import fcntl, os; from fethpipe.keeper import fork_keeper;"
+        "from fethpipe.provision import DeviceRequest;"
+        "device = fork_keeper().provision('tap', DeviceRequest());"
+        "fcntl.ioctl(device.descriptors[0], 0x400454CB, 1);"  # TUNSETPERSIST
+        "os.kill(os.getpid(), 9)"
+    )
+    process = left.popen(private.entering(sys.executable, "-c", stolen))
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    private.wait_empty(AT_ONCE)
+
+
+# ---- COMMAND, again and again, and at the end ----
+
+_QUICKLY = (
+    "import sys; from fethpipe import reconnect; reconnect._FIRST_SECONDS = 0.01;"
+    "reconnect._LONGEST_SECONDS = 0.02; from fethpipe.cli import main; sys.exit(main())"
+)
+
+
+def test_the_device_outlives_ten_deaths_of_command(
+    private: Private, left: Namespace, tmp_path: Path
+) -> None:
+    count = tmp_path / "count"
+    count.write_text("0")
+    script = (
+        f"n=$(cat {count}); echo $((n + 1)) > {count}; [ $n -lt 10 ] || exec cat;"
+        "case $((n % 4)) in"
+        "  0) exit 0;; 1) exit 9;; 2) kill -KILL $$;; 3) echo this is no frame;;"
+        "esac"
+    )
+    arguments = ["--address", "10.9.0.1/24", "--reconnect", "--", "sh", "-c", script]
+    launcher = private.entering(sys.executable, "-c", _QUICKLY)
+    with Fethpipe(left, *arguments, launcher=launcher) as program:
+        program.ready()
+        before = _identity(left)
+        for _ in range(10):
+            assert program.stderr.next(containing="starting again in ")
+        passes_frames(left)
+        assert _identity(left) == before
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end()
+    assert status == 0
+    assert said.count("starting again") == 10
+    assert count.read_text() == "11\n"
+    private.wait_empty(AT_ONCE)
+
+
+def _identity(namespace: Namespace) -> tuple[str, list[str]]:
+    said = namespace.run(["ip", "-o", "address", "show", "dev", "fp0"])
+    return said.split(":")[0], re.findall(r"inet6? \S+", said)
+
+
+@pytest.mark.parametrize("status", [127, 64, 77])
+def test_what_will_not_get_better_is_not_tried_again(
+    private: Private, left: Namespace, status: int
+) -> None:
+    arguments = ["--reconnect", "--", "sh", "-c", f"exit {status}"]
+    done = finish(left, *arguments, launcher=private.fethpipe())
+    assert done.status == 69
+    assert f"ended with exit status {status}" in done.stderr
+    assert "starting again" not in done.stderr
+    private.wait_empty(AT_ONCE)
+
+
+def test_the_first_pause_is_a_second_and_a_signal_ends_it(
+    private: Private, left: Namespace
+) -> None:
+    with Fethpipe(left, "--reconnect", "--", "false", launcher=private.fethpipe()) as program:
+        program.ready()
+        assert program.stderr.next(containing="starting again in 1 s")
+        assert program.stderr.next(containing="starting again in 2 s")
+        started = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+        assert time.monotonic() - started < 1
+    private.wait_empty(AT_ONCE)
+
+
+def test_a_command_that_does_not_listen_is_killed_and_waited_for(
+    private: Private, left: Namespace
+) -> None:
+    script = "trap '' TERM INT HUP; echo COMMAND runs >&2; while :; do sleep 0.05; done"
+    with Fethpipe(left, "--", "sh", "-c", script, launcher=private.fethpipe()) as program:
+        roles = Roles(private, ready_pid(program))
+        started = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        status, _ = program.end(seconds=PATIENCE)
+        assert status == 0
+        assert 5 <= time.monotonic() - started < 7
+        assert not Path(f"/proc/{roles.command.pid}").exists()  # nor a zombie
+        assert not Path(f"/proc/{roles.launcher.pid}").exists()
+        assert not Path(f"/proc/{roles.keeper.pid}").exists()
+    private.wait_empty(AT_ONCE)
+
+
+# ---- signals while it starts ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_at_any_moment_of_the_start_is_an_orderly_end(
+    private: Private, left: Namespace, number: signal.Signals
+) -> None:
+    random = Random(5)
+    for _ in range(30):
+        with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
+            # Before it, Python itself is starting, and answers Ctrl-C in its own way.
+            _wait_for_our_code(program)
+            program.is_ready(random.uniform(0, 0.25))
+            program.send_signal(number)
+            status, said = program.end()
+        assert status in (0, -number), said
+        assert "Traceback" not in said
+        private.wait_empty(AT_ONCE)
+
+
+def _wait_for_our_code(program: Fethpipe) -> None:
+    """Wait until Python's own answer to SIGINT came and went."""
+    its_own = False
+    deadline = time.monotonic() + PATIENCE
+    while not program.is_ready(0):
+        status = Path(f"/proc/{program.pid}/status").read_text()
+        (caught,) = re.findall(r"SigCgt:\s*(\w+)", status)
+        answered = bool(int(caught, 16) >> (signal.SIGINT - 1) & 1)
+        if its_own and not answered:
+            return
+        its_own = its_own or answered
+        assert time.monotonic() < deadline, "Python did not start"

@@ -1,0 +1,53 @@
+"""A side that does not read: memory stays flat, the kernel drops, every drop is counted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.live.ethernet import PacketSocket, frame_number, make_frame
+from tests.live.netns import Namespace
+from tests.live.peer import Peer, records
+
+pytestmark = pytest.mark.live
+
+_FLOOD = 500_000  # frames; some five seconds' worth
+_SLACK = 1 << 20  # bytes that the memory of a process may vary by
+
+
+def test_a_peer_that_stops_reading_costs_frames_and_no_memory(left: Namespace, peer: Peer) -> None:
+    with peer.start(left) as program:
+        pid = program.ready().pid
+        with PacketSocket(left, "fp0") as device:
+            for number in range(2000):  # the stream is full, and so is the device's queue
+                device.send(make_frame(number, size=1000))
+            program.report()
+            before = _resident(pid)
+            for number in range(2000, _FLOOD):
+                device.send(make_frame(number, size=1000))
+            report = program.report(showing="kernel queue full")
+            assert _resident(pid) < before + _SLACK
+            # The other direction is open all the while.
+            peer.send(records(make_frame(1)))
+            assert device.receive() == make_frame(1)
+
+            drops = re.search(r"dropped: (\d+) kernel queue full", report)
+            assert drops is not None
+            survivors = [peer.receive() for _ in range(_FLOOD - int(drops[1]))]
+            numbers = [frame_number(frame) for frame in survivors]
+            assert numbers == sorted(set(numbers))
+            # Traffic resumes, and none is lost that waited.
+            device.send(make_frame(_FLOOD))
+            assert peer.receive() == make_frame(_FLOOD)
+        peer.stop_sending()
+        assert program.end()[0] == 0
+
+
+def _resident(pid: int) -> int:
+    """Return the bytes of memory that a process has right now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s*(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024

@@ -1,0 +1,199 @@
+"""``--selftest``: what it shows, where it refuses, and that nothing of it stays behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.live.netns import PATIENCE, readable, require_kernel, require_tools
+from tests.live.programs import FETHPIPE, ROOT
+
+pytestmark = pytest.mark.live
+
+SELFTEST = (*FETHPIPE, "--selftest")
+# Root that may neither make a namespace nor override file modes: all that is left is a user
+# namespace. To map itself into that, it needs CAP_SETFCAP (user_namespaces(7)).
+POWERLESS = ("setpriv", "--bounding-set", "-all,+setfcap", "--inh-caps", "-all")
+NO_MORE_NAMESPACES = (
+    *("unshare", "--user", "--map-root-user", "sh", "-ec"),
+    *('echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"', "sh"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _requirements() -> None:
+    require_kernel()
+    require_tools("unshare", "setpriv", "mount", "mknod")
+
+
+def run(argv: Sequence[str], *, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+
+
+def run_after(preparation: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program in a mount namespace that a shell has prepared."""
+    return run(["unshare", "--mount", "sh", "-ec", f'{preparation}\nexec "$@"', "sh", *argv])
+
+
+def assert_it_works(done: subprocess.CompletedProcess[str], *, who: str) -> None:
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    said = done.stdout
+    assert said.startswith(f"two network namespaces, made as {who}\n")
+    for version in ("IPv4", "IPv6"):
+        assert f"{version} ping: 20 answered" in said
+        assert re.search(rf"{version} UDP: \d+ datagrams .* both ways, came unchanged", said)
+        assert f"{version} TCP: 12 MiB each way came unchanged" in said
+    assert "near end: fp0: stopped by SIGTERM" in said
+    assert "far end: fp0: the peer closed the stream" in said
+    assert said.count("fp0 has gone\n") == 2
+    assert said.endswith("\nit works\n")
+
+
+def test_it_works_as_root_and_touches_nothing() -> None:
+    before = socket.if_nameindex()
+    assert_it_works(run(SELFTEST), who="root")
+    assert socket.if_nameindex() == before
+
+
+def test_it_works_from_a_folder_that_only_root_can_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    shutil.copytree(ROOT / "fethpipe", tmp_path / "fethpipe")
+    assert_it_works(run(SELFTEST, cwd=tmp_path), who="root")
+
+
+def test_it_works_as_root_without_privileges() -> None:
+    assert_it_works(run([*POWERLESS, *SELFTEST]), who="an ordinary user")
+
+
+def test_it_works_as_an_ordinary_user() -> None:
+    """The user sees a Python and a checkout outside of root's folders, and may open the TAP's."""
+    user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    if run([*user, "unshare", "--user", "--map-root-user", "--net", "true"]).returncode != 0:
+        pytest.skip("needs a kernel that lets ordinary users make user namespaces")
+    python = Path(sys.executable).resolve().name
+    done = run_after(
+        f"""
+        mount -t tmpfs -o mode=755 tmpfs /mnt
+        mkdir /mnt/python /mnt/checkout
+        mount --bind '{sys.base_prefix}' /mnt/python
+        mount --bind '{ROOT}' /mnt/checkout
+        mknod -m 666 /mnt/tun c 10 200
+        mount --bind /mnt/tun /dev/net/tun
+        cd /mnt/checkout
+        """,
+        # A Python in pieces looks for its library where it was installed.
+        [
+            *(*user, "env", "LD_LIBRARY_PATH=/mnt/python/lib"),
+            *(f"/mnt/python/bin/{python}", *SELFTEST[1:]),
+        ],
+    )
+    assert_it_works(done, who="an ordinary user")
+
+
+@pytest.mark.parametrize(
+    ("preparation", "launcher", "reason"),
+    [
+        pytest.param(
+            "mount -t tmpfs tmpfs /dev/net",
+            [],
+            "cannot open /dev/net/tun: ENOENT (No such file or directory); "
+            "have an administrator load it: modprobe tun",
+            id="without the device file",
+        ),
+        pytest.param(
+            "mount -t tmpfs tmpfs /dev/net; mknod -m 000 /dev/net/tun c 10 200",
+            POWERLESS,
+            "cannot open /dev/net/tun: EACCES (Permission denied); run as root",
+            id="without the right to open the device file",
+        ),
+        pytest.param(
+            "",
+            [*NO_MORE_NAMESPACES, *POWERLESS],
+            "cannot make a network namespace: ENOSPC (No space left on device); run as root",
+            id="without user namespaces",
+        ),
+    ],
+)
+def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: str) -> None:
+    done = run_after(preparation, [*launcher, *SELFTEST])
+    assert done.returncode == 77
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"fethpipe: {reason}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "defect", "complaint", "reason"),
+    [
+        pytest.param(
+            "device/tap.py",
+            "def open_tap(*_, **__): raise DeviceError('no device today')",
+            "end: no device today\n",
+            "the near end ended before it was ready",
+            id="cannot be made",
+        ),
+        pytest.param(
+            "stream.py",
+            "Stream.write = lambda self, data: b''",
+            "end: fp0: stopped by SIGTERM",
+            "IPv4 ping: timed out",
+            id="loses all frames",
+        ),
+    ],
+)
+def test_it_fails_when_the_tunnel(
+    tmp_path: Path, module: str, defect: str, complaint: str, reason: str
+) -> None:
+    shutil.copytree(ROOT / "fethpipe", tmp_path / "fethpipe")
+    with (tmp_path / "fethpipe" / module).open("a") as source:
+        source.write(f"\n\n{defect}\n")
+    done = run(SELFTEST, cwd=tmp_path)
+    assert done.returncode == 71
+    assert complaint in done.stdout
+    assert "it works" not in done.stdout
+    assert done.stderr == f"fethpipe: {reason}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_nothing_of_it_outlives_a_signal(number: signal.Signals) -> None:
+    with subprocess.Popen(SELFTEST, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = b""
+        while not line.startswith(b"near end: fp0 is up"):
+            assert readable(process.stdout.fileno(), PATIENCE)
+            line = process.stdout.readline()
+        family = [os.pidfd_open(pid) for pid in descendants(process.pid)]
+        assert len(family) >= 3  # the tester and two ends
+        process.send_signal(number)
+        try:
+            for descriptor in family:
+                assert readable(descriptor, PATIENCE)  # it has ended
+        finally:
+            for descriptor in family:
+                os.close(descriptor)
+        assert process.wait(PATIENCE) == -number
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the process's children, and theirs, as far as they did not leave their parents."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            yield child
+            yield from descendants(child)

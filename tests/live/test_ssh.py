@@ -1,0 +1,516 @@
+"""One command over ssh, to a host that has Python and nothing of ours."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.live.netns import PATIENCE, Namespace, readable, require_tools
+from tests.live.ordinary import NOBODY
+from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
+from tests.live.sshd import FAR, PASSWORD, USER, USER_ID, Sshd, descendants, hide, join, kill
+from tests.live.traffic import transfer
+
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("wired")]
+
+SOON = 2.0
+"""Seconds in which a tunnel must be there, and the far interface gone."""
+
+MARGIN = 0.5
+"""Seconds for what is asked of a loaded machine, on top of a time that was agreed."""
+
+_STARTED = "remote: fp0 is ready"
+_REMOTE = f"--address {RIGHT}/24"
+# What tells a start-up file of each shell from the others; sshd itself has one for all of them.
+_START_UP_FILES = {
+    "bash": ".bashrc",
+    "zsh": ".zshenv",
+    "fish": ".config/fish/config.fish",
+    "csh": ".cshrc",
+    "sh": ".ssh/rc",
+}
+
+
+@pytest.fixture
+def wired(left: Namespace, right: Namespace) -> None:
+    """A cable between the two namespaces, for ssh."""
+    join(left, right)
+
+
+def arguments(sshd: Sshd, *options: str, host: str = "far", remote: str = _REMOTE) -> list[str]:
+    """Return what makes a tunnel to this sshd."""
+    ours = ["--address", f"{LEFT}/24", "--ssh", host, "--ssh-command", sshd.ssh_command]
+    return [*ours, "--remote", remote, *options]
+
+
+def start(
+    left: Namespace, sshd: Sshd, *options: str, host: str = "far", remote: str = _REMOTE
+) -> Fethpipe:
+    """Start a tunnel to this sshd."""
+    return Fethpipe(left, *arguments(sshd, *options, host=host, remote=remote))
+
+
+def refusal(
+    left: Namespace, sshd: Sshd, *options: str, host: str = "far", remote: str = _REMOTE
+) -> str:
+    """Start a tunnel that cannot be, and return the line that says why."""
+    finished = finish(left, *arguments(sshd, *options, host=host, remote=remote))
+    assert finished.status == 69, finished
+    assert finished.stdout == b""
+    assert "fp0" not in left.interfaces()
+    return finished.stderr.splitlines()[-1]
+
+
+def wait_started(program: Fethpipe) -> None:
+    """Wait until the far side says that its device is up."""
+    assert program.stderr.next(containing=_STARTED), program.stderr.all()
+
+
+def ping(left: Namespace) -> None:
+    """Reach the far side through the tunnel."""
+    left.run(["ping", "-c", "1", "-w", "5", RIGHT])
+
+
+def test_one_command_makes_a_tunnel(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        begin = time.monotonic()
+        with start(left, sshd) as program:
+            wait_started(program)
+            ping(left)
+            assert time.monotonic() - begin < SOON
+            transfer(left, right, RIGHT, 100_000_000)
+            program.send_signal(signal.SIGTERM)
+            right.wait_gone("fp0", seconds=SOON)
+            status, said = program.end()
+    assert status == 0
+    assert "stopped by SIGTERM" in said
+
+
+# ---- what a login does before we come ----
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "csh", "tcsh"])
+def test_every_login_shell_will_do(left: Namespace, right: Namespace, shell: str) -> None:
+    with Sshd(right, login_shell=shell) as sshd, start(left, sshd) as program:
+        wait_started(program)
+        ping(left)
+
+
+@pytest.mark.parametrize("shell", list(_START_UP_FILES))
+def test_noise_of_the_login_is_told_apart(left: Namespace, right: Namespace, shell: str) -> None:
+    noise = "echo hello; printf '\\000fethpipe 0123'; seq 10000; printf 'no end of line'"
+    files = {_START_UP_FILES[shell]: f'sh -c "{noise}"\n'}
+    with (
+        Sshd(right, login_shell=shell, home_files=files) as sshd,
+        start(left, sshd, "-v") as program,
+    ):
+        for words in ("before the start: hello", ": 10000", ": no end of line"):
+            assert program.stderr.next(containing=words)
+        ping(left)
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end()
+    assert status == 0
+    assert "dropped: none" in said
+
+
+def test_noise_is_nobody_s_business_without_verbose(left: Namespace, right: Namespace) -> None:
+    with Sshd(right, home_files={".ssh/rc": "echo hello\n"}) as sshd, start(left, sshd) as program:
+        wait_started(program)
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end()
+    assert status == 0
+    assert "hello" not in said
+
+
+def test_endless_noise_is_refused(left: Namespace, right: Namespace) -> None:
+    with Sshd(right, home_files={".ssh/rc": "yes rubbish\n"}) as sshd:
+        why = refusal(left, sshd)
+    assert "cannot start on far: more than 64 KiB came that are not its stream" in why
+    assert "rubbish" in why
+
+
+def test_a_start_up_file_that_ends_the_session_is_told(left: Namespace, right: Namespace) -> None:
+    with Sshd(
+        right, login_shell="bash", home_files={".bashrc": "echo Away with you; exit 3\n"}
+    ) as sshd:
+        why = refusal(left, sshd)
+    assert "the session ended with exit status 3 before our program was ready" in why
+    assert "Away with you" in why
+    assert "start-up file" in why
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_while_it_waits_for_the_start(
+    left: Namespace, right: Namespace, number: signal.Signals
+) -> None:
+    files = {".ssh/rc": "echo waiting >&2; exec sleep 1000\n"}
+    with Sshd(right, home_files=files) as sshd, start(left, sshd) as program:
+        assert program.stderr.next(containing="ssh: waiting")
+        program.send_signal(number)
+        status, said = program.end(seconds=SOON)
+        left.wait_gone("fp0")
+    assert status == 0
+    assert f"stopped by {number.name}" in said
+
+
+# ---- Python on the far side ----
+
+
+def test_a_host_without_python_is_told(left: Namespace, right: Namespace, tmp_path: Path) -> None:
+    path = commands_without_python(tmp_path)
+    with Sshd(right, path=path, mounts=hide("/usr/local/bin", "/opt/homebrew/bin")) as sshd:
+        why = refusal(left, sshd)
+    assert "cannot start on far: no Python 3.9 or newer here: looked for python3" in why
+    assert "--remote-python" in why
+
+
+@pytest.mark.parametrize("name", ["python3", "python"])
+def test_an_old_python_is_told(
+    left: Namespace, right: Namespace, tmp_path: Path, name: str
+) -> None:
+    path = commands_without_python(tmp_path)
+    old_python(tmp_path / name)
+    with Sshd(right, path=path, mounts=hide("/usr/local/bin", "/opt/homebrew/bin")) as sshd:
+        why = refusal(left, sshd)
+    assert f"no Python 3.9 or newer here: {name} is Python 3.8.18" in why
+
+
+def test_an_old_python_is_passed_over(left: Namespace, right: Namespace, tmp_path: Path) -> None:
+    path = commands_without_python(tmp_path)
+    old_python(tmp_path / "python3")
+    (tmp_path / "python").symlink_to(Path(sys.executable).resolve())
+    with Sshd(right, path=path) as sshd, start(left, sshd) as program:
+        wait_started(program)
+
+
+def test_a_python_can_be_named(left: Namespace, right: Namespace, tmp_path: Path) -> None:
+    path = commands_without_python(tmp_path)
+    python = str(Path(sys.executable).resolve())
+    with Sshd(right, path=path) as sshd, start(left, sshd, "--remote-python", python) as program:
+        wait_started(program)
+
+
+def test_a_python_that_was_named_wrongly_is_told(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        why = refusal(left, sshd, "--remote-python", "~/no/python3")
+    assert "no Python 3.9 or newer here: looked for ~/no/python3" in why
+
+
+@pytest.mark.parametrize("old_to_new", [True, False], ids=["old to new", "new to old"])
+def test_each_end_may_have_its_own_python(
+    left: Namespace, right: Namespace, old_to_new: bool
+) -> None:
+    oldest, *_, newest = find_pythons() * 2
+    ours, theirs = (oldest, newest) if old_to_new else (newest, oldest)
+    with Sshd(right) as sshd:
+        options = arguments(sshd, "--remote-python", theirs)
+        with Fethpipe(left, *options, launcher=[ours, "-m", "fethpipe"]) as program:
+            wait_started(program)
+            ping(left)
+            transfer(left, right, RIGHT, 1_000_000)
+
+
+def test_nothing_is_written_to_the_far_disk(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        before = sorted(sshd.folder.rglob("*"))
+        with start(left, sshd) as program:
+            wait_started(program)
+            assert sorted(sshd.folder.rglob("*")) == before
+
+
+# ---- who we are on the far side ----
+
+
+def test_a_user_without_rights_is_told_what_is_needed(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        why = refusal(left, sshd, host=f"{USER}@far")
+    assert "cannot start on walter@far: root is needed to make the device" in why
+    assert "let sudo run it without a password, or have a TAP prepared" in why
+
+
+def test_a_user_whom_sudo_trusts_gets_a_keeper(left: Namespace, right: Namespace) -> None:
+    require_tools("sudo")
+    sudoers = f"{USER} ALL=(ALL) NOPASSWD: ALL"
+    with Sshd(right, sudoers=sudoers) as sshd, start(left, sshd, host=f"{USER}@far") as program:
+        wait_started(program)
+        ping(left)
+        assert far_pump_owner(sshd) == USER_ID
+        program.send_signal(signal.SIGTERM)
+        right.wait_gone("fp0", seconds=SOON)
+        assert program.end()[0] == 0
+
+
+def test_a_user_may_have_a_tap_prepared(left: Namespace, right: Namespace) -> None:
+    right.run(["ip", "tuntap", "add", "dev", "fp7", "mode", "tap", "user", str(USER_ID)])
+    right.run(["ip", "address", "add", f"{RIGHT}/24", "dev", "fp7"])
+    right.run(["ip", "link", "set", "fp7", "up"])
+    tun = ["mount -t tmpfs none /dev/net", "mknod -m 666 /dev/net/tun c 10 200"]
+    user = {"host": f"{USER}@far", "remote": "--name fp7"}
+    with Sshd(right, mounts=tun) as sshd, start(left, sshd, **user) as program:
+        assert program.stderr.next(containing="remote: fp7 is ready")
+        ping(left)
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+    assert "fp7" in right.interfaces()
+
+
+def test_the_pump_of_a_root_login_is_nobody(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd, start(left, sshd) as program:
+        wait_started(program)
+        assert far_pump_owner(sshd) == NOBODY
+
+
+@pytest.mark.parametrize(
+    ("remote", "words"),
+    [
+        ("--address 10.9.0.2", "cannot start on far: argument --address: '10.9.0.2': needs a"),
+        ("--nonsense", "cannot start on far: unrecognized arguments: --nonsense"),
+        ("--attach fp9", "cannot start on far: cannot attach to fp9: it does not exist"),
+        ("--mtu 70000", "cannot start on far: --mtu 70000 is outside"),
+    ],
+)
+def test_what_the_far_side_refuses_is_told(
+    left: Namespace, right: Namespace, remote: str, words: str
+) -> None:
+    with Sshd(right) as sshd:
+        assert words in refusal(left, sshd, remote=remote)
+
+
+# ---- ssh itself ----
+
+
+def test_a_wrong_host_key_is_told(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        other = (sshd.folder / "other_key.pub").read_text()
+        (sshd.folder / "known_hosts").write_text(f"{FAR} {other}")
+        why = refusal(left, sshd)
+    assert "cannot reach far: ssh: Host key verification failed." in why
+
+
+def test_a_login_that_is_refused_is_told(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        (sshd.folder / "authorized_keys").unlink()
+        why = refusal(left, sshd)
+    assert f"cannot reach far: ssh: root@{FAR}: Permission denied (publickey" in why
+
+
+def test_a_password_is_asked_for_on_the_terminal(left: Namespace, right: Namespace) -> None:
+    settings = ["PasswordAuthentication yes", "PubkeyAuthentication no"]
+    ours, its = pty.openpty()
+    with Sshd(right, settings=settings) as sshd:
+        sshd.config.write_text(sshd.config.read_text().replace("BatchMode yes", "BatchMode no"))
+        launcher = ["setsid", "--ctty", *FETHPIPE]
+        with Fethpipe(left, *arguments(sshd), stdin=its, launcher=launcher) as program:
+            os.close(its)
+            assert readable(ours, PATIENCE)
+            assert b"password:" in os.read(ours, 1000)
+            os.write(ours, f"{PASSWORD}\n".encode())
+            wait_started(program)
+            ping(left)
+            program.send_signal(signal.SIGTERM)
+            assert program.end()[0] == 0
+    os.close(ours)
+
+
+def test_a_host_that_does_not_answer_is_told(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        sshd.stop()
+        why = refusal(left, sshd)
+    assert f"cannot reach far: ssh: ssh: connect to host {FAR} port 22: Connection refused" in why
+
+
+def test_an_ssh_that_is_missing_is_told(left: Namespace) -> None:
+    finished = finish(left, "--ssh", "far", "--ssh-command", "/nowhere/ssh -v")
+    assert finished.status == 69
+    assert "cannot start /nowhere/ssh: ENOENT" in finished.stderr
+    assert "--ssh-command" in finished.stderr
+    assert "after --" not in finished.stderr
+
+
+def test_a_remote_command_in_the_user_s_configuration_is_no_obstacle(
+    left: Namespace, right: Namespace
+) -> None:
+    with Sshd(right) as sshd:
+        with sshd.config.open("a") as config:
+            config.write("  RemoteCommand tmux\n  RequestTTY force\n  EscapeChar ~\n")
+        with start(left, sshd) as program:
+            wait_started(program)
+            transfer(left, right, RIGHT, 1_000_000)
+
+
+def test_a_shared_connection_will_do(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        with sshd.config.open("a") as config:
+            config.write(f"  ControlMaster auto\n  ControlPath {sshd.folder}/master\n")
+            config.write("  ControlPersist yes\n")
+        for _ in range(2):
+            with start(left, sshd) as program:
+                wait_started(program)
+                ping(left)
+                program.send_signal(signal.SIGTERM)
+                assert program.end(seconds=SOON)[0] == 0
+                right.wait_gone("fp0", seconds=SOON)
+
+
+# ---- the end ----
+
+
+@pytest.mark.parametrize(
+    "victim", ["near pump", "near keeper", "ssh", "sshd session", "far pump", "far keeper"]
+)
+def test_whoever_is_killed_the_far_interface_goes(
+    left: Namespace, right: Namespace, victim: str
+) -> None:
+    with Sshd(right) as sshd, start(left, sshd) as program:
+        wait_started(program)
+        ping(left)
+        processes = find_processes(program, sshd)
+        kill(processes[victim])
+        right.wait_gone("fp0", seconds=SOON)
+        left.wait_gone("fp0", seconds=SOON)
+        status, said = program.end()
+    assert status == {"near pump": -signal.SIGKILL, "near keeper": 71}.get(victim, 69), said
+
+
+def test_a_connection_that_ends_is_told_with_ssh_s_words(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd, start(left, sshd) as program:
+        wait_started(program)
+        ping(left)
+        sshd.stop()
+        status, said = program.end(seconds=SOON)
+    assert status == 69
+    assert f"ssh ended with exit status 255: Connection to {FAR} closed by remote host." in said
+
+
+def test_a_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd, start(left, sshd, "--reconnect") as program:
+        wait_started(program)
+        ping(left)
+        sshd.restart()
+        wait_started(program)
+        ping(left)
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end()
+    assert status == 0
+    assert "starting again in 1 s" in said
+
+
+def test_a_plain_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        command = [*sshd.ssh_command.split(), "far", f"cd {Path.cwd()}; exec {' '.join(FETHPIPE)}"]
+        far = f"{command.pop()} --address {RIGHT}/24"
+        options = ["--address", f"{LEFT}/24", "--reconnect", "--", *command, far]
+        with Fethpipe(left, *options) as program:
+            assert program.stderr.next(containing="fp0 is ready: MAC")
+            assert program.stderr.next(containing=f"{RIGHT}/24")
+            ping(left)
+            sshd.restart()
+            assert program.stderr.next(containing=f"{RIGHT}/24")
+            ping(left)
+
+
+# ---- silence ----
+
+
+def test_both_ends_go_when_the_network_vanishes(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd, start(left, sshd, "--keepalive", "1") as program:
+        wait_started(program)
+        ping(left)
+        right.run(["ip", "link", "set", "wire0", "down"])
+        right.wait_gone("fp0", seconds=3 + MARGIN)
+        left.wait_gone("fp0", seconds=MARGIN)
+        status, said = program.end()
+    assert status == 75
+    assert "the peer has been silent for 3 s" in said
+
+
+def test_a_quiet_tunnel_stays(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd, start(left, sshd, "--keepalive", "0.1", "--stats", "1.5") as program:
+        wait_started(program)
+        assert program.stderr.next(containing="from device 0 frames")
+        ping(left)
+
+
+def test_a_tunnel_comes_back_with_the_network(left: Namespace, right: Namespace) -> None:
+    options = ("--keepalive", "0.5", "--reconnect")
+    with Sshd(right) as sshd, start(left, sshd, *options) as program:
+        wait_started(program)
+        ping(left)
+        right.run(["ip", "link", "set", "wire0", "down"])
+        assert program.stderr.next(containing="silent for 1.5 s; ")
+        right.run(["ip", "link", "set", "wire0", "up"])
+        wait_started(program)
+        ping(left)
+
+
+# ---- helpers ----
+
+
+def commands_without_python(folder: Path) -> str:
+    """Return a search path with what a POSIX system has, and no Python."""
+    for command in ("sh", "tail", "cat", "sleep"):
+        (folder / command).symlink_to(f"/bin/{command}")
+    return str(folder)
+
+
+def old_python(path: Path) -> None:
+    """Make up a Python 3.8: it tells its version, and takes ours for a syntax that it lacks."""
+    path.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        '"-V") echo Python 3.8.18 ;;\n'
+        '"-I -c import sys;sys.exit(sys.version_info<(3,9))") exit 1 ;;\n'
+        "*) echo 'SyntaxError: invalid syntax' >&2; exit 1 ;;\n"
+        "esac\n"
+    )
+    path.chmod(0o755)
+
+
+def find_pythons() -> list[str]:
+    """Return the Pythons of this machine that will do, the oldest first."""
+    names = [f"python3.{minor}" for minor in range(9, 20)]
+    found = [shutil.which(name) for name in names]
+    for name in names:
+        version = name[len("python") :]
+        kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/{name}"))
+        found += [str(path) for path in kept[:1]]
+    usable = {path for path in found if path and not path.endswith("/shims/" + Path(path).name)}
+    return sorted({*usable, sys.executable}, key=minor_version)
+
+
+def minor_version(python: str) -> int:
+    """Return N of a Python 3.N."""
+    code = "import sys; print(sys.version_info[1])"
+    return int(subprocess.run([python, "-c", code], capture_output=True, check=True).stdout)
+
+
+def find_processes(program: Fethpipe, sshd: Sshd) -> dict[str, int]:
+    """Return the processes of a tunnel by what they do."""
+    keeper, launcher, ssh = descendants(program.pid)
+    session, pump, far_keeper = descendants(sshd.process.pid)
+    return {
+        "near pump": program.pid,
+        "near keeper": keeper,
+        "near launcher": launcher,
+        "ssh": ssh,
+        "sshd session": session,
+        "far pump": pump,
+        "far keeper": far_keeper,
+    }
+
+
+def far_pump_owner(sshd: Sshd) -> int:
+    """Return whom the far pump has become: the first Python below the session."""
+    for pid in descendants(sshd.process.pid):
+        if Path(f"/proc/{pid}/exe").resolve().name.startswith("python"):
+            status = Path(f"/proc/{pid}/status").read_text()
+            return int(status.partition("\nUid:")[2].split()[0])
+    raise AssertionError("there is no far pump")

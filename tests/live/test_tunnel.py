@@ -1,0 +1,150 @@
+"""Traffic between two namespaces that are joined by two fethpipes and two pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.netns import PATIENCE, Namespace
+from tests.live.programs import LEFT, RIGHT, tunnel
+from tests.live.traffic import transfer
+
+pytestmark = pytest.mark.live
+
+
+def test_a_flood_of_pings_is_answered_to_the_last(left: Namespace, right: Namespace) -> None:
+    with tunnel(left, right):
+        said = left.run(["ping", "-f", "-q", "-c", "5000", RIGHT])
+    assert "5000 packets transmitted, 5000 received, 0% packet loss" in said
+
+
+@pytest.mark.parametrize(
+    ("mtu", "size"),
+    [
+        pytest.param(1500, 200_000_000, id="at MTU 1500"),
+        pytest.param(16370, 100_000_000, id="at the largest MTU of macOS"),
+        pytest.param(65521, 20_000_000, id="at the largest MTU of a TAP"),
+        pytest.param(68, 100_000, id="at the smallest MTU of IPv4"),
+    ],
+)
+@pytest.mark.parametrize("hello", [True, False], ids=["with hello", "without hello"])
+def test_tcp_carries_every_byte_while_pings_are_answered(
+    left: Namespace, right: Namespace, mtu: int, size: int, hello: bool
+) -> None:
+    options = ["--mtu", str(mtu), *([] if hello else ["--no-hello"])]
+    with tunnel(left, right, *options), _pinging(left, RIGHT) as pings:
+        transfer(left, right, RIGHT, size)
+    transmitted, answered = pings
+    assert answered >= 0.9 * transmitted - 1  # a full queue may drop some, and the last is cut off
+    assert answered > 0
+
+
+@pytest.mark.parametrize("hidden", ["left", "right"])
+def test_super_frames_do_not_go_to_an_end_that_says_no_hello(
+    left: Namespace, right: Namespace, hidden: str
+) -> None:
+    options = {
+        "left_options": ["--address", f"{LEFT}/24"],
+        "right_options": ["--address", f"{RIGHT}/24"],
+    }
+    options[f"{hidden}_options"].append("--no-hello")
+    with tunnel(left, right, **options):
+        transfer(left, right, RIGHT, 20_000_000)
+        transfer(right, left, LEFT, 20_000_000)
+
+
+def test_tcp_in_both_directions_at_once(left: Namespace, right: Namespace) -> None:
+    with tunnel(left, right), ThreadPoolExecutor() as threads:
+        there = threads.submit(transfer, left, right, RIGHT, 50_000_000)
+        back = threads.submit(transfer, right, left, LEFT, 50_000_000)
+        there.result()
+        back.result()
+
+
+def test_ipv6_addresses_talk_to_each_other() -> None:
+    with Namespace(ipv6=True) as left, Namespace(ipv6=True) as right:
+        options = {
+            "left_options": ("--address", "fd00:9::1/64"),
+            "right_options": ("--address", "fd00:9::2/64"),
+        }
+        with tunnel(left, right, **options):
+            left.wait_usable("fd00:9::1")
+            right.wait_usable("fd00:9::2")
+            said = left.run(["ping", "-6", "-c", "20", "-i", "0.01", "-q", "fd00:9::2"])
+    assert "20 packets transmitted, 20 received, 0% packet loss" in said
+
+
+def test_a_broadcast_arrives(left: Namespace, right: Namespace) -> None:
+    sender = left.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver = right.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with tunnel(left, right), sender, receiver:
+        receiver.bind(("", 9))
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.sendto(b"to all", ("10.9.0.255", 9))
+        data, (source, _) = receiver.recvfrom(100)
+    assert (data, source) == (b"to all", LEFT)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(make_frame(1)[:14], id="a header alone"),
+        pytest.param(make_frame(2, size=14 + 1500), id="one that fills the MTU"),
+        pytest.param(make_frame(3, size=61), id="one of odd length"),
+        pytest.param(make_frame(4, tag=bytes.fromhex("8100 0005")), id="one in VLAN 5"),
+        pytest.param(
+            make_frame(5, size=14 + 4 + 1500, tag=bytes.fromhex("8100 efff")),
+            id="one in a VLAN that fills the MTU, with priority",
+        ),
+        pytest.param(make_frame(6, tag=bytes.fromhex("88a8 0064")), id="one with a service tag"),
+        pytest.param(
+            make_frame(7, destination=bytes.fromhex("0180c2000000")), id="one that bridges keep"
+        ),
+    ],
+)
+def test_a_frame_arrives_unchanged(left: Namespace, right: Namespace, frame: bytes) -> None:
+    with _wire(left, right) as (sender, receiver):
+        sender.send(frame)
+        assert receiver.receive() == frame
+
+
+def test_frames_arrive_in_order_each_once(left: Namespace, right: Namespace) -> None:
+    with _wire(left, right) as (sender, receiver):
+        for start in range(0, 10_000, 100):  # fewer at once than the queues hold
+            frames = [make_frame(number) for number in range(start, start + 100)]
+            for frame in frames:
+                sender.send(frame)
+            assert [receiver.receive() for _ in frames] == frames
+
+
+@contextlib.contextmanager
+def _wire(left: Namespace, right: Namespace) -> Iterator[tuple[PacketSocket, PacketSocket]]:
+    """Return what sends and receives frames at the two ends of a tunnel."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(tunnel(left, right, left_options=(), right_options=()))
+        yield (
+            stack.enter_context(PacketSocket(left, "fp0")),
+            stack.enter_context(PacketSocket(right, "fp0")),
+        )
+
+
+@contextlib.contextmanager
+def _pinging(namespace: Namespace, address: str) -> Iterator[list[int]]:
+    """Ping in this block; after it, the list has how many went and how many were answered."""
+    argv = ["ping", "-q", "-i", "0.01", "-s", "20", address]
+    process = namespace.popen(argv, stdout=subprocess.PIPE)
+    counts: list[int] = []
+    yield counts
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=PATIENCE)
+    found = re.search(rb"(\d+) packets transmitted, (\d+) received", said)
+    assert found is not None, said
+    counts += map(int, found.groups())

@@ -1,0 +1,84 @@
+"""One line for each way of not starting."""
+
+from __future__ import annotations
+
+import pytest
+
+from fethpipe.remote.diagnosis import describe_failure
+from fethpipe.remote.handshake import NotStartedError
+from fethpipe.remote.ssh import RemoteEnd
+
+REMOTE = RemoteEnd("me@host", ("ssh", "-p", "22"))
+OURS = "fethpipe: "
+
+
+@pytest.mark.parametrize(
+    ("message", "noise", "status", "words", "line"),
+    [
+        pytest.param(
+            *("", b"", 255, "Host key verification failed."),
+            "cannot reach me@host: ssh: Host key verification failed.; "
+            "ssh does not trust the host's key: log in by hand once",
+            id="the wrong host key",
+        ),
+        pytest.param(
+            *("", b"", 255, ""),
+            "cannot reach me@host: ssh: ended with exit status 255; "
+            "see what this says: ssh -p 22 me@host true",
+            id="ssh without a word",
+        ),
+        pytest.param(
+            *("", b"", 127, "fethpipe: no Python 3.9 or newer here: python3 is Python 3.8"),
+            "cannot start on me@host: no Python 3.9 or newer here: python3 is Python 3.8; "
+            "install Python 3.9 or newer there, or name it with --remote-python",
+            id="no Python",
+        ),
+        pytest.param(
+            *("", b"some banner", 77, "fethpipe: root is needed; run as root"),
+            "cannot start on me@host: root is needed; run as root",
+            id="what the program itself says",
+        ),
+        pytest.param(
+            *("", b"This account is\nclosed.", 1, ""),
+            "cannot start on me@host: the session ended with exit status 1 before our program "
+            "was ready; it printed 'This account is\\nclosed.'; a start-up file of its shell or a "
+            "forced command ends it: see ssh -p 22 me@host true",
+            id="a session that ends by itself",
+        ),
+        pytest.param(
+            *("", b"", 1, "Warning: Permanently added 'host' to the list of known hosts."),
+            "cannot start on me@host: the session ended with exit status 1 before our program "
+            "was ready; it printed 'Warning: Permanently added 'host' to the list of known "
+            "hosts.'; a start-up file of its shell or a forced command ends it: "
+            "see ssh -p 22 me@host true",
+            id="a session that ends by itself, and words of ssh",
+        ),
+        pytest.param(
+            *("", b"", -9, ""),
+            "cannot start on me@host: the session was killed by SIGKILL before our program was "
+            "ready; "
+            "a start-up file of its shell or a forced command ends it: see ssh -p 22 me@host true",
+            id="ssh was killed",
+        ),
+        pytest.param(
+            *("it did not start within 60 s", b"Press any key", -15, ""),
+            "cannot start on me@host: it did not start within 60 s; it printed 'Press any key'; "
+            "see what this prints, and make it print less: ssh -p 22 me@host true",
+            id="too late",
+        ),
+    ],
+)
+def test_it_says_what_failed_and_what_to_do(
+    message: str, noise: bytes, status: int, words: str, line: str
+) -> None:
+    said = words[len(OURS) :] if words.startswith(OURS) else words
+    error = describe_failure(
+        REMOTE,
+        NotStartedError(message, noise),
+        status,
+        said,
+        from_program=words.startswith(OURS),
+    )
+    assert str(error) == line
+    assert error.status == 69
+    assert error.code == status

@@ -1,0 +1,61 @@
+"""What the far side and ssh say on stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from fethpipe.remote.relay import ErrorRelay, printable
+
+
+@pytest.fixture
+def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[ErrorRelay]:
+    monkeypatch.setattr(logging.getLogger("fethpipe"), "propagate", True)
+    relay = ErrorRelay("ssh")
+    yield relay
+    relay.close()
+    relay.close()
+
+
+def say(relay: ErrorRelay, *chunks: bytes) -> None:
+    for chunk in chunks:
+        os.write(relay.write_descriptor, chunk)
+        relay.attend()
+
+
+def test_lines_tell_whose_they_are(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
+    say(relay, b"Warning: x\r\nfethpipe: fp0 is", b" ready\n\n", b"no end")
+    assert caplog.messages == ["ssh: Warning: x", "remote: fp0 is ready"]
+    assert relay.last_words == "fp0 is ready"
+    relay.finish()
+    assert caplog.messages[2:] == ["ssh: no end"]
+    assert relay.last_words == "no end"
+
+
+def test_a_line_without_end_is_cut(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
+    say(relay, b"x" * 1500)
+    assert caplog.messages == ["ssh: " + "x" * 1000]
+
+
+def test_nothing_said_is_no_end(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
+    relay.attend()
+    relay.finish()
+    assert caplog.messages == []
+    assert relay.last_words == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b"plain \xc3\xa4", "plain ä"),
+        (b"\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        (b"a\tb", "a       b"),
+        ("right to left \u202e".encode(), "right to left \\u202e"),
+    ],
+)
+def test_strangers_do_nothing_to_the_terminal(said: bytes, shown: str) -> None:
+    assert printable(said) == shown

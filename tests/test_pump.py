@@ -1,0 +1,479 @@
+"""The pump between a device that the test plays and a stream whose other end it plays."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from fethpipe import pump as pump_module
+from fethpipe.errors import DeviceError, PeerSilentError, ProtocolError, TruncatedError
+from fethpipe.pump import Ending, Periodic, Pump, Watch
+from fethpipe.stream import Stream
+from fethpipe.wire.connection import Connection, Event, PeerReady, SuperFramesReceived
+from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, decode_hello
+from fethpipe.wire.offload import PLAIN
+from tests.fakes import FakeDevice
+
+PATIENCE = 5.0
+STOPPED = Ending("the test stopped it", requested=True)
+
+
+def frame(number: int, size: int = 60) -> bytes:
+    """Return a frame of ``size`` bytes that carries a number."""
+    return struct.pack("!6s6sHI", b"\xff" * 6, b"\2fakes", 0x88B5, number).ljust(size, b".")
+
+
+def records(*payloads: bytes) -> bytes:
+    """Return the payloads as they are on a u16be stream."""
+    return b"".join(struct.pack("!H", len(payload)) + payload for payload in payloads)
+
+
+class Rig:
+    """A pump that runs in a thread. The test is the kernel behind its device, and the peer that it
+    talks with over a socket.
+    """
+
+    def __init__(
+        self,
+        *,
+        framing: str = "u16be",
+        watch: Watch | None = None,
+        periodic: Periodic = (),
+        hello: Hello | None = None,
+        keepalive: float | None = None,
+        offload: bool = False,
+    ) -> None:
+        self.peers: list[Hello] = []
+        with ExitStack() as stack:
+            self.device = FakeDevice(offload=offload)
+            stack.callback(self.device.close)
+            self.peer, self._ours = map(stack.enter_context, socket.socketpair())
+            self.peer.settimeout(PATIENCE)
+            self._stopper, stopped = map(stack.enter_context, socket.socketpair())
+            stream = Stream(self._ours.fileno(), self._ours.fileno())
+            stack.enter_context(stream)
+            pump = Pump(
+                self.device,
+                stream,
+                Connection(FRAMINGS[framing], self.device.counters, hello=hello),
+                watch={stopped.fileno(): lambda: STOPPED, **(watch or {})},
+                periodic=periodic,
+                keepalive=keepalive,
+                on_peer=self.peers.append,
+            )
+            self._result = stack.enter_context(ThreadPoolExecutor(1)).submit(pump.run)
+            self._resources = stack.pop_all()
+        self.events: list[Event] = []
+        self.received = self._receive()
+        """The payloads that the peer gets, until the stream ends between two of them."""
+
+    def emit(self, *frames: bytes) -> None:
+        """Let the kernel send frames."""
+        for each in frames:
+            assert self.device.emit(each, seconds=PATIENCE)
+
+    def absorb(self) -> bytes:
+        """Return the next frame that the kernel got."""
+        got = self.device.absorb(seconds=PATIENCE)
+        assert got is not None
+        return got
+
+    def stop(self) -> None:
+        """Ask for the end through the watch."""
+        self._stopper.send(b"x")
+
+    def ending(self) -> Ending:
+        """Return how the pump ended, or raise what it raised."""
+        return self._result.result(PATIENCE)
+
+    def hang_up(self) -> None:
+        """Close the stream, as its owner does behind a pump that has ended."""
+        assert self._result.done()
+        self._ours.shutdown(socket.SHUT_RDWR)
+
+    def _receive(self) -> Iterator[bytes]:
+        pending = b""
+        while data := self.peer.recv(1 << 16):
+            pending += data
+            while len(pending) >= 2:
+                end = 2 + int.from_bytes(pending[:2], "big")
+                if len(pending) < end:
+                    break
+                yield pending[2:end]
+                pending = pending[end:]
+        assert not pending, "the stream ended inside a record"
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.peer.close()  # which spares the pump waiting for it
+        self.stop()
+        self._resources.close()
+
+
+# --- frames -----------------------------------------------------------------------------------
+
+
+def test_frames_of_the_device_become_records_in_their_order() -> None:
+    frames = [frame(number, size=60 + number) for number in range(1000)]
+    with Rig() as rig:
+        for each in frames:
+            rig.emit(each)
+            assert next(rig.received) == each
+
+
+def test_a_burst_keeps_its_order() -> None:
+    frames = [frame(number) for number in range(100)]
+    with Rig() as rig:
+        rig.emit(*frames)
+        assert [next(rig.received) for _ in frames] == frames
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 61, 62, 63, 1000, 1 << 16])
+def test_records_become_frames_however_they_are_cut(size: int) -> None:
+    frames = [frame(number) for number in range(50)]
+    stream = records(*frames)
+    with Rig() as rig:
+        for start in range(0, len(stream), size):
+            rig.peer.sendall(stream[start : start + size])
+        assert [rig.absorb() for _ in frames] == frames
+
+
+@pytest.mark.parametrize("size", [14, 60, 1514, 16384, 65535])
+def test_frames_of_every_size_pass_both_ways(size: int) -> None:
+    with Rig() as rig:
+        rig.emit(frame(1, size))
+        assert next(rig.received) == frame(1, size)
+        rig.peer.sendall(records(frame(2, size)))
+        assert rig.absorb() == frame(2, size)
+
+
+def test_both_directions_at_once() -> None:
+    with Rig() as rig:
+        for start in range(0, 2000, 20):
+            batch = [frame(number, 14 + number % 1500) for number in range(start, start + 20)]
+            rig.emit(*batch)
+            rig.peer.sendall(records(*batch))
+            assert [next(rig.received) for _ in batch] == batch
+            assert [rig.absorb() for _ in batch] == batch
+        counters = rig.device.counters
+        assert counters.frames_received == counters.frames_sent == 2000
+        assert counters.bytes_received == counters.bytes_sent
+        assert not counters.drops
+
+
+def test_what_carries_no_frame_does_not_reach_the_device() -> None:
+    with Rig() as rig:
+        rig.peer.sendall(records(b"", b"short", b"", frame(1)))
+        assert rig.absorb() == frame(1)
+        assert rig.device.counters.drops == {"shorter than an Ethernet header": 1}
+
+
+# --- a peer that is slow ----------------------------------------------------------------------
+
+
+def test_while_the_stream_is_full_the_device_is_not_read() -> None:
+    with Rig() as rig:
+        frames = _stuff(rig)
+        # What it has taken is what the stream holds, and one batch.
+        taken = rig.device.counters.frames_received
+        assert taken < len(frames)
+        # The other direction is open all the while.
+        rig.peer.sendall(records(frame(1)))
+        assert rig.absorb() == frame(1)
+        assert rig.device.counters.frames_received == taken
+        # And when the peer reads again, none of those that waited is lost.
+        assert [next(rig.received) for _ in frames] == frames
+        rig.emit(frame(2))
+        assert next(rig.received) == frame(2)
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_records_stay_whole_when_the_stream_takes_parts_of_them(most: int) -> None:
+    with Rig() as rig:
+        frames = _stuff(rig)
+        got = b""
+        wanted = records(*frames)[: 500 * most]
+        while len(got) < len(wanted):
+            got += rig.peer.recv(most)
+        assert got == wanted
+
+
+def _stuff(rig: Rig) -> list[bytes]:
+    """Emit frames until the stream, and then the device's queue, is full, and return them."""
+    frames: list[bytes] = []
+    while rig.device.emit(frame(len(frames), 1514), seconds=0.2):
+        frames.append(frame(len(frames), 1514))
+        assert len(frames) < 10_000, "the device is read although nobody reads the stream"
+    return frames
+
+
+# --- ends ---------------------------------------------------------------------------------------
+
+
+def test_a_watched_descriptor_can_ask_for_the_end() -> None:
+    with Rig() as rig:
+        rig.stop()
+        assert rig.ending() == STOPPED
+
+
+def test_the_peer_closes_the_stream() -> None:
+    with Rig() as rig:
+        rig.peer.sendall(records(frame(1)))
+        rig.peer.shutdown(socket.SHUT_WR)
+        assert rig.absorb() == frame(1)
+        assert rig.ending() == Ending("the peer closed the stream")
+
+
+def test_the_peer_closes_the_stream_inside_a_record() -> None:
+    with Rig() as rig:
+        rig.peer.sendall(records(frame(1), frame(2))[:-1])
+        rig.peer.shutdown(socket.SHUT_WR)
+        assert rig.absorb() == frame(1)
+        with pytest.raises(TruncatedError, match="61 of at least 62 bytes"):
+            rig.ending()
+
+
+def test_the_peer_stops_reading_for_good() -> None:
+    with Rig() as rig:
+        rig.peer.shutdown(socket.SHUT_RD)
+        rig.emit(frame(1))
+        assert rig.ending() == Ending("the peer no longer reads the stream")
+
+
+def test_the_peer_goes_while_the_stream_is_full() -> None:
+    with Rig() as rig:
+        _stuff(rig)
+        rig.peer.close()
+        assert not rig.ending().requested
+
+
+def test_the_stream_is_not_in_this_framing() -> None:
+    with Rig() as rig:
+        rig.peer.sendall(b"Welcome to this machine\n")
+        with pytest.raises(ProtocolError, match="'Welcome to this machine"):
+            rig.ending()
+
+
+def test_the_device_goes() -> None:
+    with Rig() as rig:
+        rig.device.vanish()
+        with pytest.raises(DeviceError, match="fake0 has gone"):
+            rig.ending()
+
+
+def test_the_device_goes_while_the_stream_is_full() -> None:
+    with Rig() as rig:
+        _stuff(rig)
+        rig.device.vanish()
+        rig.peer.sendall(records(frame(1)))
+        with pytest.raises(DeviceError, match="fake0 has gone"):
+            rig.ending()
+
+
+def test_the_host_of_a_zerotier_stream_asks_for_the_end() -> None:
+    with Rig(framing="zerotier") as rig:
+        rig.peer.sendall(struct.pack("=HB", 1, 1) + struct.pack("=HB", 1, 2))
+        assert rig.ending() == Ending("the host asked for the end")
+        assert rig.device.counters.drops == {"configuration not supported": 1}
+
+
+def test_what_was_asked_for_outranks_the_end_that_came_with_it() -> None:
+    """Ctrl-C ends COMMAND too, and with it the stream; the reason is still Ctrl-C."""
+    asking, asked = socket.socketpair()
+    first, gate = socket.socketpair()
+    with asking, asked, first, gate:
+
+        def both_come_now() -> None:
+            gate.recv(1)
+            asking.send(b"x")
+            rig.peer.shutdown(socket.SHUT_WR)
+
+        with Rig(watch={gate.fileno(): both_come_now, asked.fileno(): lambda: STOPPED}) as rig:
+            first.send(b"x")
+            assert rig.ending() == STOPPED
+
+
+@pytest.mark.parametrize("half_closed", [False, True], ids=["stopped here", "closed by the peer"])
+def test_the_end_leaves_the_last_record_whole(half_closed: bool) -> None:
+    with Rig() as rig:
+        frames = _stuff(rig)
+        if half_closed:
+            rig.peer.shutdown(socket.SHUT_WR)
+        else:
+            rig.stop()
+        got = [next(rig.received) for _ in range(rig.device.counters.frames_received)]
+        rig.ending()
+        rig.hang_up()
+        got += rig.received  # which checks that the last is whole
+        assert got == frames[: len(got)]
+
+
+def test_the_end_waits_for_a_peer_that_does_not_read_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pump_module, "FLUSH_SECONDS", 0.05)
+    with Rig() as rig:
+        _stuff(rig)
+        rig.stop()
+        assert rig.ending() == STOPPED
+
+
+# --- what else is attended to -------------------------------------------------------------------
+
+
+def test_a_watch_without_an_end_is_called_each_time() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.settimeout(PATIENCE)
+        with Rig(watch={near.fileno(): lambda: near.sendall(near.recv(1))}) as rig:
+            for number in range(100):
+                far.send(bytes([number]))
+                assert far.recv(1) == bytes([number])
+            rig.emit(frame(1))
+            assert next(rig.received) == frame(1)
+
+
+def test_a_watch_is_attended_to_while_the_stream_is_full() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.settimeout(PATIENCE)
+        with Rig(watch={near.fileno(): lambda: near.sendall(near.recv(1))}) as rig:
+            _stuff(rig)
+            far.send(b"x")
+            assert far.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["idle", "while the stream is full"])
+def test_what_is_periodic_is_called_again_and_again(full: bool) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.settimeout(PATIENCE)
+        started = time.monotonic()
+        periodic = [(0.05, lambda: near.sendall(b"often")), (3600.0, lambda: near.sendall(b"rare"))]
+        with Rig(periodic=periodic) as rig:
+            if full:
+                _stuff(rig)
+            for _ in range(4):
+                assert far.recv(5) == b"often"
+            assert time.monotonic() - started >= 4 * 0.05
+
+
+def test_frames_do_not_wait_for_what_is_periodic() -> None:
+    with Rig(periodic=[(3600.0, lambda: None)]) as rig:
+        rig.emit(frame(1))
+        assert next(rig.received) == frame(1)
+        rig.peer.sendall(records(frame(2)))
+        assert rig.absorb() == frame(2)
+
+
+def test_what_is_periodic_does_not_wait_for_frames_to_stop() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        far.setblocking(False)
+        with Rig(periodic=[(0.02, lambda: near.sendall(b"x"))]) as rig:
+            deadline = time.monotonic() + PATIENCE
+            calls = 0
+            while calls < 3:
+                assert time.monotonic() < deadline
+                rig.emit(frame(1))
+                assert next(rig.received) == frame(1)
+                with suppress(BlockingIOError):
+                    calls += len(far.recv(100))
+
+
+# --- between two fethpipes ------------------------------------------------------------------------
+
+
+OURS = Hello(b"o" * NONCE_LENGTH, mtu=1500, features=Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS)
+THEIRS = Hello(b"t" * NONCE_LENGTH, mtu=9000, features=Feature.SUPER_FRAMES)
+
+
+def test_a_hello_goes_first_and_waits_for_none() -> None:
+    with Rig(hello=OURS) as rig:
+        assert decode_hello(next(rig.received)) == OURS
+        rig.emit(frame(1))
+        assert next(rig.received) == frame(1)
+        rig.peer.sendall(records(frame(2)))
+        assert rig.absorb() == frame(2)
+        assert rig.peers == []
+
+
+def test_super_frames_flow_once_both_have_said_that_they_take_them() -> None:
+    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
+    with Rig(hello=OURS, offload=True) as rig:
+        offload = rig.device.offload
+        assert offload is not None
+        rig.peer.sendall(peer.send_hello() + peer.send([frame(1)]))
+        assert rig.absorb() == frame(1)
+        assert rig.peers == [THEIRS]
+        assert offload.enabled
+        assert not offload.enabled_udp  # which the peer does not take
+
+        rig.emit(frame(2))
+        assert _next_event(rig, peer) == PeerReady(OURS)
+        assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(2)])
+
+        rig.peer.sendall(peer.send_switch())
+        rig.peer.sendall(b"".join(peer.send_super_frames([PLAIN + frame(3)])))
+        assert rig.absorb() == frame(3)
+
+        rig.stop()
+        rig.ending()
+        assert not offload.enabled
+
+
+@pytest.mark.parametrize(
+    ("offload", "features"),
+    [(False, Feature.SUPER_FRAMES), (True, Feature(0))],
+    ids=["the device makes none", "the peer takes none"],
+)
+def test_frames_stay_frames(offload: bool, features: Feature) -> None:
+    theirs = THEIRS._replace(features=features)
+    peer = Connection(FRAMINGS["u16be"], hello=theirs)
+    with Rig(hello=OURS._replace(features=Feature(0)), offload=offload) as rig:
+        rig.peer.sendall(peer.send_hello() + peer.send([frame(1)]))
+        assert rig.absorb() == frame(1)
+        rig.emit(frame(2))
+        assert decode_hello(next(rig.received))
+        assert next(rig.received) == frame(2)
+
+
+def _next_event(rig: Rig, peer: Connection) -> Event:
+    while not rig.events:
+        rig.events += peer.receive(rig.peer.recv(1 << 16))
+    return rig.events.pop(0)
+
+
+def test_an_idle_stream_is_kept_alive_and_a_silent_peer_is_not_missed() -> None:
+    with Rig(keepalive=0.02) as rig:
+        for _ in range(20):  # far longer than a peer may be silent that has promised to speak
+            assert next(rig.received) == b""
+        rig.peer.sendall(records(frame(1)))
+        assert rig.absorb() == frame(1)
+
+
+def test_a_peer_that_was_kept_alive_and_falls_silent_is_given_up() -> None:
+    with Rig(keepalive=0.05) as rig:
+        started = time.monotonic()
+        rig.peer.sendall(records(b""))
+        with pytest.raises(PeerSilentError, match=r"silent for 0\.15 s"):
+            rig.ending()
+        assert time.monotonic() - started >= 2 * 0.05
+
+
+def test_a_peer_that_speaks_is_not_given_up() -> None:
+    with Rig(keepalive=0.2) as rig:
+        for _ in range(5):  # longer than it may be silent
+            rig.peer.sendall(records(b""))
+            assert next(rig.received) == b""
+        rig.stop()
+        assert rig.ending() == STOPPED

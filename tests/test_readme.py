@@ -1,0 +1,172 @@
+"""README.md says what the program does, no more and no less, and its recipes work as written."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from fethpipe.cli import make_parser
+from fethpipe.errors import FethpipeError
+from tests.live.netns import PATIENCE, readable, require_kernel, require_tools
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def recipe(name: str) -> str:
+    """Return the commands of a block that a comment in front of it names."""
+    found = re.findall(rf"<!-- recipe: {re.escape(name)} -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert len(found) == 1, f"README.md has {len(found)} recipes named {name}"
+    return str(found[0])
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+
+
+@pytest.fixture
+def help_text(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "200")  # no line is broken
+    return make_parser().format_help()
+
+
+def test_its_table_has_the_options_of_help(help_text: str) -> None:
+    table = README.partition("## Options\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    told = [option for row in rows for option in options_in(row)]
+    assert sorted(told) == sorted(options_in(help_text))  # each of them once
+
+
+def test_it_speaks_of_no_other_options(help_text: str) -> None:
+    of_others = {"--check"}  # ruff
+    assert options_in(README) - of_others <= options_in(help_text)
+
+
+def test_its_exit_statuses_are_those_of_the_errors_and_of_help(help_text: str) -> None:
+    table = README.partition("## Exit status\n")[2].partition("\n## ")[0]
+    statuses = [int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)]
+    assert statuses == sorted({0, *_statuses(FethpipeError)})
+    told = help_text.partition("exit status:")[2]
+    assert [int(number) for number in re.findall(r"\b\d+\b", told)] == statuses
+
+
+def _statuses(kind: type[FethpipeError]) -> Iterator[int]:
+    yield kind.status
+    for narrower in kind.__subclasses__():
+        yield from _statuses(narrower)
+
+
+def test_its_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_ci_on_macos_runs_its_two_commands() -> None:
+    steps = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert f"- run: {recipe('tests')}" in steps
+    assert f"- run: sudo {recipe('selftest')}" in steps
+
+
+@pytest.mark.live
+def test_the_namespaces_recipe_works(shell: Shell) -> None:
+    shell.run(recipe("namespaces"))
+    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.run(recipe("namespaces, traffic"))
+    shell.run(recipe("namespaces, end"))
+    said = shell.finish()
+    assert "3 packets transmitted, 3 received, 0% packet loss" in said
+    assert "fp0: stopped by SIGTERM" in said
+    assert "fp0: the peer closed the stream" in said
+
+
+@pytest.mark.live
+def test_the_named_pipes_recipe_works(shell: Shell) -> None:
+    shell.run("ip netns add left; ip netns add right")
+    shell.run(recipe("named pipes"))
+    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.run(recipe("namespaces, traffic"))
+    shell.run("kill %2; wait")
+    said = shell.finish()
+    assert "3 packets transmitted, 3 received, 0% packet loss" in said
+    assert "fp0: the peer closed the stream" in said
+
+
+class Shell:
+    """A root shell with a fethpipe on its PATH, in which named namespaces are its own affair."""
+
+    def __init__(self, folder: Path) -> None:
+        wrapper = folder / "bin/fethpipe"
+        wrapper.parent.mkdir()
+        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fethpipe "$@"\n')
+        wrapper.chmod(0o755)
+        environment = {
+            **os.environ,
+            "PATH": f"{wrapper.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+        self._said = b""
+        self._process = subprocess.Popen(
+            ["unshare", "--mount", "--net", "bash", "-e"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+        self.run("mkdir -p /run/netns; mount -t tmpfs none /run/netns")
+
+    def run(self, commands: str) -> None:
+        """Have commands run; what they say comes later."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(commands.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def wait_for_lines(self, text: str, *, count: int) -> None:
+        """Wait until a text was said so many times."""
+        self._read(lambda said: said.count(text.encode()) >= count)
+
+    def finish(self) -> str:
+        """Wait until everything that was started has ended well, and return what it said."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._read(None)
+        assert self._process.wait(PATIENCE) == 0, self._said.decode()
+        return self._said.decode()
+
+    def close(self) -> None:
+        """Kill whatever still runs; safe to call twice."""
+        with self._process:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _read(self, enough: Callable[[bytes], bool] | None) -> None:
+        """Read until it is enough, or to the end if nothing is."""
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        deadline = time.monotonic() + PATIENCE
+        while enough is None or not enough(self._said):
+            assert readable(descriptor, deadline - time.monotonic()), self._said.decode()
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                assert enough is None, f"it ended early: {self._said.decode()}"
+                return
+            self._said += chunk
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    require_kernel()
+    require_tools("bash", "unshare", "mount")
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()

@@ -1,0 +1,345 @@
+"""One side of the conversation: which records carry frames, which are commands, which are text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fethpipe.errors import ProtocolError, TruncatedError
+from fethpipe.stats import Counters
+from fethpipe.wire.connection import (
+    ConfigureReceived,
+    Connection,
+    ExitReceived,
+    FramesReceived,
+    Role,
+)
+from fethpipe.wire.framing import FRAMINGS, Command, Framing
+from tests.strategies import chunked, corrupted, cuts, frames, framings
+from tests.wire.driving import Item, receive, receive_three_ways
+from tests.wire.reference import split
+
+U16BE = FRAMINGS["u16be"]
+ZEROTIER = FRAMINGS["zerotier"]
+SIXTEEN_BITS = [name for name, framing in FRAMINGS.items() if framing.prefix.size == 2]
+
+HEADER = bytes.fromhex("ffffffffffff 020000000001 88b5")
+"""The shortest frame."""
+FRAME = HEADER + b"payload"
+TRAILER = HEADER + b"behind"
+
+BANNER = b"Welcome to example.org!\r\nLast login: Mon Jan  1 00:00:00 from 192.0.2.1\r\n"
+
+
+def peer(role: Role) -> Role:
+    return Role.HOST if role is Role.AGENT else Role.AGENT
+
+
+# ---- frames, each case three ways ----
+
+# Payloads, the frames among them, and the reasons of drops.
+CASES: dict[str, tuple[list[bytes], list[bytes], dict[str, int]]] = {
+    "nothing": ([], [], {}),
+    "one frame": ([FRAME], [FRAME], {}),
+    "the shortest frame": ([HEADER], [HEADER], {}),
+    "frames keep their order": ([FRAME, HEADER, FRAME], [FRAME, HEADER, FRAME], {}),
+    "empty records are ignored": ([b"", FRAME, b"", b""], [FRAME], {}),
+    "short records are counted": (
+        [HEADER[:1], FRAME, HEADER[:13]],
+        [FRAME],
+        {"shorter than an Ethernet header": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["u16be", "u32be", "u16le"])
+@pytest.mark.parametrize(("payloads", "received", "drops"), CASES.values(), ids=list(CASES))
+def test_frames(
+    name: str, payloads: list[bytes], received: list[bytes], drops: dict[str, int]
+) -> None:
+    framing = FRAMINGS[name]
+    trailing = framing.encode([TRAILER])
+    outcome = receive_three_ways(framing, framing.encode(payloads), trailing=trailing)
+    assert (outcome.items, outcome.drops, outcome.error) == (received, drops, None)
+
+
+@pytest.mark.parametrize(("payloads", "received", "drops"), CASES.values(), ids=list(CASES))
+def test_frames_for_zerotiers_host(
+    payloads: list[bytes], received: list[bytes], drops: dict[str, int]
+) -> None:
+    trailing = ZEROTIER.encode([TRAILER])
+    stream = ZEROTIER.encode(payloads)
+    outcome = receive_three_ways(ZEROTIER, stream, role=Role.HOST, trailing=trailing)
+    assert (outcome.items, outcome.drops, outcome.error) == (received, drops, None)
+
+
+@pytest.mark.parametrize(("payloads", "received", "drops"), CASES.values(), ids=list(CASES))
+def test_frames_for_zerotiers_agent(
+    payloads: list[bytes], received: list[bytes], drops: dict[str, int]
+) -> None:
+    stream = ZEROTIER.encode([b"\0" + payload for payload in payloads])
+    outcome = receive_three_ways(ZEROTIER, stream, trailing=ZEROTIER.encode([b"\0" + TRAILER]))
+    assert (outcome.items, outcome.drops, outcome.error) == (received, drops, None)
+
+
+def test_frames_of_one_chunk_come_as_one_batch() -> None:
+    events = Connection(U16BE).receive(U16BE.encode([FRAME, b"", HEADER]))
+    assert events == [FramesReceived([FRAME, HEADER])]
+
+
+def test_a_chunk_without_frames_is_no_event() -> None:
+    assert Connection(U16BE).receive(U16BE.encode([b"", b"short"])) == []
+
+
+def test_drops_are_counted_where_the_device_counts() -> None:
+    counters = Counters()
+    connection = Connection(U16BE, counters)
+    connection.receive(U16BE.encode([b"short"]))
+    assert connection.counters is counters
+    assert counters.drops == {"shorter than an Ethernet header": 1}
+
+
+# ---- ZeroTier's commands, each case three ways ----
+
+COMMANDS: dict[str, tuple[list[bytes], list[Item], dict[str, int]]] = {
+    "configure": ([b"\1mtu\x001400\0"], [ConfigureReceived((b"mtu", b"1400", b""))], {}),
+    "configure without words": ([b"\1"], [ConfigureReceived((b"",))], {}),
+    "exit": ([b"\2"], [ExitReceived()], {}),
+    "exit with an argument": ([b"\2now"], [ExitReceived()], {}),
+    "unknown commands are counted": ([b"\3", b"\xff" + FRAME], [], {"unknown command": 2}),
+    "an empty record is no command": ([b""], [], {}),
+    "commands and frames keep their order": (
+        [b"\0" + FRAME, b"\1up", b"\0" + HEADER, b"", b"\0" + FRAME, b"\2"],
+        [FRAME, ConfigureReceived((b"up",)), HEADER, FRAME, ExitReceived()],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("payloads", "items", "drops"), COMMANDS.values(), ids=list(COMMANDS))
+def test_commands(payloads: list[bytes], items: list[Item], drops: dict[str, int]) -> None:
+    stream = ZEROTIER.encode(payloads)
+    outcome = receive_three_ways(ZEROTIER, stream, trailing=ZEROTIER.encode([b"\0" + TRAILER]))
+    assert (outcome.items, outcome.drops, outcome.error) == (items, drops, None)
+
+
+def test_only_zerotiers_agent_takes_commands() -> None:
+    payload = bytes(range(1, 15))
+    for framing in FRAMINGS.values():
+        outcome = receive(framing, [framing.encode([payload])], role=Role.HOST)
+        assert outcome.items == [payload]
+
+
+@pytest.mark.parametrize("command", Command)
+def test_a_command_arrives(command: Command) -> None:
+    stream = Connection(ZEROTIER, role=Role.HOST).send_command(command, FRAME)
+    (item,) = receive(ZEROTIER, [stream]).items
+    assert (
+        item
+        == {
+            Command.FRAME: FRAME,
+            Command.CONFIGURE: ConfigureReceived(tuple(FRAME.split(b"\0"))),
+            Command.EXIT: ExitReceived(),
+        }[command]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("zerotier", Role.AGENT), ("u16be", Role.HOST), ("u32be", Role.AGENT), ("u16le", Role.HOST)],
+)
+def test_only_zerotiers_host_gives_commands(name: str, role: Role) -> None:
+    with pytest.raises(ValueError, match=f"the {name} framing has no commands to send here"):
+        Connection(FRAMINGS[name], role=role).send_command(Command.EXIT)
+
+
+# ---- sending ----
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_sending_nothing(name: str) -> None:
+    assert Connection(FRAMINGS[name]).send([]) == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "longest"),
+    [
+        ("u16be", Role.AGENT, 65535),
+        ("u32be", Role.AGENT, 65613),
+        ("u16le", Role.AGENT, 65535),
+        ("zerotier", Role.AGENT, 65535),
+        ("zerotier", Role.HOST, 65534),
+    ],
+)
+def test_a_frame_that_is_too_long_is_dropped_alone(name: str, role: Role, longest: int) -> None:
+    framing = FRAMINGS[name]
+    sender = Connection(framing, role=role)
+    fitting = bytes(longest)
+    stream = sender.send([HEADER, fitting + b"\0", fitting])
+    assert sender.counters.drops == {"too long for the framing": 1}
+    assert receive(framing, [stream], role=peer(role)).frames == [HEADER, fitting]
+
+
+# ---- the end of the stream ----
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_the_end_inside_a_record(name: str) -> None:
+    framing = FRAMINGS[name]
+    stream = framing.encode([b"\0" + FRAME])
+    for end in range(1, len(stream)):
+        outcome = receive_three_ways(framing, stream[:end])
+        assert (outcome.items, outcome.error_kind) == ([], TruncatedError)
+
+
+def test_an_end_inside_a_record_quotes_no_frames() -> None:
+    outcome = receive(U16BE, [U16BE.encode([FRAME])[:-1]])
+    assert str(outcome.error) == "the stream ended inside a record: 22 of at least 23 bytes came"
+
+
+# ---- text instead of records ----
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_a_banner_is_told_from_records(name: str) -> None:
+    outcome = receive_three_ways(FRAMINGS[name], BANNER)
+    assert outcome.items == []
+    assert outcome.error_kind is ProtocolError
+    assert outcome.error is not None
+    assert outcome.error.status == 76
+    assert f"the stream is not in {name} framing" in outcome.error.message
+    assert "it starts with the text 'Welc" in outcome.error.message
+    assert "print nothing on stdout" in outcome.error.hint
+
+
+@pytest.mark.parametrize("first", range(1, 64))
+def test_the_quotation_has_no_gaps(first: int) -> None:
+    error = receive(U16BE, [BANNER[:first], BANNER[first:]]).error
+    assert error is not None
+    quoted = ascii(BANNER[: 64 if first < 16 else min(first, 64)].decode())
+    assert error.message.endswith(f"it starts with the text {quoted}")
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_a_short_text_is_quoted_at_the_end_of_the_stream(name: str) -> None:
+    outcome = receive_three_ways(FRAMINGS[name], b"hi!\n")
+    assert outcome.error is not None
+    assert outcome.error.message.endswith(r"it starts with the text 'hi!\n'")
+
+
+@pytest.mark.parametrize("name", SIXTEEN_BITS)
+def test_a_short_text_waits_for_more(name: str) -> None:
+    connection = Connection(FRAMINGS[name])
+    for byte in BANNER[:15]:
+        assert connection.receive(bytes((byte,))) == []
+    with pytest.raises(ProtocolError, match="it starts with the text"):
+        connection.receive(BANNER[15:16])
+
+
+def test_bytes_that_are_no_ascii_are_quoted_harmlessly() -> None:
+    error = receive(U16BE, [b"Welcome to M\x1b[1mnchen \xfc\xff\0"]).error
+    assert error is not None
+    assert error.message.endswith(r"'Welcome to M\x1b[1mnchen \ufffd\ufffd\x00'")
+
+
+@pytest.mark.parametrize("position", range(16))
+@pytest.mark.parametrize("byte", [0x00, 0x08, 0x0B, 0x1F, 0x7F, 0x80, 0xFF])
+def test_one_byte_that_is_no_text_makes_a_record(position: int, byte: int) -> None:
+    stream = bytearray(b"~" * 16)
+    stream[position] = byte
+    connection = Connection(U16BE)
+    connection.receive(bytes(stream))
+    with pytest.raises(TruncatedError):
+        connection.receive_eof()
+
+
+@pytest.mark.parametrize("byte", b" ~\t\n\r\x1bA")
+def test_sixteen_bytes_of_text(byte: int) -> None:
+    with pytest.raises(ProtocolError, match="it starts with the text"):
+        Connection(U16BE).receive(bytes((byte,)) * 16)
+
+
+def test_frames_full_of_text_are_frames() -> None:
+    frame = HEADER + BANNER * 100
+    assert receive_three_ways(U16BE, U16BE.encode([frame])).items == [frame]
+
+
+def test_text_behind_the_first_record_is_not_looked_for() -> None:
+    framing = FRAMINGS["u16le"]
+    frame = b"~" * 0x2020
+    assert receive(framing, [framing.encode([HEADER, frame])]).frames == [HEADER, frame]
+
+
+# ---- any stream ----
+
+
+def roles() -> st.SearchStrategy[Role]:
+    return st.sampled_from(list(Role))
+
+
+@given(st.data(), framings(), roles(), cuts())
+def test_frames_that_are_sent_are_received(
+    data: st.DataObject, framing: Framing, role: Role, positions: list[int]
+) -> None:
+    sender = Connection(framing, role=role)
+    longest = framing.maximum - (framing.commands and role is Role.HOST)
+    batches = data.draw(st.lists(st.lists(frames(longest), max_size=3), max_size=3))
+    sent = [frame for batch in batches for frame in batch]
+    stream = b"".join(map(sender.send, batches))
+    assume(not is_text(stream[:16]))
+    outcome = receive(framing, chunked(stream, positions), role=peer(role))
+    assert (outcome.items, outcome.drops, outcome.error) == (sent, {}, None)
+    assert not sender.counters.drops
+
+
+@given(framings(), roles(), st.binary(max_size=200), cuts())
+def test_arbitrary_bytes_give_frames_or_protocol_errors(
+    framing: Framing, role: Role, stream: bytes, positions: list[int]
+) -> None:
+    outcome = receive(framing, chunked(stream, positions), role=role)
+    assert all(len(frame) >= 14 for frame in outcome.frames)
+
+
+@given(st.data(), framings(), roles(), cuts())
+def test_no_frame_is_received_but_what_the_stream_holds(
+    data: st.DataObject, framing: Framing, role: Role, positions: list[int]
+) -> None:
+    sent = data.draw(st.lists(frames(100), max_size=5))
+    stream, _ = data.draw(corrupted(Connection(framing, role=peer(role)).send(sent)))
+    outcome = receive(framing, chunked(stream, positions), role=role)
+    payloads = [payload for _, payload in split(framing.name, stream).records]
+    if framing.commands and role is Role.AGENT:
+        payloads = [payload[1:] for payload in payloads if payload[:1] == b"\0"]
+    held = [payload for payload in payloads if len(payload) >= 14]
+    if outcome.error_kind is ProtocolError:
+        assert outcome.frames == held[: len(outcome.frames)]
+    else:
+        assert outcome.frames == held
+
+
+@given(framings(), roles(), st.binary(max_size=200), cuts())
+def test_chunks_do_not_matter(
+    framing: Framing, role: Role, stream: bytes, positions: list[int]
+) -> None:
+    whole = receive(framing, [stream], role=role)
+    outcome = receive(framing, chunked(stream, positions), role=role)
+    assert outcome.error_kind == whole.error_kind
+    if whole.error_kind is not ProtocolError:
+        assert (outcome.items, outcome.drops) == (whole.items, whole.drops)
+
+
+@given(st.lists(st.sampled_from([b"", b"\0", b"\0" + FRAME, b"\1a\0b", b"\2", b"\3"])), cuts())
+def test_commands_in_any_order(payloads: list[bytes], positions: list[int]) -> None:
+    meaning: dict[bytes, Item] = {
+        b"\0" + FRAME: FRAME,
+        b"\1a\0b": ConfigureReceived((b"a", b"b")),
+        b"\2": ExitReceived(),
+    }
+    outcome = receive(ZEROTIER, chunked(ZEROTIER.encode(payloads), positions))
+    assert outcome.items == [meaning[payload] for payload in payloads if payload in meaning]
+    assert outcome.drops.get("unknown command", 0) == payloads.count(b"\3")
+
+
+def is_text(head: bytes) -> bool:
+    return len(head) == 16 and all(0x20 <= byte < 0x7F or byte in b"\t\n\r\x1b" for byte in head)
