@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from typing import Callable
 
 import pytest
 
@@ -196,6 +197,16 @@ def test_while_the_stream_is_full_the_device_is_not_read() -> None:
         assert next(rig.received) == frame(2)
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["idle", "full"])
+def test_waiting_costs_no_processor_time(full: bool) -> None:
+    with Rig() as rig:
+        if full:
+            _stuff(rig)
+        before = time.process_time()
+        assert rig.device.absorb(seconds=0.2) is None
+        assert time.process_time() - before < 0.1
+
+
 @pytest.mark.parametrize("most", [1, 7, 1000])
 def test_records_stay_whole_when_the_stream_takes_parts_of_them(most: int) -> None:
     with Rig() as rig:
@@ -282,24 +293,68 @@ def test_the_device_goes_while_the_stream_is_full() -> None:
 def test_the_host_of_a_zerotier_stream_asks_for_the_end() -> None:
     with Rig(framing="zerotier") as rig:
         rig.peer.sendall(struct.pack("=HB", 1, 1) + struct.pack("=HB", 1, 2))
-        assert rig.ending() == Ending("the host asked for the end")
+        assert rig.ending().reason == "the host asked for the end"
         assert rig.device.counters.drops == {"configuration not supported": 1}
 
 
 def test_what_was_asked_for_outranks_the_end_that_came_with_it() -> None:
     """Ctrl-C ends COMMAND too, and with it the stream; the reason is still Ctrl-C."""
-    asking, asked = socket.socketpair()
-    first, gate = socket.socketpair()
-    with asking, asked, first, gate:
-
-        def both_come_now() -> None:
-            gate.recv(1)
-            asking.send(b"x")
-            rig.peer.shutdown(socket.SHUT_WR)
-
-        with Rig(watch={gate.fileno(): both_come_now, asked.fileno(): lambda: STOPPED}) as rig:
-            first.send(b"x")
+    with _Chain() as chain:
+        # First the stream ends; and while that is looked at, somebody asks for the end as well.
+        chain.then(lambda: rig.peer.shutdown(socket.SHUT_WR))
+        chain.then(chain.ask)
+        with Rig(watch=chain.watch) as rig:
+            chain.start()
             assert rig.ending() == STOPPED
+
+
+def test_an_end_is_not_forgotten_for_what_comes_with_it() -> None:
+    near, far = socket.socketpair()
+    with near, far, _Chain() as chain:
+
+        def both_come_at_once() -> None:
+            chain.ask()
+            near.send(b"x")
+
+        chain.then(both_come_at_once)
+        with Rig(watch={**chain.watch, far.fileno(): lambda: None}) as rig:
+            chain.start()
+            assert rig.ending() == STOPPED
+
+
+class _Chain:
+    """Steps that the pump takes one by one, each in a wake-up of its own, and a last one that asks
+    for the end.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], object]] = []
+        self._pull, self._pulled = socket.socketpair()
+        self._ask, self._asked = socket.socketpair()
+        self.watch: Watch = {
+            self._pulled.fileno(): self._step,
+            self._asked.fileno(): lambda: STOPPED,
+        }
+
+    def then(self, step: Callable[[], object]) -> None:
+        self._steps.append(step)
+
+    def start(self) -> None:
+        self._pull.send(b"x" * len(self._steps))
+
+    def ask(self) -> None:
+        self._ask.send(b"x")
+
+    def _step(self) -> None:
+        if self._pulled.recv(1):
+            self._steps.pop(0)()
+
+    def __enter__(self) -> _Chain:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for end in (self._pull, self._pulled, self._ask, self._asked):
+            end.close()
 
 
 @pytest.mark.parametrize("half_closed", [False, True], ids=["stopped here", "closed by the peer"])
@@ -459,6 +514,15 @@ def test_an_idle_stream_is_kept_alive_and_a_silent_peer_is_not_missed() -> None:
             assert next(rig.received) == b""
         rig.peer.sendall(records(frame(1)))
         assert rig.absorb() == frame(1)
+
+
+def test_a_stream_with_traffic_needs_nothing_to_keep_it_alive() -> None:
+    with Rig(keepalive=0.4) as rig:
+        assert next(rig.received) == b""  # the promise
+        started = time.monotonic()
+        while time.monotonic() < started + 0.8:
+            rig.emit(frame(1))
+            assert next(rig.received) == frame(1)
 
 
 def test_a_peer_that_was_kept_alive_and_falls_silent_is_given_up() -> None:

@@ -41,7 +41,7 @@ _IPV4, _IPV6 = 0x0800, 0x86DD
 _U16 = struct.Struct(">H")
 _TCP, _UDP = 6, 17
 _CHECKSUM_OFFSETS = {_TCP: 16, _UDP: 6}
-_TCP_MINIMUM, _UDP_LENGTH = 20, 8
+_HEADER_LENGTHS = {_TCP: 20, _UDP: 8}
 _IPV6_LENGTH = 40
 # Hop-by-hop options, routing, destination options: all say their length alike (RFC 8200, 4.2).
 _IPV6_EXTENSIONS = (0, 43, 60)
@@ -58,7 +58,7 @@ _USUAL = {
     for protocol, offset in _CHECKSUM_OFFSETS.items()
 }
 _USUAL_START = b"\x08\x00\x45"
-_USUAL_LENGTH = _MINIMUM + 20 + _TCP_MINIMUM
+_USUAL_LENGTH = _MINIMUM + 20 + _HEADER_LENGTHS[_TCP]
 _USUAL_FRAGMENTS = (b"\0\0", b"\x40\0")
 
 _strip = itemgetter(slice(VNET_LENGTH, None))
@@ -121,30 +121,34 @@ def _find_checksum_fault(packet: SuperFrame) -> str:
 
 
 class _Transport(NamedTuple):
-    """Where TCP or UDP starts in a super-frame, virtio header included, and where its data does;
-    and where the length that IP announces ends.
+    """Where TCP or UDP starts in a super-frame, virtio header included, and where it ends by what
+    IP says.
     """
 
     version: int
     protocol: int
     start: int
-    data: int
     end: int
 
 
 def _find_segment_fault(
     packet: SuperFrame, transport: _Transport, segmentation: int, head: int, size: int
 ) -> str:
-    kinds = _SEGMENTATIONS.get((transport.version, transport.protocol), ())
-    if segmentation not in kinds:
+    if segmentation not in _SEGMENTATIONS[transport.version, transport.protocol]:
         return "super-frame with unknown segments"
-    if transport.end != len(packet) or not transport.data <= head + VNET_LENGTH <= len(packet):
+    own = _HEADER_LENGTHS[transport.protocol]
+    if transport.protocol == _TCP:
+        own = (packet[transport.start + 12] >> 4) * 4
+    data = transport.start + own
+    if own < _HEADER_LENGTHS[transport.protocol]:
+        return "super-frame without TCP or UDP"
+    if transport.end != len(packet) or not data <= head + VNET_LENGTH <= len(packet):
         return "super-frame of another length"
-    data = len(packet) - transport.data
-    if transport.protocol == _UDP:
-        fits = data and size and -(-data // size) <= _MOST_DATAGRAMS
+    left = len(packet) - data
+    if transport.protocol == _TCP:
+        fits = left and size >= _LEAST_SEGMENT
     else:
-        fits = data and size >= _LEAST_SEGMENT
+        fits = left and size and -(-left // size) <= _MOST_DATAGRAMS
     return "" if fits else "super-frame with senseless segments"
 
 
@@ -157,7 +161,7 @@ _SEGMENTATIONS = {
 
 
 def _find_transport(packet: SuperFrame) -> _Transport | None:
-    """Find a whole TCP or UDP header behind Ethernet, VLAN tags and IP."""
+    """Find the header of TCP or UDP behind Ethernet, VLAN tags and IP, if it is there."""
     offset = VNET_LENGTH + 12
     kind = _read_u16(packet, offset)
     while kind in _VLAN_TYPES:
@@ -170,17 +174,9 @@ def _find_transport(packet: SuperFrame) -> _Transport | None:
         found = _find_in_ipv6(packet, offset)
     else:
         return None
-    if found is None or found.end > len(packet):
+    if found is None or found.protocol not in _HEADER_LENGTHS:
         return None
-    if found.protocol == _UDP:
-        data = found.start + _UDP_LENGTH
-    elif found.protocol == _TCP and found.start + _TCP_MINIMUM <= found.end:
-        data = found.start + (packet[found.start + 12] >> 4) * 4
-        if data < found.start + _TCP_MINIMUM:
-            return None
-    else:
-        return None
-    return found._replace(data=data) if data <= found.end else None
+    return found if found.start + _HEADER_LENGTHS[found.protocol] <= len(packet) else None
 
 
 def _find_in_ipv4(packet: SuperFrame, start: int) -> _Transport | None:
@@ -191,7 +187,7 @@ def _find_in_ipv4(packet: SuperFrame, start: int) -> _Transport | None:
     if length < 20 or fragment:
         return None
     end = start + _read_u16(packet, start + 2)
-    return _Transport(4, packet[start + 9], start + length, 0, end)
+    return _Transport(4, packet[start + 9], start + length, end)
 
 
 def _find_in_ipv6(packet: SuperFrame, start: int) -> _Transport | None:
@@ -205,7 +201,7 @@ def _find_in_ipv6(packet: SuperFrame, start: int) -> _Transport | None:
             return None
         protocol = packet[offset]
         offset += (packet[offset + 1] + 1) * 8
-    return _Transport(6, protocol, offset, 0, end)
+    return _Transport(6, protocol, offset, end)
 
 
 def _read_u16(packet: SuperFrame, offset: int) -> int:

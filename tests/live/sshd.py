@@ -24,7 +24,7 @@ from tests.live.programs import Lines
 SSHD = "/usr/sbin/sshd"
 NEAR, FAR = "10.1.0.1", "10.1.0.2"
 USER, USER_ID = "walter", 54321
-PASSWORD = "open sesame"  # noqa: S105 - of accounts that the tests alone have
+PASSWORD = "open sesame"
 _LISTENING = "Server listening on"
 SYSTEM_PATH = f"/usr/bin:/bin:{Path(sys.executable).resolve().parent}"
 """Where a login finds programs; the last folder serves where the system has no Python."""

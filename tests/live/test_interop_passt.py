@@ -61,7 +61,7 @@ def inside() -> Iterator[Namespace]:
 def start(inside: Namespace, host: Namespace, folder: Path) -> tuple[Fethpipe, Facts]:
     """Start passt as nobody, and a fethpipe whose TAP is its guest."""
     folder.chmod(0o777)
-    for parent in folder.parents[:2]:
+    for parent in list(folder.parents)[:2]:
         parent.chmod(0o755)
     path = folder / "passt"
     host.popen(

@@ -57,7 +57,7 @@ def test_a_cable(shell: Shell, name: str, tap: str) -> None:
     shell.run(rest)
     shell.wait_for_lines("fp0 is ready", count=1)
     shell.run(f"{_WAIT} 10.9.0.2; kill %1; wait")
-    assert "1 received, 0% packet loss" in shell.finish()
+    assert re.search(r" [1-9]\d* received", shell.finish())
 
 
 def test_a_switch(shell: Shell) -> None:
@@ -69,4 +69,4 @@ def test_a_switch(shell: Shell) -> None:
     shell.run("ip netns exec other " + second.replace("10.9.0.1", "10.9.0.2"))
     shell.wait_for_lines("fp0 is ready", count=2)
     shell.run(f"{_WAIT} 10.9.0.2; kill %1 %2; wait")
-    assert " received, 0% packet loss" in shell.finish()
+    assert re.search(r" [1-9]\d* received", shell.finish())

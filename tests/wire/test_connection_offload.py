@@ -1,0 +1,267 @@
+"""Two sides that meet: hello, and each direction's switch to super-frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Union
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fethpipe.errors import ProtocolError, TruncatedError
+from fethpipe.wire.connection import (
+    Connection,
+    FramesReceived,
+    PeerReady,
+    Role,
+    SuperFramesReceived,
+)
+from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.hello import Feature, Hello, encode_hello, encode_switch
+from fethpipe.wire.offload import PLAIN
+from tests.strategies import chunked, cuts
+
+U16BE = FRAMINGS["u16be"]
+OURS = Hello(b"o" * 16, mtu=1500, features=Feature.SUPER_FRAMES)
+THEIRS = Hello(b"t" * 16, mtu=1400, features=Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS)
+SIMPLE = Hello(b"s" * 16, mtu=1500)
+FRAME = bytes.fromhex("ffffffffffff 020000000001 88b6") + b"payload"
+PACKET = PLAIN + FRAME
+
+Item = Union[bytes, Hello, tuple[str, bytes]]
+
+
+def items(connection: Connection, chunks: Iterable[bytes]) -> list[Item]:
+    """Return frames, super-frames and hellos in the order in which they came."""
+    found: list[Item] = []
+    for chunk in chunks:
+        for event in connection.receive(chunk):
+            if isinstance(event, FramesReceived):
+                found += event.frames
+            elif isinstance(event, SuperFramesReceived):
+                found += [("super", bytes(packet)) for packet in event.packets]
+            else:
+                assert isinstance(event, PeerReady)
+                found.append(event.hello)
+    return found
+
+
+def both(ours: Hello | None = OURS, theirs: Hello | None = THEIRS) -> tuple[Connection, Connection]:
+    return Connection(U16BE, hello=ours), Connection(U16BE, hello=theirs)
+
+
+def met(ours: Hello | None = OURS, theirs: Hello | None = THEIRS) -> tuple[Connection, Connection]:
+    """Return two sides that have heard each other's hello."""
+    one, other = both(ours, theirs)
+    items(one, [other.send_hello()])
+    items(other, [one.send_hello()])
+    return one, other
+
+
+def record(payload: bytes) -> bytes:
+    return U16BE.encode([payload])
+
+
+# ---- the hello ----
+
+
+def test_each_learns_what_the_other_is() -> None:
+    one, other = both()
+    assert items(one, [other.send_hello()]) == [THEIRS]
+    assert items(other, [one.send_hello()]) == [OURS]
+    assert (one.peer, other.peer) == (THEIRS, OURS)
+
+
+def test_without_a_hello_nothing_is_said_and_nothing_heard() -> None:
+    silent, other = both(None)
+    assert silent.send_hello() == b""
+    assert items(silent, [other.send_hello()]) == [encode_hello(THEIRS)]
+    assert silent.peer is None
+
+
+def test_nobody_waits_for_a_hello() -> None:
+    one, _ = both()
+    assert items(one, [record(FRAME)]) == [FRAME]
+    assert one.peer is None
+
+
+@pytest.mark.parametrize("before", [FRAME, b"", b"short"], ids=["a frame", "nothing", "a stub"])
+def test_a_hello_counts_only_as_the_first_record(before: bytes) -> None:
+    """A later one may come from any host behind the peer."""
+    one, _ = both()
+    forged = encode_hello(THEIRS)
+    found = items(one, [record(before) + record(forged)])
+    assert found[-1] == forged
+    assert one.peer is None
+
+
+def test_a_second_hello_is_a_frame() -> None:
+    one, other = both()
+    again = encode_hello(SIMPLE)
+    assert items(one, [other.send_hello(), record(again)]) == [THEIRS, again]
+    assert one.peer == THEIRS
+
+
+def test_a_hello_that_cannot_be_read_is_dropped_and_the_stream_goes_on() -> None:
+    one, _ = both()
+    newer = bytearray(encode_hello(THEIRS))
+    newer[22] = 2
+    assert items(one, [record(bytes(newer)) + record(FRAME)]) == [FRAME]
+    assert one.counters.drops == {"hello that cannot be read": 1}
+    assert one.peer is None
+
+
+@pytest.mark.parametrize("name", ["u32be", "u16le", "zerotier"])
+def test_only_u16be_has_a_hello(name: str) -> None:
+    with pytest.raises(ValueError, match=f"the {name} framing has no hello"):
+        Connection(FRAMINGS[name], hello=OURS, role=Role.AGENT)
+
+
+# ---- the switch ----
+
+
+def test_super_frames_come_behind_the_switch() -> None:
+    one, other = met()
+    stream = record(FRAME) + one.send_switch() + b"".join(one.send_super_frames([PACKET]))
+    assert items(other, [stream]) == [FRAME, ("super", PACKET)]
+
+
+def test_plain_frames_may_be_sent_behind_the_switch() -> None:
+    one, other = met()
+    assert items(other, [one.send_switch() + one.send([FRAME])]) == [("super", PACKET)]
+
+
+def test_each_direction_switches_by_itself() -> None:
+    one, other = met()
+    items(other, [one.send_switch()])
+    assert items(one, [other.send([FRAME])]) == [FRAME]
+    assert items(one, [other.send_switch() + other.send([FRAME])]) == [("super", PACKET)]
+
+
+def test_a_second_switch_says_nothing() -> None:
+    one, _ = met()
+    assert one.send_switch() != b""
+    assert one.send_switch() == b""
+
+
+def test_a_hello_may_still_be_on_its_way_when_the_peer_switches() -> None:
+    """We have sent ours; theirs and the switch come in one piece."""
+    one, other = both()
+    items(other, [one.send_hello()])
+    stream = other.send_hello() + other.send_switch() + other.send([FRAME])
+    assert items(one, [stream]) == [THEIRS, ("super", PACKET)]
+
+
+@pytest.mark.parametrize("theirs", [None, SIMPLE], ids=["knows no hello", "takes none"])
+def test_a_peer_that_takes_none_is_never_sent_one(theirs: Hello | None) -> None:
+    one, other = met(OURS, theirs)
+    with pytest.raises(ValueError, match="the peer takes no super-frames"):
+        one.send_switch()
+    with pytest.raises(ValueError, match="super-frames come after the switch"):
+        one.send_super_frames([PACKET])
+    assert items(other, [one.send([FRAME])]) == [FRAME]
+
+
+@pytest.mark.parametrize("nonce", [b"x" * 16, THEIRS.nonce, OURS.nonce[:15] + b"x"])
+def test_a_switch_with_another_nonce_is_a_frame(nonce: bytes) -> None:
+    one, _ = met()
+    forged = encode_switch(nonce)
+    assert items(one, [record(forged) + record(FRAME)]) == [forged, FRAME]
+
+
+def test_a_switch_for_one_who_takes_none_is_a_frame() -> None:
+    one, _ = met(SIMPLE)
+    switch = encode_switch(SIMPLE.nonce)
+    assert items(one, [record(switch) + record(FRAME)]) == [switch, FRAME]
+
+
+def test_an_empty_record_keeps_alive_behind_the_switch_too() -> None:
+    one, other = met()
+    stream = one.send_switch() + one.send_keepalive() + one.send([FRAME])
+    assert items(other, [stream]) == [("super", PACKET)]
+    assert other.peer_keeps_alive
+
+
+def test_a_bad_super_frame_is_dropped_and_the_stream_goes_on() -> None:
+    one, other = met()
+    bad = b"\xff" + PACKET[1:]
+    stream = one.send_switch() + b"".join(one.send_super_frames([bad, PACKET, b"\0" * 23]))
+    assert items(other, [stream]) == [("super", PACKET)]
+    assert other.counters.drops == {
+        "super-frame with unknown flags": 1,
+        "shorter than an Ethernet header": 1,
+    }
+
+
+def test_a_super_frame_that_is_too_long_is_not_sent() -> None:
+    one, other = met()
+    stream = one.send_switch() + b"".join(one.send_super_frames([bytes(65614), PACKET]))
+    assert items(other, [stream]) == [("super", PACKET)]
+    assert one.counters.drops == {"too long for the framing": 1}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "behind the switch"])
+def test_an_impossible_length_behind_the_switch_is_an_error(apart: bool) -> None:
+    one, other = met()
+    switch, length = one.send_switch(), (65614).to_bytes(4, "big")
+    with pytest.raises(ProtocolError, match="65614 bytes, 65613 is the most"):
+        items(other, [switch, length] if apart else [switch + length])
+
+
+def test_the_end_inside_a_super_frame_is_an_error() -> None:
+    one, other = met()
+    items(other, [one.send_switch() + one.send([FRAME])[:-1]])
+    with pytest.raises(TruncatedError):
+        other.receive_eof()
+
+
+# ---- any conversation, cut anywhere ----
+
+PIECES: st.SearchStrategy[tuple[str, list[bytes]]] = st.one_of(
+    st.tuples(st.just("frames"), st.lists(st.binary(min_size=14, max_size=80), max_size=20)),
+    st.tuples(st.just("many"), st.lists(st.just(FRAME), min_size=9, max_size=200)),
+    st.tuples(st.just("long"), st.lists(st.just(FRAME + bytes(40000)), max_size=2)),
+    st.tuples(st.sampled_from(["switch", "keepalive"]), st.just([])),
+)
+
+
+@given(st.lists(PIECES, max_size=8), cuts())
+def test_whatever_is_sent_arrives_however_it_is_cut(
+    pieces: list[tuple[str, list[bytes]]], positions: list[int]
+) -> None:
+    one, other = both()
+    items(one, [other.send_hello()])
+    stream = one.send_hello()
+    expected: list[Item] = [OURS]
+    switched = False
+    for kind, frames in pieces:
+        if kind == "switch":
+            stream += one.send_switch()
+            switched = True
+        elif kind == "keepalive":
+            stream += one.send_keepalive()
+        elif switched:
+            packets = [PLAIN + frame for frame in frames]
+            stream += b"".join(one.send_super_frames(packets))
+            expected += [("super", packet) for packet in packets]
+        else:
+            stream += one.send(frames)
+            expected += frames
+    assert items(other, chunked(stream, positions)) == expected
+    other.receive_eof()
+    assert not other.counters.drops
+
+
+@given(st.binary(max_size=300), st.booleans(), cuts())
+def test_any_bytes_behind_a_hello_are_events_or_an_error(
+    data: bytes, switch: bool, positions: list[int]
+) -> None:
+    one, other = both()
+    items(one, [other.send_hello()])
+    stream = one.send_hello() + (one.send_switch() if switch else b"") + data
+    try:
+        items(other, chunked(stream, positions))
+        other.receive_eof()
+    except ProtocolError:
+        pass
