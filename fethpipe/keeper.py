@@ -313,10 +313,10 @@ def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
 
 def _destroy_made(made: Made) -> bool:
     """Destroy an interface and return True; False if it has gone, or is another by now."""
-    kind = KINDS.get(made.kind)
-    if kind is None or not made.ifindex or _index(made.interface) != made.ifindex:
+    known = made.kind in KINDS and made.ifindex
+    if not known or _index(made.interface) != made.ifindex:
         return False
-    kind.destroy(made.interface)
+    find_kind(made.kind).destroy(made.interface)
     return True
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from select import select
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from .device import Device, Offload
 from .errors import PeerSilentError
@@ -41,8 +41,6 @@ class Ending(NamedTuple):
     reason: str
     requested: bool = False
 
-
-_T = TypeVar("_T", bytes, "list[bytes]")
 
 _NO_READER = Ending("the peer no longer reads the stream")
 _LAST_READS = 16
@@ -139,7 +137,7 @@ class Pump:
     def _forward(self) -> None:
         if self._offload:
             pieces = self._connection.send_super_frames(self._offload.read_super_frames())
-            self._write(self._stream.write_pieces, pieces)
+            self._send_pieces(pieces)
         else:
             self._send(self._connection.send(self._device.read_frames()))
 
@@ -186,18 +184,31 @@ class Pump:
 
     def _send(self, data: bytes) -> None:
         """Write what is pending and then this; what the stream does not take is pending again."""
-        self._write(self._stream.write, self._pending + data if self._pending else data)
-
-    def _write(self, write: Callable[[_T], bytes], data: _T) -> None:
+        if self._pending:
+            data = self._pending + data
         if not data:
             return
         if self._keepalive:
             self._keepalive.sent = True
         try:
-            self._pending = write(data)
+            self._pending = self._stream.write(data)
         except (BrokenPipeError, ConnectionResetError):
-            self._pending = b""
-            self._ending = _NO_READER
+            self._lose_reader()
+
+    def _send_pieces(self, pieces: Sequence[bytes]) -> None:
+        """Write these when nothing is pending."""
+        if not pieces:
+            return
+        if self._keepalive:
+            self._keepalive.sent = True
+        try:
+            self._pending = self._stream.write_pieces(pieces)
+        except (BrokenPipeError, ConnectionResetError):
+            self._lose_reader()
+
+    def _lose_reader(self) -> None:
+        self._pending = b""
+        self._ending = _NO_READER
 
     def _hear_out(self) -> Ending:
         """Read what a peer has left that reads no more: why it went, or just its own end."""

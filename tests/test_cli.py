@@ -180,7 +180,7 @@ def test_every_framing(parse: Parse, framing: str) -> None:
 def test_every_kind_of_device_on_its_system(
     parse: Parse, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_on(KINDS[kind].system, monkeypatch)
+    run_on(KINDS[kind], monkeypatch)
     assert parse("--device", kind).device == kind
     assert parse("--device", "auto").device == "auto"
 

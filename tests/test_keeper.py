@@ -8,12 +8,14 @@ import os
 import select
 import socket
 import struct
+import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Interface, ip_interface
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fethpipe import keeper as keeper_module
+from fethpipe import provision
 from fethpipe.channel import Channel, ChannelClosedError, Message
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
@@ -190,7 +193,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel) -> None:
-    monkeypatch.setitem(KINDS, KIND, kernel.kind())
+    monkeypatch.setitem(KINDS, KIND, os.uname().sysname)
+    module = SimpleNamespace(KIND=kernel.kind())
+    monkeypatch.setitem(sys.modules, f"{provision.__name__}.{KIND}", module)
     monkeypatch.setattr(keeper_module, "_index", kernel.index)
 
 

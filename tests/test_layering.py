@@ -63,6 +63,7 @@ LAYERS = {
     "command": 4,
     "provision": 4,
     "provision.request": 4,
+    "provision.kind": 4,
     "provision.tap": 4,
     "provision.feth": 4,
     "pump": 4,

@@ -28,7 +28,8 @@ _READ_SIZE = 65600
 # processor's cache when they are joined. Frames that grow make the first batch longer, once.
 _BATCH_FRAMES = 128
 _BATCH_BYTES = 1 << 15
-# After a frame that came alone, every so many wake-ups try for a second one.
+# To find nothing costs an exception, the dearest thing on this path. So after a frame that came
+# alone, a ping or a keystroke, only every so many wake-ups try for a second one.
 _LONE = 8
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
@@ -142,7 +143,12 @@ class TapDevice:
         size = sum(map(len, batch))
         self.counters.frames_received += len(batch)
         self.counters.bytes_received += size - len(batch) * self._header
-        self._adapt(len(batch), size)
+        if len(batch) > 1:
+            self._lone = 0
+            self._limit = max(1, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
+        else:
+            self._lone += 1
+            self._limit = 1 if self._lone % _LONE else 2
         return batch
 
     def write_batch(self, batch: Sequence[SuperFrame]) -> None:
@@ -174,19 +180,6 @@ class TapDevice:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-    def _adapt(self, count: int, size: int) -> None:
-        """Choose how many frames to try for next time.
-
-        To find nothing costs an exception, the dearest thing on this path. So one frame that comes
-        alone, a ping or a keystroke, is followed by a try for more only now and then.
-        """
-        if count > 1:
-            self._lone = 0
-            self._limit = max(1, min(_BATCH_FRAMES, _BATCH_BYTES * count // size))
-        else:
-            self._lone += 1
-            self._limit = 1 if self._lone % _LONE else 2
 
     def _gone(self, error: OSError) -> DeviceError:
         return DeviceError(f"{self.name} has gone: {reason(error)}", hint="somebody deleted it")

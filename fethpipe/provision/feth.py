@@ -27,6 +27,7 @@ from ..netif.darwin import (
     interface_names,
 )
 from ..netif.mac import format_mac, stable_mac
+from .kind import Kind
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned, step
 
 __all__ = ["FETH_MTU", "change_feth", "destroy_feth", "open_feth_device", "provision_feth"]
@@ -282,3 +283,6 @@ def _can_batch(bpf_descriptor: int, io: str) -> bool:
         )
         return False
     return True
+
+
+KIND = Kind("feth", "Darwin", FETH_MTU, provision_feth, change_feth, open_feth_device, destroy_feth)

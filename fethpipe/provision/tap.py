@@ -14,6 +14,7 @@ from ..errors import DeviceError, reason
 from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
 from ..netlink import Netlink
+from .kind import Kind
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned, step
 
 # drivers/net/tun.c: tun_net_initialize: ETH_MIN_MTU up to 65535 less the Ethernet header.
@@ -142,3 +143,6 @@ def open_tap_device(provisioned: Provisioned) -> Device:
     """Return the device of a provisioned TAP."""
     (descriptor,) = provisioned.descriptors
     return TapDevice(descriptor, provisioned.interface)
+
+
+KIND = Kind("tap", "Linux", TAP_MTU, provision_tap, change_tap, open_tap_device, destroy_tap)

@@ -134,6 +134,8 @@ class Connection:
             frames = [bytes((Command.FRAME,)) + frame for frame in frames]
         elif self._outgoing is SUPER_FRAMES:
             frames = add_headers(frames)
+        elif len(frames) == 1 and len(frames[0]) <= self._outgoing.maximum:
+            return self._outgoing.encode_one(frames[0])
         return self._encode(frames)
 
     def send_hello(self) -> bytes:
@@ -180,8 +182,6 @@ class Connection:
     def _encode(self, payloads: Sequence[bytes]) -> bytes:
         framing = self._outgoing
         try:
-            if len(payloads) == 1:
-                return framing.encode_one(payloads[0])
             return framing.encode(payloads)
         except ValueError:
             fitting = [payload for payload in payloads if len(payload) <= framing.maximum]
@@ -190,7 +190,7 @@ class Connection:
 
     def _meet(self, payloads: list[bytes]) -> list[Event]:
         """Look for a hello in the first record; later ones are frames like any other."""
-        self._interpret = self._look_for_switch if self._switch else self._frames
+        self._interpret = self._frames
         try:
             self.peer = decode_hello(payloads[0])
         except ValueError:
@@ -200,11 +200,10 @@ class Connection:
             return self._interpret(payloads)
         return [PeerReady(self.peer), *self._interpret(payloads[1:])]
 
-    def _look_for_switch(self, payloads: list[bytes]) -> list[Event]:
-        if self._switch not in payloads:
-            return self._frames(payloads)
-        # What is behind the switch was no record of this framing: decode it once more.
-        position = payloads.index(self._switch)
+    def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
+        """Decode what is behind the switch once more, for it was no record of this framing."""
+        self._switch = None
+        position = payloads.index(switch)
         events = self._frames(payloads[:position])
         rest = self._framing.encode(payloads[position + 1 :]) + self._decoder.pending
         self._decoder = RecordDecoder(SUPER_FRAMES)
@@ -228,6 +227,8 @@ class Connection:
     def _frames(self, payloads: list[bytes]) -> list[Event]:
         if not payloads:
             return []
+        if self._switch and self._switch in payloads:
+            return self._follow_switch(payloads, self._switch)
         if min(map(len, payloads)) >= HEADER_LENGTH:
             return [FramesReceived(payloads)]
         frames = [payload for payload in payloads if len(payload) >= HEADER_LENGTH]
