@@ -41,6 +41,21 @@ def test_a_full_pipe_leaves_the_rest(make_pipe: MakePipe) -> None:
         assert came + rest == data
 
 
+@pytest.mark.parametrize(
+    "pieces", [[b""], [b"a", b"", b"bc"], [b"x" * 60_000, b"y" * 60_000, b"z" * 60_000]]
+)
+def test_pieces_go_in_a_row(make_pipe: MakePipe, pieces: list[bytes]) -> None:
+    pipe = make_pipe()
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        rest = stream.write_pieces(pieces)
+        came = b""
+        while len(came) < sum(map(len, pieces)):
+            came += stream.read() or b""
+            rest = stream.write(rest)
+        assert came == b"".join(pieces)
+        assert rest == b""
+
+
 def test_the_end_of_the_stream(make_pipe: MakePipe) -> None:
     pipe, other = make_pipe(), make_pipe()
     with Stream(pipe.reader.fileno(), other.writer.fileno()) as stream:

@@ -426,7 +426,7 @@ def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -
     stolen = (
         "import fcntl, os; from fethpipe.keeper import fork_keeper;"
         "from fethpipe.provision import DeviceRequest;"
-        "device = fork_keeper().provision('tap', DeviceRequest());"
+        "keeper = fork_keeper(); device = keeper.provision('tap', DeviceRequest());"
         "fcntl.ioctl(device.descriptors[0], 0x400454CB, 1);"  # TUNSETPERSIST
         "os.kill(os.getpid(), 9)"
     )
