@@ -198,6 +198,9 @@ class Connection:
             return self._interpret(payloads[1:])
         if self.peer is None:
             return self._interpret(payloads)
+        if self._hello and self.peer.nonce == self._hello.nonce:
+            self.peer = None  # our own, from something that echoes the stream
+            return self._interpret(payloads[1:])
         return [PeerReady(self.peer), *self._interpret(payloads[1:])]
 
     def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
