@@ -77,7 +77,8 @@ class Launcher:
             return
         if message == {"do": "start"} and self._process is None:
             self._start()
-        elif message == {"do": "stop"}:
+        elif message == {"do": "stop"} and self._process is not None:
+            # Else it ended while the message came, and the next run is none of its business.
             self._stop()
 
     def _start(self) -> None:

@@ -8,6 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,21 @@ def test_its_stdin_and_stdout_are_the_stream() -> None:
         assert read_line(command) == b"through\n"
         assert command.finish() == 0
         assert (command.read_descriptor, command.write_descriptor) == (-1, -1)
+
+
+@needs_pidfd
+def test_a_stop_that_comes_too_late_is_not_for_the_next_run(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    text = f"if [ -e {mark} ]; then exec cat; fi; echo $$; touch {mark}"
+    with prepared(*script(text)) as command:
+        command.start()
+        process = int(read_line(command))
+        wait_for_end(process)
+        assert command.stop() == 0
+        command.start()
+        os.write(command.write_descriptor, b"through\n")
+        assert read_line(command) == b"through\n"
+        assert command.finish() == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,13 @@ from typing import Any
 from fethpipe.device.bpf import open_bpf
 from fethpipe.device.ndrv import open_ndrv
 from fethpipe.errors import DeviceError
-from fethpipe.provision import DeviceRequest, Provisioned, find_kind, provision
+from fethpipe.provision import (
+    DeviceRequest,
+    Provisioned,
+    feth,  # noqa: F401 - while we are root: the folder of Python need not be open to others
+    find_kind,
+    provision,
+)
 from fethpipe.pump import Pump
 from fethpipe.stream import Stream
 from fethpipe.wire.connection import Connection
@@ -218,10 +224,13 @@ class _CountingStream(Stream):
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, descriptor)
         self.writes = 0
+        self._left = b""
 
-    def write(self, *pieces: bytes) -> bytes:
-        self.writes += any(pieces)
-        return super().write(*pieces)
+    def write(self, data: bytes) -> bytes:
+        """Write, and count it unless it is but another try to write what was left."""
+        self.writes += not self._left
+        self._left = super().write(data)
+        return self._left
 
 
 def _take(source: socket.socket, size: int) -> None:

@@ -461,6 +461,7 @@ def test_the_device_outlives_ten_deaths_of_command(
         before = _identity(left)
         for _ in range(10):
             assert program.stderr.next(containing="starting again in ")
+        passes_frames(left)
         assert _identity(left) == before
         program.send_signal(signal.SIGTERM)
         status, said = program.end()
