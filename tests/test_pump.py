@@ -455,6 +455,7 @@ THEIRS = Hello(b"t" * NONCE_LENGTH, mtu=9000, features=Feature.SUPER_FRAMES)
 def test_a_hello_goes_first_and_waits_for_none() -> None:
     with Rig(hello=OURS) as rig:
         assert decode_hello(next(rig.received)) == OURS
+        assert next(rig.received) == b""
         rig.emit(frame(1))
         assert next(rig.received) == frame(1)
         rig.peer.sendall(records(frame(2)))
@@ -499,6 +500,7 @@ def test_frames_stay_frames(offload: bool, features: Feature) -> None:
         assert rig.absorb() == frame(1)
         rig.emit(frame(2))
         assert decode_hello(next(rig.received))
+        assert next(rig.received) == b""
         assert next(rig.received) == frame(2)
 
 

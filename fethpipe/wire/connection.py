@@ -93,6 +93,7 @@ class Connection:
         self._switch = encode_switch(hello.nonce) if hello and takes else None
         self._switched = False
         self._decoder = RecordDecoder(framing)
+        self._heard: tuple[Hello, bytes]
         self._interpret: Callable[[list[bytes]], list[Event]] = self._frames
         if hello:
             self._interpret = self._meet
@@ -140,7 +141,7 @@ class Connection:
 
     def send_hello(self) -> bytes:
         """Return what goes before everything else on the stream; nothing without a hello."""
-        return self._framing.encode([encode_hello(self._hello)]) if self._hello else b""
+        return self._framing.encode([encode_hello(self._hello), b""]) if self._hello else b""
 
     def send_switch(self) -> bytes:
         """Return the record after which super-frames may be sent, and frames still.
@@ -192,16 +193,28 @@ class Connection:
         """Look for a hello in the first record; later ones are frames like any other."""
         self._interpret = self._frames
         try:
-            self.peer = decode_hello(payloads[0])
+            hello = decode_hello(payloads[0])
         except ValueError:
             self.counters.drop("hello that cannot be read")
-            return self._interpret(payloads[1:])
-        if self.peer is None:
-            return self._interpret(payloads)
-        if self._hello and self.peer.nonce == self._hello.nonce:
-            self.peer = None  # our own, from something that echoes the stream
-            return self._interpret(payloads[1:])
-        return [PeerReady(self.peer), *self._interpret(payloads[1:])]
+            return self._frames(payloads[1:])
+        if hello is None:
+            return self._frames(payloads)
+        self._heard = hello, payloads[0]
+        self._interpret = self._confirm
+        return self._confirm(payloads[1:]) if payloads[1:] else []
+
+    def _confirm(self, payloads: list[bytes]) -> list[Event]:
+        """Believe the hello if an empty record follows: whatever relays frames would drop that,
+        so it comes from the other end of this very stream.
+        """
+        hello, payload = self._heard
+        self._interpret = self._frames
+        if payloads[0]:
+            return self._frames([payload, *payloads])
+        if self._hello and hello.nonce == self._hello.nonce:
+            return self._frames(payloads[1:])  # our own, from something that echoes the stream
+        self.peer = hello
+        return [PeerReady(hello), *self._frames(payloads[1:])]
 
     def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
         """Decode what is behind the switch once more, for it was no record of this framing."""

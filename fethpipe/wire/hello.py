@@ -2,8 +2,9 @@
 
 Both are records that look like Ethernet frames to an address that no bridge forwards, so that a
 peer that knows nothing of them delivers a harmless frame. A hello counts only as the first record
-of a direction, and a switch only if it carries the random nonce of the hello that its receiver
-sent: so no host behind the peer can make either up once the tunnel carries frames.
+of a direction with an empty record behind it, and a switch only if it carries the random nonce of
+the hello that its receiver sent: so no host behind the peer can make either up, and a relay that
+hands frames from one stream to others, as a switch does, passes on no hello that counts.
 
 A hello is a list of type-length-value fields. Types that we do not know are skipped: that is how
 later programs can say more to each other.

@@ -19,10 +19,6 @@ from tests.live.traffic import transfer
 
 pytestmark = pytest.mark.live
 
-# A switch passes our hello on to whoever else is on it, who would take it for his peer's.
-_ON_A_SWITCH = "--no-hello"
-
-
 _LONGEST = 1518
 """The bytes that a vde_switch cuts frames to."""
 
@@ -74,7 +70,7 @@ def switch(left: Namespace, tmp_path: Path) -> Iterator[Switch]:
 
 
 def plug_into_switch(namespace: Namespace, switch: Switch, *options: str) -> Fethpipe:
-    return Fethpipe(namespace, _ON_A_SWITCH, *options, "--", "vde_plug", switch.url)
+    return Fethpipe(namespace, *options, "--", "vde_plug", switch.url)
 
 
 def test_three_fethpipes_meet_on_a_switch(

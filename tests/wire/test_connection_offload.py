@@ -77,6 +77,7 @@ def test_without_a_hello_nothing_is_said_and_nothing_heard() -> None:
     silent, other = both(None)
     assert silent.send_hello() == b""
     assert items(silent, [other.send_hello()]) == [encode_hello(THEIRS)]
+    assert not silent.counters.drops
     assert silent.peer is None
 
 
@@ -91,8 +92,35 @@ def test_a_hello_counts_only_as_the_first_record(before: bytes) -> None:
     """A later one may come from any host behind the peer."""
     one, _ = both()
     forged = encode_hello(THEIRS)
-    found = items(one, [record(before) + record(forged)])
+    found = items(one, [record(before) + record(forged) + record(b"")])
     assert found[-1] == forged
+    assert one.peer is None
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one piece", "one by one"])
+@pytest.mark.parametrize("behind", [FRAME, b"x"], ids=["a frame", "a stub"])
+def test_a_hello_without_an_empty_record_behind_it_is_a_frame(
+    behind: bytes, together: bool
+) -> None:
+    """It was relayed by something that deals in frames, and need not be of our peer."""
+    one, _ = both()
+    relayed = encode_hello(THEIRS)
+    records = [record(relayed), record(behind), record(b""), record(FRAME)]
+    found = items(one, [b"".join(records)] if together else records)
+    assert found[0] == relayed
+    assert found[-1] == FRAME
+    assert one.peer is None
+
+
+def test_the_empty_record_of_a_hello_promises_no_others() -> None:
+    one, _ = met()
+    assert not one.peer_keeps_alive
+
+
+def test_a_side_ignores_its_own_hello() -> None:
+    """COMMAND may echo the stream."""
+    one, _ = both()
+    assert items(one, [one.send_hello(), record(FRAME)]) == [FRAME]
     assert one.peer is None
 
 

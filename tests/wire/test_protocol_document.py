@@ -11,8 +11,17 @@ from typing import NamedTuple
 import pytest
 
 from fethpipe.errors import ProtocolError, TruncatedError
-from fethpipe.wire.connection import ConfigureReceived, Connection, ExitReceived, Role
+from fethpipe.wire.connection import (
+    ConfigureReceived,
+    Connection,
+    ExitReceived,
+    FramesReceived,
+    PeerReady,
+    Role,
+    SuperFramesReceived,
+)
 from fethpipe.wire.framing import FRAMINGS, Framing
+from fethpipe.wire.hello import Feature, Hello
 from tests.wire.driving import receive_three_ways
 
 DOCUMENT = Path(__file__).parents[2].joinpath("docs", "PROTOCOL.md").read_text(encoding="utf-8")
@@ -115,3 +124,64 @@ def test_the_receiver_of_a_vector(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if vector.sent], ids=name)
 def test_the_sender_of_a_vector(vector: Vector) -> None:
     assert sender(vector).send(vector.frames) == vector.stream
+
+
+# ---- the hello and super-frames ----
+
+HELLO_BLOCK = re.compile(r"^```hello\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HELLO_FIELDS = {"stream", "hello", "frames", "super-frames", "drops", "sent"}
+RECEIVER = Hello(bytes(range(0x10, 0x20)), mtu=1500, features=Feature.SUPER_FRAMES)
+
+
+def parse_hello(block: str) -> dict[str, str]:
+    fields = dict(re.split(r":\s*", field, maxsplit=1) for field in re.split(r"\n(?=\S)", block))
+    assert set(fields) <= HELLO_FIELDS
+    return fields
+
+
+HELLO_VECTORS = [parse_hello(block) for block in HELLO_BLOCK.findall(DOCUMENT)]
+
+
+def hello_of(vector: dict[str, str]) -> Hello | None:
+    if "hello" not in vector:
+        return None
+    nonce, mtu, features, keepalive = vector["hello"].split()
+    return Hello(bytes.fromhex(nonce), int(mtu), Feature(int(features)), int(keepalive))
+
+
+def payloads(vector: dict[str, str], field: str) -> list[bytes]:
+    return [bytes.fromhex(text) for text in vector.get(field, "").split(",") if text]
+
+
+def test_every_block_of_the_document_is_a_vector() -> None:
+    assert len(HELLO_VECTORS) == DOCUMENT.count("```hello\n") == 4
+
+
+@pytest.mark.parametrize("by_byte", [False, True], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("vector", HELLO_VECTORS, ids=range(len(HELLO_VECTORS)))
+def test_the_receiver_of_a_hello_vector(vector: dict[str, str], by_byte: bool) -> None:
+    connection = Connection(FRAMINGS["u16be"], hello=RECEIVER)
+    stream = bytes.fromhex(vector["stream"])
+    frames: list[bytes] = []
+    super_frames: list[bytes] = []
+    for chunk in [bytes((byte,)) for byte in stream] if by_byte else [stream]:
+        for event in connection.receive(chunk):
+            if isinstance(event, FramesReceived):
+                frames += event.frames
+            elif isinstance(event, SuperFramesReceived):
+                super_frames += map(bytes, event.packets)
+            else:
+                assert isinstance(event, PeerReady)
+                assert event.hello == connection.peer
+    connection.receive_eof()
+    assert connection.peer == hello_of(vector)
+    assert frames == payloads(vector, "frames")
+    assert super_frames == payloads(vector, "super-frames")
+    assert sum(connection.counters.drops.values()) == int(vector.get("drops", "0"))
+
+
+@pytest.mark.parametrize("vector", [vector for vector in HELLO_VECTORS if "sent" in vector])
+def test_the_sender_of_a_hello_vector(vector: dict[str, str]) -> None:
+    sender = Connection(FRAMINGS["u16be"], hello=hello_of(vector))
+    stream = sender.send_hello() + sender.send(payloads(vector, "frames"))
+    assert stream == bytes.fromhex(vector["stream"])
