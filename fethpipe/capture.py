@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from .device import Device, Offload
 from .errors import UsageError, reason
 from .stats import Counters
-from .wire.offload import VNET_LENGTH, SuperFrame
+from .wire.offload import SuperFrame
+from .wire.virtio import VNET_LENGTH
 from .wire.pcap import FILE_HEADER, pack_records
 
 log = logging.getLogger("fethpipe")
@@ -24,7 +25,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MODE = 0o600  # a capture holds what people say to each other
 
 
-def open_capture(path: str) -> Capture:
+def open_capture(path: str, *, option: str = "--pcap") -> Capture:
     """Start a capture in a new file, or in one of ours, which is emptied. Raises UsageError.
 
     In a folder where everybody may write, somebody else may have put something under that name: a
@@ -33,12 +34,12 @@ def open_capture(path: str) -> Capture:
     try:
         descriptor = os.open(path, _FLAGS, _MODE)
     except OSError as error:
-        raise UsageError(f"cannot write to --pcap {path}: {reason(error)}") from error
+        raise UsageError(f"cannot write to {option} {path}: {reason(error)}") from error
     fault = _find_fault(os.fstat(descriptor))
     if fault:
         os.close(descriptor)
         raise UsageError(
-            f"cannot write to --pcap {path}: {fault}", hint="choose another name, or remove it"
+            f"cannot write to {option} {path}: {fault}", hint="choose another name, or remove it"
         )
     return Capture(descriptor, path)
 

@@ -36,10 +36,13 @@ FLUSH_SECONDS = 1.0
 
 
 class Ending(NamedTuple):
-    """Why a pump stopped, in words, and whether somebody on this side asked for it."""
+    """Why a pump stopped, in words, and whether somebody on this side asked for it, maybe by a
+    signal.
+    """
 
     reason: str
     requested: bool = False
+    signal: int = 0
 
 
 _NO_READER = Ending("the peer no longer reads the stream")
@@ -82,6 +85,7 @@ class Pump:
             self._timers.append(_Timer(interval, now + interval, self._keep_alive))
         self._on_peer = on_peer
         self._on_configure = on_configure
+        self._taker = device.offload
         self._offload: Offload | None = None  # once our device makes super-frames
         self._pending = b""
         self._ending: Ending | None = None
@@ -153,21 +157,20 @@ class Pump:
         for event in self._connection.receive(data):
             if isinstance(event, FramesReceived):
                 self._device.write_frames(event.frames)
+            elif isinstance(event, SuperFramesReceived):
+                if self._taker:  # else we have not said that we take them
+                    self._taker.write_super_frames(event.packets)
             else:
                 self._act_on(event)
 
     def _act_on(self, event: Event) -> None:
-        offload = self._device.offload
-        if isinstance(event, SuperFramesReceived):
-            if offload:  # else we have not said that we take them
-                offload.write_super_frames(event.packets)
-        elif isinstance(event, PeerReady):
+        if isinstance(event, PeerReady):
             if self._on_peer:
                 self._on_peer(event.hello)
             if self._keepalive and event.hello.keepalive:
                 self._keepalive.expect(event.hello.keepalive / 1000)
-            if offload and Feature.SUPER_FRAMES in event.hello.features:
-                self._switch(offload, event.hello)
+            if self._taker and Feature.SUPER_FRAMES in event.hello.features:
+                self._switch(self._taker, event.hello)
         elif isinstance(event, ConfigureReceived):
             if self._on_configure:
                 self._on_configure(event.words)
@@ -197,7 +200,8 @@ class Pump:
 
     def _send_pieces(self, pieces: Sequence[bytes]) -> None:
         """Write these when nothing is pending."""
-        if not pieces:
+        if len(pieces) <= 1:
+            self._send(b"".join(pieces))
             return
         if self._keepalive:
             self._keepalive.sent = True

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from .abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ
 
-_PIPE_SIZE = 1 << 18
+_PIPE_SIZE = 1 << 19
 """Some of the longest records: with the usual 64 KiB each would take two wake-ups at both ends."""
 _READ_SIZE = _PIPE_SIZE
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from fethpipe.errors import DeviceError
 from fethpipe.stats import Counters
-from fethpipe.wire.offload import PLAIN, SuperFrame
+from fethpipe.wire.offload import SuperFrame
+from fethpipe.wire.virtio import PLAIN
 
 _BATCH_FRAMES = 16
 _LARGEST = 1 << 16

@@ -19,7 +19,7 @@ from fethpipe.stream import Stream
 from fethpipe.wire.connection import Connection, Event, PeerReady, SuperFramesReceived
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, decode_hello
-from fethpipe.wire.offload import PLAIN
+from fethpipe.wire.virtio import PLAIN
 from tests.fakes import FakeDevice
 
 PATIENCE = 5.0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Union
 
 from ..stats import Counters
 from ..wire.offload import SuperFrame
+
+Buffer = Union[bytes, bytearray, memoryview]
+"""A part of a frame."""
 
 
 class Offload(Protocol):
@@ -70,3 +73,12 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Close the descriptors; safe to call twice."""
+
+
+class VectoredDevice(Device, Protocol):
+    """A device that takes a frame in pieces, as those who build frames have it."""
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        """Send one frame that lies in several buffers, which are not joined; for the rest like
+        ``write_frames``.
+        """

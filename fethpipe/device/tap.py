@@ -10,14 +10,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
+from typing import TypeVar
 
 from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
 from ..netlink import Netlink
 from ..stats import Counters
-from ..wire.offload import VNET_LENGTH, SuperFrame, add_headers, strip_headers
+from ..wire.offload import SuperFrame, add_headers, strip_headers
+from ..wire.virtio import PLAIN, VNET_LENGTH
+from . import Buffer
 
 TUN_PATH = "/dev/net/tun"
 
@@ -42,6 +45,9 @@ _REFUSALS = {
     errno.ENOMEM: "kernel out of buffers",
     errno.EMSGSIZE: "too long for the device",
 }
+
+
+_T = TypeVar("_T")
 
 
 def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[int, str]:
@@ -128,6 +134,7 @@ class TapDevice:
 
     def read_batch(self) -> list[bytes]:
         """Return what waits, up to a batch, as the kernel has it, and count it."""
+        counters = self.counters
         batch: list[bytes] = []
         try:
             if self._limit == 1:
@@ -140,20 +147,28 @@ class TapDevice:
             pass
         except OSError as error:
             raise self._gone(error) from error
-        size = sum(map(len, batch))
-        self.counters.frames_received += len(batch)
-        self.counters.bytes_received += size - len(batch) * self._header
-        if len(batch) > 1:
-            self._lone = 0
-            self._limit = max(1, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
-        else:
+        if len(batch) == 1:
+            counters.frames_received += 1
+            counters.bytes_received += len(batch[0]) - self._header
             self._lone += 1
             self._limit = 1 if self._lone % _LONE else 2
+        elif batch:
+            size = sum(map(len, batch))
+            counters.frames_received += len(batch)
+            counters.bytes_received += size - len(batch) * self._header
+            self._lone = 0
+            self._limit = max(2, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
         return batch
 
     def write_batch(self, batch: Sequence[SuperFrame]) -> None:
         """Send a batch as the kernel wants it, and count it."""
-        write = os.write
+        self._write_each(os.write, batch)
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        """Send one frame that lies in several buffers."""
+        self._write_each(os.writev, ((PLAIN, *buffers) if self._header else buffers,))
+
+    def _write_each(self, write: Callable[[int, _T], int], batch: Sequence[_T]) -> None:
         descriptor = self._descriptor
         size = sent = 0
         for packet in batch:

@@ -22,7 +22,7 @@ _HEAD = 2 + HEADER_LENGTH
 """How much of the stream tells text from frames: a length and an Ethernet header."""
 _QUOTED = 64
 _FEW = 4
-_LONG = 1 << 15
+_LONG = 1 << 12
 _HELLO_FRAMING = "u16be"
 
 
@@ -91,6 +91,8 @@ class Connection:
         # The record after which super-frames come, if we take any.
         takes = hello is not None and Feature.SUPER_FRAMES in hello.features
         self._switch = encode_switch(hello.nonce) if hello and takes else None
+        # The device that takes segments of UDP can be given those that came one by one.
+        self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
         self._switched = False
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
@@ -101,6 +103,7 @@ class Connection:
             self._interpret = self._obey
         self._gives_commands = framing.commands and role is Role.HOST
         self.peer_keeps_alive = False
+        self._long = False
         self._head = b""
         self._checked = False
 
@@ -163,7 +166,9 @@ class Connection:
         """
         if self._outgoing is not SUPER_FRAMES:
             raise ValueError("super-frames come after the switch")
-        if len(packets) > _FEW or any(len(packet) > SUPER_FRAMES.maximum for packet in packets):
+        if len(packets) == 1 and len(packets[0]) < _LONG:
+            return [SUPER_FRAMES.encode_one(packets[0])]
+        if len(packets) > _FEW or max(map(len, packets), default=0) > SUPER_FRAMES.maximum:
             return [self._encode(packets)]
         pieces: list[bytes] = []
         for packet in packets:
@@ -229,15 +234,18 @@ class Connection:
     def _super_frames(self, data: bytes) -> list[Event]:
         payloads: Sequence[SuperFrame]
         try:
-            # Few long records or many short ones: what there is most of decides.
-            views = len(data) >= _LONG
-            payloads = self._decoder.feed_views(data) if views else self._decoder.feed(data)
+            # Of long records, copies would cost; of short ones, views. What came last decides.
+            decoder = self._decoder
+            payloads = decoder.feed_views(data) if self._long else decoder.feed(data)
         except ProtocolError as error:
             raise self._explained(error) from None
+        if not payloads:
+            return []
+        self._long = len(data) >= _LONG * len(payloads)
         if not all(payloads):
             self.peer_keeps_alive = True
             payloads = [payload for payload in payloads if payload]
-        packets = check_super_frames(payloads, self.counters)
+        packets = check_super_frames(payloads, self.counters, join=self._joins)
         return [SuperFramesReceived(packets)] if packets else []
 
     def _frames(self, payloads: list[bytes]) -> list[Event]:

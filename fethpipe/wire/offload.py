@@ -1,21 +1,34 @@
 """Super-frames: a frame as a kernel hands it on before it is cut and summed, behind a header that
 says what is left to do.
 
-The header is that of virtio (``struct virtio_net_hdr``: Virtual I/O Device 1.2, 5.1.6, here always
-little-endian and 10 bytes). It says where a checksum is missing, and into what segments the payload
-of TCP or UDP is to be cut. Both are instructions to the receiver's kernel, so each of its fields is
-held against the frame, and what Linux would not have written itself is not passed on.
+The header is that of virtio (:mod:`.virtio`). It says where a checksum is missing, and into what
+segments the payload of TCP or UDP is to be cut. Both are instructions to the receiver's kernel, so
+each of its fields is held against the frame, and what Linux would not have written itself is not
+passed on.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Union
 
 from ..stats import Counters
+from .coalesce import flow, join_datagrams
 from .framing import HEADER_LENGTH, QEMU_MAXIMUM, Framing
+from .virtio import (
+    DATA_VALID,
+    ECN,
+    NEEDS_CHECKSUM,
+    PLAIN,
+    TCP_IPV4,
+    TCP_IPV6,
+    UDP_SEGMENTS,
+    VNET,
+    VNET_LENGTH,
+)
 
 SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
 """The records after the switch: a virtio header and a frame each."""
@@ -23,23 +36,12 @@ SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
 SuperFrame = Union[bytes, memoryview]
 """A virtio header and a frame; a view where copying would cost."""
 
-VNET_LENGTH = 10
-PLAIN = bytes(VNET_LENGTH)
-"""The header of a frame with which nothing is left to do."""
-
-NEEDS_CHECKSUM = 1
-_DATA_VALID = 2
-_TCP_IPV4, _TCP_IPV6, _UDP_SEGMENTS = 1, 4, 5
-_ECN = 0x80
-
-# flags, gso_type, hdr_len, gso_size, csum_start, csum_offset
-_VNET = struct.Struct("<BBHHHH")
 _MINIMUM = VNET_LENGTH + HEADER_LENGTH
 
 _VLAN_TYPES = (0x8100, 0x88A8)
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _U16 = struct.Struct(">H")
-_TCP, _UDP = 6, 17
+_ICMP, _TCP, _UDP = 1, 6, 17
 _CHECKSUM_OFFSETS = {_TCP: 16, _UDP: 6}
 _HEADER_LENGTHS = {_TCP: 20, _UDP: 8}
 _IPV6_LENGTH = 40
@@ -52,14 +54,21 @@ _IPV6_EXTENSIONS = (0, 43, 60)
 _LEAST_SEGMENT = 8
 _MOST_DATAGRAMS = 128
 
-# A checksum that TCP or UDP over plain IPv4 lacks, nothing else: most small frames have just this.
+# Most small frames are of plain IPv4, and TCP or UDP lacks a checksum or ICMP lacks nothing. One
+# look tells: virtio header; EtherType, version and header length; fragment; protocol.
+_usual = itemgetter(slice(VNET_LENGTH), slice(22, 25), slice(30, 32), 33)
 _USUAL = {
-    protocol: _VNET.pack(NEEDS_CHECKSUM, 0, 0, 0, HEADER_LENGTH + 20, offset)
-    for protocol, offset in _CHECKSUM_OFFSETS.items()
+    (header, b"\x08\x00\x45", fragment, protocol)
+    for header, protocol in (
+        (PLAIN, _ICMP),
+        *(
+            (VNET.pack(NEEDS_CHECKSUM, 0, 0, 0, HEADER_LENGTH + 20, offset), protocol)
+            for protocol, offset in _CHECKSUM_OFFSETS.items()
+        ),
+    )
+    for fragment in (b"\0\0", b"\x40\0")
 }
-_USUAL_START = b"\x08\x00\x45"
 _USUAL_LENGTH = _MINIMUM + 20 + _HEADER_LENGTHS[_TCP]
-_USUAL_FRAGMENTS = (b"\0\0", b"\x40\0")
 
 _strip = itemgetter(slice(VNET_LENGTH, None))
 
@@ -79,8 +88,27 @@ def strip_headers(packets: Sequence[bytes], counters: Counters) -> list[bytes]:
     return list(map(_strip, packets))
 
 
-def check_super_frames(packets: Sequence[SuperFrame], counters: Counters) -> Sequence[SuperFrame]:
-    """Return those super-frames that a kernel may see; the others are dropped and counted."""
+def check_super_frames(
+    packets: Sequence[SuperFrame], counters: Counters, *, join: bool = False
+) -> Sequence[SuperFrame]:
+    """Return those super-frames that a kernel may see; the others are dropped and counted.
+
+    With ``join``, datagrams of one flow become one super-frame.
+    """
+    if len(packets) <= 1 or not isinstance(packets[0], bytes):
+        return _drop_faulty(packets, counters)
+    checked: list[SuperFrame] = []
+    for _, group in groupby(packets, flow):
+        run = list(group)
+        # What find_fault looks at in a usual packet is the same in the whole flow.
+        if len(min(run, key=len)) < _USUAL_LENGTH or _usual(run[0]) not in _USUAL:
+            checked += _drop_faulty(run, counters)
+        else:
+            checked += join_datagrams(run) if join else run
+    return checked
+
+
+def _drop_faulty(packets: Sequence[SuperFrame], counters: Counters) -> Sequence[SuperFrame]:
     faults = list(map(find_fault, packets))
     if not any(faults):
         return packets
@@ -91,17 +119,13 @@ def check_super_frames(packets: Sequence[SuperFrame], counters: Counters) -> Seq
 
 def find_fault(packet: SuperFrame) -> str:
     """Return what is wrong with a super-frame, "" if nothing is."""
-    if (
-        len(packet) >= _USUAL_LENGTH
-        and packet[:VNET_LENGTH] == _USUAL.get(packet[33])
-        and packet[22:25] == _USUAL_START
-        and packet[30:32] in _USUAL_FRAGMENTS
-    ):
+    # A view is of a long packet, and to hash one is to hash all that it is a view of.
+    if isinstance(packet, bytes) and len(packet) >= _USUAL_LENGTH and _usual(packet) in _USUAL:
         return ""
     if len(packet) < _MINIMUM:
         return "shorter than an Ethernet header"
     flags = packet[0]
-    if flags not in (0, NEEDS_CHECKSUM, _DATA_VALID):
+    if flags not in (0, NEEDS_CHECKSUM, DATA_VALID):
         return "super-frame with unknown flags"
     if flags & NEEDS_CHECKSUM:
         return _find_checksum_fault(packet)
@@ -109,7 +133,7 @@ def find_fault(packet: SuperFrame) -> str:
 
 
 def _find_checksum_fault(packet: SuperFrame) -> str:
-    _, segmentation, head, size, start, offset = _VNET.unpack_from(packet)
+    _, segmentation, head, size, start, offset = VNET.unpack_from(packet)
     transport = _find_transport(packet)
     if transport is None:
         return "super-frame without TCP or UDP"
@@ -153,10 +177,10 @@ def _find_segment_fault(
 
 
 _SEGMENTATIONS = {
-    (4, _TCP): (_TCP_IPV4, _TCP_IPV4 | _ECN),
-    (6, _TCP): (_TCP_IPV6, _TCP_IPV6 | _ECN),
-    (4, _UDP): (_UDP_SEGMENTS,),
-    (6, _UDP): (_UDP_SEGMENTS,),
+    (4, _TCP): (TCP_IPV4, TCP_IPV4 | ECN),
+    (6, _TCP): (TCP_IPV6, TCP_IPV6 | ECN),
+    (4, _UDP): (UDP_SEGMENTS,),
+    (6, _UDP): (UDP_SEGMENTS,),
 }
 
 

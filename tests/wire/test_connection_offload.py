@@ -19,7 +19,7 @@ from fethpipe.wire.connection import (
 )
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import Feature, Hello, encode_hello, encode_switch
-from fethpipe.wire.offload import PLAIN
+from fethpipe.wire.virtio import PLAIN
 from tests.strategies import chunked, cuts
 
 U16BE = FRAMINGS["u16be"]

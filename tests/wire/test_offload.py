@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from fethpipe.stats import Counters
 from fethpipe.wire.offload import (
-    PLAIN,
     add_headers,
     check_super_frames,
     find_fault,
     strip_headers,
 )
+from fethpipe.wire.virtio import PLAIN
 
 TCP, UDP = 6, 17
 MACS = bytes.fromhex("020000000001 020000000002")
