@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import PATIENCE, Namespace
+from tests.live.peers import wait_reachable
 from tests.live.programs import LEFT, RIGHT, tunnel
 from tests.live.traffic import transfer
 
@@ -123,6 +125,21 @@ def test_frames_arrive_in_order_each_once(left: Namespace, right: Namespace) -> 
             for frame in frames:
                 sender.send(frame)
             assert [receiver.receive() for _ in frames] == frames
+
+
+@pytest.mark.parametrize("size", [4, 64, 1472])
+def test_datagrams_arrive_in_order_each_once(left: Namespace, right: Namespace, size: int) -> None:
+    sender = left.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver = right.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with tunnel(left, right), sender, receiver:
+        wait_reachable(left, RIGHT)
+        receiver.bind((RIGHT, 0))
+        receiver.settimeout(PATIENCE)
+        for start in range(0, 10_000, 40):  # fewer at once than the receiver's buffer holds
+            datagrams = [bytes(size - 4) + struct.pack(">I", start + i) for i in range(40)]
+            for datagram in datagrams:
+                sender.sendto(datagram, receiver.getsockname())
+            assert [receiver.recv(65536) for _ in datagrams] == datagrams
 
 
 @contextlib.contextmanager
