@@ -80,7 +80,7 @@ def _join(packets: Sequence[bytes], size: int) -> bytes:
     return b"".join((head, *map(_data, packets)))
 
 
-def _sum(data: bytes) -> int:
+def _sum(data: bytes | bytearray) -> int:
     """Return the ones' complement sum of an even number of bytes (RFC 1071)."""
     # 2**16 is 1 modulo 65535, so a number is congruent to the sum of its 16-bit digits.
     return int.from_bytes(data, "big") % 0xFFFF

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple, Union
+from typing import NamedTuple, Union, cast
 
 from ..stats import Counters
 from .coalesce import flow, join_datagrams
@@ -93,12 +93,12 @@ def check_super_frames(
 ) -> Sequence[SuperFrame]:
     """Return those super-frames that a kernel may see; the others are dropped and counted.
 
-    With ``join``, datagrams of one flow become one super-frame.
+    They are all bytes or all views, as a decoder returns them. With ``join``, datagrams of one flow become one super-frame.
     """
     if len(packets) <= 1 or not isinstance(packets[0], bytes):
         return _drop_faulty(packets, counters)
     checked: list[SuperFrame] = []
-    for _, group in groupby(packets, flow):
+    for _, group in groupby(cast("Sequence[bytes]", packets), flow):
         run = list(group)
         # What find_fault looks at in a usual packet is the same in the whole flow.
         if len(min(run, key=len)) < _USUAL_LENGTH or _usual(run[0]) not in _USUAL:
