@@ -16,8 +16,10 @@ from .request import Change, DeviceRequest, MadeHook, Provisioned
 _IPV6_MINIMUM_MTU = 1280
 _SYSTEM_NAMES = {"Linux": "Linux", "Darwin": "macOS"}
 
-KINDS = {"feth": "Darwin", "tap": "Linux"}
-"""The kinds of device, and the system that each needs; how one is made is in its module."""
+KINDS = {"feth": "Darwin", "tap": "Linux", "vmnet": "Darwin"}
+"""The kinds of device, and the system that each needs: the first one of a system is its default.
+How one is made is in its module.
+"""
 
 
 def find_kind(name: str) -> Kind:

@@ -2,7 +2,9 @@
 
     IP stack = fethN, the primary side  <= peers =>  feth(N + 10000), the I/O side = BPF, AF_NDRV
 
-The addresses, the MAC and the metric are the primary side's; the MTU is that of both.
+The addresses and the metric are the primary side's; the MTU is that of both. Each side gets a MAC
+of its own as soon as it is made: feth's own are the same on every Mac, and by its MAC alone can an
+interface be told from a later one of the same name, which XNU gives the same index.
 """
 
 from __future__ import annotations
@@ -26,11 +28,21 @@ from ..netif.darwin import (
     host_identity,
     interface_names,
 )
-from ..netif.mac import format_mac, stable_mac
+from ..netif.mac import format_mac, random_mac, stable_mac
 from .kind import Kind
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned, step
 
-__all__ = ["FETH_MTU", "change_feth", "destroy_feth", "open_feth_device", "provision_feth"]
+__all__ = [
+    "FETH_MTU",
+    "change_feth",
+    "check_feth",
+    "destroy_feth",
+    "mac_of_feth",
+    "open_descriptors",
+    "open_feth_device",
+    "provision_feth",
+    "set_mtu",
+]
 
 log = logging.getLogger("fethpipe")
 
@@ -45,24 +57,26 @@ def provision_feth(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     """Return a pair that is ready, with descriptors of its I/O side: BPF, AF_NDRV, and BPF once
     more where that is to send batches.
     """
-    unit = None if request.attach else _requested_unit(request.name)
+    pair = None if request.attach else _requested_pair(request.name, request.io_unit)
     with DarwinInterfaces() as interfaces, ExitStack() as undo:
         if request.attach:
             primary, io = _existing_pair(interfaces, request.name or "")
-            _configure(interfaces, primary, io, mtu=request.mtu, mac=request.mac)
+            if request.mac is not None:
+                _set_mac(interfaces, primary, request.mac)
+            _set_mtus(interfaces, primary, io, request.mtu)
         else:
             mtu = request.mtu or DEFAULT_MTU
             with step(f"allow an MTU of {mtu}"):
                 allow_mtu(mtu)
-            primary, io = _make_pair(interfaces, unit, undo, on_made)
-            mac = request.mac or _stable_mac(primary)
-            _configure(interfaces, primary, io, mtu=mtu, mac=mac)
+            make = _SideMaker(interfaces, request.mac, undo, on_made)
+            primary, io = _make_pair(make, pair)
+            _set_mtus(interfaces, primary, io, mtu)
             with step(f"join {primary} and {io}"):
                 interfaces.set_peer(primary, io)
             with step(f"bring {io} up"):
                 interfaces.set_up(io)
         # Before the primary side is up, so that not even its first frame is missed.
-        descriptors = _open_descriptors(io, request.inject, undo)
+        descriptors = open_descriptors(io, request.inject, undo)
         if not request.attach:
             with step(f"bring {primary} up"):
                 interfaces.set_up(primary)
@@ -88,8 +102,30 @@ def change_feth(provisioned: Provisioned, change: Change) -> None:
     """Change a pair that :func:`provision_feth` returned."""
     primary, io = provisioned.interface, provisioned.io_interface or ""
     with DarwinInterfaces() as interfaces:
-        _configure(interfaces, primary, io, mtu=change.mtu, mac=None)
+        _set_mtus(interfaces, primary, io, change.mtu)
         _change_addresses(interfaces, primary, change)
+
+
+def check_feth(provisioned: Provisioned) -> None:
+    """Raise DeviceError when the two sides are not joined any more.
+
+    No descriptor tells: they are on the I/O side, which stays, and is silent for good, when its
+    peer goes (bsd/net/if_fake.c: feth_clone_destroy).
+    """
+    primary, io = provisioned.interface, provisioned.io_interface or ""
+    with step(f"look after {primary}"), DarwinInterfaces() as interfaces:
+        peer = interfaces.peer(io)
+    if peer != primary:
+        raise DeviceError(
+            f"{primary} has gone: {io} is not joined to it any more",
+            hint="somebody deleted or disjoined it",
+        )
+
+
+def mac_of_feth(name: str) -> bytes:
+    """Return the MAC of one side, empty if it has gone."""
+    with step(f"read the MAC of {name}"), DarwinInterfaces() as interfaces:
+        return interfaces.mac(name)
 
 
 def destroy_feth(name: str) -> None:
@@ -111,20 +147,24 @@ def open_feth_device(provisioned: Provisioned) -> Device:
 # ---- which pair ----
 
 
-def _requested_unit(name: str | None) -> int | None:
-    """Return the unit of the primary side that a name asks for, None if any will do."""
+def _requested_pair(name: str | None, io_unit: int | None) -> tuple[str, str] | None:
+    """Return the names of both sides if one was asked for, None if any pair will do."""
     if name is None:
         return None
     if not re.fullmatch(r"feth(0|[1-9][0-9]*)", name):
         raise UsageError(f"{name} is no name for a feth", hint="its name is feth and a number")
     unit = int(name[len("feth") :])
+    if io_unit is not None:
+        if unit == io_unit or max(unit, io_unit) > IF_MAXUNIT:
+            raise UsageError(f"{name} and feth{io_unit} are no pair")
+        return name, f"feth{io_unit}"
     if unit > _LAST_UNIT:
         raise UsageError(
             f"{name} has no I/O side: that would be feth{unit + _IO_DISTANCE}, and the last is "
             f"feth{IF_MAXUNIT}",
             hint=f"choose a unit up to {_LAST_UNIT}",
         )
-    return unit
+    return _pair_names(unit)
 
 
 def _existing_pair(interfaces: DarwinInterfaces, primary: str) -> tuple[str, str]:
@@ -147,26 +187,26 @@ def _existing_pair(interfaces: DarwinInterfaces, primary: str) -> tuple[str, str
     return primary, io
 
 
-def _make_pair(
-    interfaces: DarwinInterfaces, unit: int | None, undo: ExitStack, on_made: MadeHook
-) -> tuple[str, str]:
-    """Make both sides: of this unit, or of the lowest one whose pair is free."""
-    if unit is not None:
+def _make_pair(make: _SideMaker, pair: tuple[str, str] | None) -> tuple[str, str]:
+    """Make both sides: of this pair, or of the lowest one that is free."""
+    if pair is not None:
         try:
-            return _make_sides(interfaces, unit, undo, on_made)
+            make(pair)
         except _TakenError as taken:
             raise DeviceError(
                 f"cannot create {taken.name}: it exists",
-                hint=f"choose another unit, or use --attach feth{unit}",
+                hint=f"choose another unit, or use --attach {pair[0]}",
             ) from taken.__cause__
+        return pair
     with step("list the interfaces"):
         names = interface_names()
-    for candidate in range(_FIRST_UNIT, _LAST_UNIT + 1):
-        if names.isdisjoint(_pair_names(candidate)):
+    for candidate in map(_pair_names, range(_FIRST_UNIT, _LAST_UNIT + 1)):
+        if names.isdisjoint(candidate):
             try:
-                return _make_sides(interfaces, candidate, undo, on_made)
+                make(candidate)
             except _TakenError:  # somebody else was faster
                 continue
+            return candidate
     raise DeviceError("cannot create a feth pair: every unit is taken")
 
 
@@ -176,22 +216,40 @@ class _TakenError(Exception):
         self.name = name
 
 
-def _make_sides(
-    interfaces: DarwinInterfaces, unit: int, undo: ExitStack, on_made: MadeHook
-) -> tuple[str, str]:
-    """Make the two sides of a unit, to be destroyed by ``undo``. Raises _TakenError."""
-    primary, io = _pair_names(unit)
-    with ExitStack() as both:
-        for name in (primary, io):
-            with step(f"create {name}"):
-                try:
-                    interfaces.create(name)
-                except FileExistsError as error:
-                    raise _TakenError(name) from error
-            both.callback(_undo_creation, interfaces, name)
-            on_made(name)
-        undo.push(both.pop_all())
-    return primary, io
+class _SideMaker:
+    """Makes the two sides of a pair, to be destroyed by ``undo``, each with its MAC.
+
+    ``mac`` is the primary side's, None for the stable one. The I/O side's, which no frame carries,
+    is there to be told by.
+    """
+
+    def __init__(
+        self,
+        interfaces: DarwinInterfaces,
+        mac: bytes | None,
+        undo: ExitStack,
+        on_made: MadeHook,
+    ) -> None:
+        self._interfaces = interfaces
+        self._mac = mac
+        self._undo = undo
+        self._on_made = on_made
+
+    def __call__(self, pair: tuple[str, str]) -> None:
+        """Make both. Raises _TakenError when one exists."""
+        primary, io = pair
+        macs = {primary: self._mac or _stable_mac(primary), io: random_mac()}
+        with ExitStack() as both:
+            for name in pair:
+                with step(f"create {name}"):
+                    try:
+                        self._interfaces.create(name)
+                    except FileExistsError as error:
+                        raise _TakenError(name) from error
+                both.callback(_undo_creation, self._interfaces, name)
+                _set_mac(self._interfaces, name, macs[name])
+                self._on_made(name)
+            self._undo.push(both.pop_all())
 
 
 def _undo_creation(interfaces: DarwinInterfaces, name: str) -> None:
@@ -217,19 +275,19 @@ def _stable_mac(primary: str) -> bytes:
         return stable_mac(host_identity(), primary)
 
 
-def _configure(
-    interfaces: DarwinInterfaces, primary: str, io: str, *, mtu: int | None, mac: bytes | None
-) -> None:
-    """Set MTU and MAC. The MAC has to be there before UP: feth's own is the same on every Mac."""
+def _set_mac(interfaces: DarwinInterfaces, name: str, mac: bytes) -> None:
+    with step(f"set the MAC of {name} to {format_mac(mac)}"):
+        interfaces.set_mac(name, mac)
+
+
+def _set_mtus(interfaces: DarwinInterfaces, primary: str, io: str, mtu: int | None) -> None:
     if mtu is not None:
         for name in (primary, io):
-            _set_mtu(interfaces, name, mtu)
-    if mac is not None:
-        with step(f"set the MAC of {primary} to {format_mac(mac)}"):
-            interfaces.set_mac(primary, mac)
+            set_mtu(interfaces, name, mtu)
 
 
-def _set_mtu(interfaces: DarwinInterfaces, name: str, mtu: int) -> None:
+def set_mtu(interfaces: DarwinInterfaces, name: str, mtu: int) -> None:
+    """Set the MTU of one side; what it was made for cannot be changed any more."""
     with step(f"set the MTU of {name} to {mtu}"):
         try:
             interfaces.set_mtu(name, mtu)
@@ -256,7 +314,7 @@ def _change_addresses(interfaces: DarwinInterfaces, name: str, change: Change) -
             interfaces.set_up(name)
 
 
-def _open_descriptors(io: str, inject: str | None, undo: ExitStack) -> tuple[int, ...]:
+def open_descriptors(io: str, inject: str | None, undo: ExitStack) -> tuple[int, ...]:
     """Open BPF and AF_NDRV on the I/O side, to be closed by ``undo``."""
     with step(f"attach a BPF device to {io}"):
         bpf_descriptor = open_bpf(io)
@@ -285,4 +343,14 @@ def _can_batch(bpf_descriptor: int, io: str) -> bool:
     return True
 
 
-KIND = Kind("feth", "Darwin", FETH_MTU, provision_feth, change_feth, open_feth_device, destroy_feth)
+KIND = Kind(
+    "feth",
+    "Darwin",
+    FETH_MTU,
+    provision_feth,
+    change_feth,
+    open_feth_device,
+    destroy_feth,
+    mac_of_feth,
+    check_feth,
+)

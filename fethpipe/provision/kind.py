@@ -13,8 +13,13 @@ class Kind(NamedTuple):
     """A kind of device: where it exists, and how it is made, changed, undone (all of that as
     root) and used.
 
-    ``provision``, ``change`` and ``destroy`` raise FethpipeError. ``destroy`` removes one interface
-    of those that ``provision`` told its hook, and what is gone already is no error.
+    All of them raise FethpipeError. ``destroy`` removes one interface of those that ``provision``
+    told its hook, and what is gone already is no error.
+
+    ``mac`` returns the MAC of such an interface, empty if it has gone, where its index does not
+    tell it from the next one of its name. ``check``, which needs no root, raises DeviceError when
+    the device is broken in a way that its descriptors do not tell. ``release`` ends what
+    ``provision`` started besides interfaces, where it was called.
     """
 
     name: str
@@ -24,3 +29,6 @@ class Kind(NamedTuple):
     change: Callable[[Provisioned, Change], None]
     open: Callable[[Provisioned], Device]
     destroy: Callable[[str], None]
+    mac: Callable[[str], bytes] | None = None
+    check: Callable[[Provisioned], None] | None = None
+    release: Callable[[], None] | None = None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..abi.linux import IPInterface
 from ..errors import DeviceError, NotAllowedError, reason
+from ..vmnet.options import VmnetFacts, VmnetOptions
 
 DEFAULT_MTU = 1500
 
@@ -20,17 +21,21 @@ destroy it knows of it even if the rest of the work is cut short.
 
 class DeviceRequest(NamedTuple):
     """What the user wants. None means the default of a device that we make, and leave as it is
-    of one that we attach to. ``offload`` prepares for super-frames, where the device can.
+    of one that we attach to. ``io_unit`` is that of a feth's I/O side, for who needs a certain
+    one. ``offload`` prepares for super-frames, where the device can. ``vmnet`` is what only a vmnet
+    interface has.
     """
 
     name: str | None = None
     attach: bool = False
+    io_unit: int | None = None
     addresses: tuple[IPInterface, ...] = ()
     mac: bytes | None = None
     mtu: int | None = None
     metric: int | None = None
     inject: str | None = None
     offload: bool = False
+    vmnet: VmnetOptions | None = None
 
 
 class Change(NamedTuple):
@@ -51,6 +56,7 @@ class Provisioned(NamedTuple):
     addresses: tuple[IPInterface, ...]
     up: bool
     descriptors: tuple[int, ...]
+    vmnet: VmnetFacts | None = None
 
 
 @contextmanager

@@ -1,0 +1,148 @@
+"""The process that a vmnet interface lives in, started as a program of its own.
+
+Descriptor 0 is a channel to whoever started it. One message comes, with options and a descriptor;
+the answer is either the facts of the interface or an error. From then on the process moves frames
+between the interface and that descriptor, and does nothing else. As soon as the interface runs,
+root goes for good: frames are moved by nobody. Either descriptor's end, which is the end of whoever
+held the other one, is the end of the interface and of the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from select import select
+from typing import NoReturn, cast
+
+from ..channel import Channel, ChannelClosedError, Message
+from ..errors import FethpipeError, SystemFailureError
+from ..privileges import can_become, drop_privileges, find_nobody
+from ..report import configure_reports
+from ..wire.framing import RecordDecoder
+from .cable import CABLE, NOTE
+from .interface import VmnetInterface, start_interface
+from .options import VmnetOptions
+from .refusals import VmnetError
+
+log = logging.getLogger("fethpipe")
+
+_READ_SIZE = 1 << 17
+_BATCHES = 4  # before the other direction gets its turn
+
+
+def main() -> NoReturn:
+    """Serve one interface. The interpreter never ends: a thread of vmnet's might be about to enter
+    it, and Darwin aborts a process in which Python turns such a thread away.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    configure_reports(logging.WARNING)
+    status = 0
+    try:
+        _serve(Channel(socket.socket(fileno=0)))
+    except ChannelClosedError:
+        pass
+    except FethpipeError as error:
+        log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
+        status = error.status
+    except BaseException as error:  # noqa: BLE001 - see above
+        log.error("the process of the vmnet interface failed: %r", error)  # noqa: TRY400
+        status = SystemFailureError.status
+    finally:
+        os._exit(status)
+
+
+def _serve(control: Channel) -> None:
+    message, (descriptor,) = control.receive(descriptors=True)
+    with socket.socket(fileno=descriptor) as cable:
+        try:
+            nobody = find_nobody()
+            interface = start_interface(VmnetOptions(**message["options"]), message["mtu"])
+        except FethpipeError as error:
+            control.send(_pack_error(error))
+            return
+        with closing(interface):
+            try:
+                if can_become(nobody):
+                    drop_privileges(nobody)
+            except FethpipeError as error:
+                control.send(_pack_error(error))
+                return
+            facts = interface.facts._asdict()
+            control.send({"mac": interface.mac.hex(), "mtu": interface.mtu, "facts": facts})
+            _Shuttle(interface, cable, control).run()
+
+
+def _pack_error(error: FethpipeError) -> Message:
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+class _Shuttle:
+    """Frames from the interface to the cable, and from the cable to the interface.
+
+    While the cable takes no more, the interface is not read: vmnet drops what it cannot queue, as
+    Ethernet does. What comes over the cable is always read at once.
+    """
+
+    def __init__(self, interface: VmnetInterface, cable: socket.socket, control: Channel) -> None:
+        self._interface = interface
+        self._cable = cable
+        self._control = control
+        self._decoder = RecordDecoder(CABLE)
+        self._pending = b""
+        self._refused = 0
+
+    def run(self) -> None:
+        """Move frames until the cable or the channel ends."""
+        bytes(1 << 22)  # glibc then keeps the memory of a batch for the next one (mallopt(3))
+        cable, control, interface = self._cable, self._control, self._interface
+        always: list[Channel | socket.socket | VmnetInterface] = [control, cable]
+        with_interface = [*always, interface]
+        try:
+            while True:
+                reading = always if self._pending else with_interface
+                readable, writable, _ = select(reading, [cable] if self._pending else [], [])
+                if control in readable:
+                    return
+                if writable:
+                    self._send(b"")
+                if interface in readable:
+                    self._forward()
+                if cable in readable and not self._receive():
+                    return
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the pump has gone
+        except VmnetError as error:
+            raise SystemFailureError(f"the vmnet interface failed: {error}") from error
+
+    def _forward(self) -> None:
+        for _ in range(_BATCHES):
+            frames = self._interface.read_frames()
+            if not frames:
+                return
+            self._send(CABLE.encode(cast("list[bytes]", frames)))  # joined, they may be views
+            if self._pending:
+                return
+
+    def _receive(self) -> bool:
+        """Write what the pump has sent, and return whether there will be more."""
+        data = self._cable.recv(_READ_SIZE)
+        frames: Sequence[bytes] = self._decoder.feed(data)
+        if frames:
+            self._refused += self._interface.write_frames(frames)
+        if self._refused and not self._pending:
+            note, self._refused = self._refused, 0
+            self._send(CABLE.encode_one(NOTE.pack(note)))
+        return bool(data)
+
+    def _send(self, data: bytes) -> None:
+        """Send what is pending and then this; what the cable does not take is pending again."""
+        data = self._pending + data
+        try:
+            self._pending = data[self._cable.send(data) :]
+        except BlockingIOError:
+            self._pending = data

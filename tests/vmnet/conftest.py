@@ -1,0 +1,59 @@
+"""A Mac with vmnet.framework in a network namespace, and a Linux beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.darwin.inside import Inside
+from tests.live.netns import Namespace, require_kernel
+from tests.live.peer import Peer
+from tests.vmnet.framework import MacWithVmnet, missing_requirement
+
+
+@pytest.fixture
+def left() -> Iterator[Namespace]:
+    """The Mac's network namespace; nothing in it sends frames of its own accord."""
+    require_kernel()
+    with Namespace() as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def right() -> Iterator[Namespace]:
+    """Another such namespace."""
+    require_kernel()
+    with Namespace() as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """What bends the framework; tests of others parametrize it."""
+    return {}
+
+
+@pytest.fixture
+def mac(left: Namespace, settings: dict[str, str]) -> Iterator[MacWithVmnet]:
+    """The Mac, on which nothing wrong is done, and what was started is stopped."""
+    missing = missing_requirement()
+    if missing is not None:
+        pytest.skip(missing)
+    with MacWithVmnet(left.path, settings) as mac:
+        yield mac
+        assert mac.violations() == []
+
+
+@pytest.fixture
+def inside(mac: MacWithVmnet, left: Namespace) -> Iterator[Inside]:
+    """A process on the Mac, as root."""
+    with Inside(mac, left.path) as inside:
+        yield inside
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """The other end of a stream."""
+    with Peer() as peer:
+        yield peer

@@ -1,0 +1,523 @@
+"""Traffic between the host's side of a vmnet interface and a TAP of Linux, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.live.ethernet import PacketSocket, frame_number, make_frame
+from tests.live.netns import Namespace
+from tests.live.peer import Peer
+from tests.live.private import (
+    UID,
+    Private,
+    Process,
+    command_lines,
+    descriptors_of,
+    wait_for_process,
+)
+from tests.live.programs import Fethpipe, Finished, finish
+from tests.live.traffic import transfer
+from tests.vmnet.framework import MacWithVmnet
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux, and pidfd_open"),
+]
+
+BRIDGE, TAP = "bridge100", "fp0"
+HOST, GUEST = "192.168.77.1", "192.168.77.2"
+RANGE = (
+    *("--vmnet-start", HOST, "--vmnet-end", "192.168.77.99"),
+    *("--vmnet-mask", "255.255.255.0"),
+)
+NOBODY = 65534
+AT_ONCE = 3.0
+"""Seconds after which nothing may be left of a tunnel that was killed."""
+VMNET = ("--device", "vmnet")
+
+
+def _start(
+    left: Namespace, peer: Peer, mac: MacWithVmnet, *options: str, before: Sequence[str] = ()
+) -> Fethpipe:
+    """Start a fethpipe on the Mac, whose stream ends in the test."""
+    return peer.start(left, *VMNET, *options, launcher=mac.launcher(*before))
+
+
+@contextlib.contextmanager
+def _tunnel(
+    left: Namespace, right: Namespace, mac: MacWithVmnet, *options: str
+) -> Iterator[tuple[Fethpipe, Fethpipe]]:
+    """Join the Mac and Linux by two pipes; ``options`` are for both ends."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as ours:
+            linux_stdin, mac_stdout = os.pipe()
+            mac_stdin, linux_stdout = os.pipe()
+            for descriptor in (linux_stdin, mac_stdout, mac_stdin, linux_stdout):
+                ours.callback(os.close, descriptor)
+            host = stack.enter_context(
+                Fethpipe(
+                    left,
+                    *(*VMNET, *RANGE, *options),
+                    stdin=mac_stdin,
+                    stdout=mac_stdout,
+                    launcher=mac.launcher(),
+                )
+            )
+            guest = stack.enter_context(
+                Fethpipe(
+                    right,
+                    *("--address", f"{GUEST}/24", *options),
+                    stdin=linux_stdin,
+                    stdout=linux_stdout,
+                )
+            )
+        _ready(host)
+        guest.ready()
+        yield host, guest
+
+
+@contextlib.contextmanager
+def _bridged(
+    left: Namespace, peer: Peer, mac: MacWithVmnet, *options: str
+) -> Iterator[tuple[Fethpipe, PacketSocket]]:
+    """Start a fethpipe, and open a socket on the host's side of its interface."""
+    with _start(left, peer, mac, *options) as program:
+        _ready(program)
+        with PacketSocket(left, BRIDGE) as bridge:
+            yield program, bridge
+
+
+def _ready(program: Fethpipe) -> dict[str, Any]:
+    line = program._ready.next()
+    assert line, f"fethpipe did not get ready: {program.stderr.all()}"
+    facts: dict[str, Any] = json.loads(line)
+    return facts
+
+
+# ---- traffic ----
+
+
+def test_a_flood_of_pings_is_answered_to_the_last(
+    left: Namespace, right: Namespace, mac: MacWithVmnet
+) -> None:
+    with _tunnel(left, right, mac) as (_, guest):
+        for size in ("20", "1400"):
+            said = left.run(["ping", "-f", "-q", "-c", "2000", "-s", size, GUEST])
+            assert "2000 packets transmitted, 2000 received, 0% packet loss" in said
+        assert "dropped: none" in guest.report()
+
+
+@pytest.mark.parametrize("mtu", [1500, 9000])
+def test_tcp_carries_50_mb_each_way(
+    left: Namespace, right: Namespace, mac: MacWithVmnet, mtu: int
+) -> None:
+    with _tunnel(left, right, mac, "--mtu", str(mtu)), ThreadPoolExecutor() as threads:
+        there = threads.submit(transfer, left, right, GUEST, 50_000_000)
+        back = threads.submit(transfer, right, left, HOST, 50_000_000)
+        there.result()
+        back.result()
+
+
+@pytest.mark.parametrize("settings", [{"exhaust": "20", "short_reads": "1"}])
+def test_tcp_gets_through_a_framework_that_is_short_of_buffers(
+    left: Namespace, right: Namespace, mac: MacWithVmnet
+) -> None:
+    with _tunnel(left, right, mac):
+        transfer(left, right, GUEST, 5_000_000)
+        transfer(right, left, HOST, 5_000_000)
+
+
+@pytest.mark.parametrize("settings", [{"exhaust": "100"}])
+def test_frames_that_vmnet_does_not_take_are_counted(
+    left: Namespace, mac: MacWithVmnet, peer: Peer
+) -> None:
+    with _start(left, peer, mac) as program:
+        _ready(program)
+        for number in range(3):
+            frame = make_frame(number)
+            peer.send(len(frame).to_bytes(2, "big") + frame)
+        program.report(showing="dropped: 3 kernel out of buffers")
+
+
+_FRAMES = 100_000
+_LARGEST_BURST = 12
+
+
+@pytest.mark.parametrize("settings", [{"short_reads": "1"}])
+def test_no_wakeup_is_lost_in_100_000_frames(
+    left: Namespace, mac: MacWithVmnet, peer: Peer
+) -> None:
+    """Each burst goes when the one before it has come, so one that is missed stops everything."""
+    random = Random(2)
+    with _bridged(left, peer, mac, "--no-hello") as (_, bridge):
+        sent = received = 0
+        while sent < _FRAMES:
+            burst = range(sent, sent + random.randint(1, _LARGEST_BURST))
+            for number in burst:
+                bridge.send(make_frame(number))
+            sent = burst.stop
+            while received < sent:
+                assert frame_number(peer.receive()) == received
+                received += 1
+
+
+def test_it_goes_on_when_the_stream_was_stuck(
+    left: Namespace, mac: MacWithVmnet, peer: Peer
+) -> None:
+    with _bridged(left, peer, mac) as (_, bridge):
+        frame = make_frame(1, size=1500)
+        # Into every queue on the way, and then some: the device drops like any other.
+        for _ in range(5000):
+            with contextlib.suppress(OSError):
+                bridge.send(frame)
+        while frame_number(peer.receive()) != 2:
+            with contextlib.suppress(OSError):
+                bridge.send(make_frame(2))
+
+
+# ---- how it starts ----
+
+
+def test_the_facts_are_told(left: Namespace, peer: Peer, mac: MacWithVmnet) -> None:
+    with _start(left, peer, mac, *RANGE, "--vmnet-mode", "host", "--mtu", "1400") as program:
+        facts = _ready(program)
+        assert facts["interface"] == "vmnet"
+        assert facts["mac"] == "5a:94:ef:e4:0c:ee"
+        assert facts["mtu"] == 1400
+        assert facts["vmnet"] == {
+            "mode": "host",
+            "max_packet": 1414,
+            "start_address": HOST,
+            "end_address": "192.168.77.99",
+            "subnet_mask": "255.255.255.0",
+        }
+        line = program.stderr.next(containing="vmnet is ready")
+        assert line.endswith(
+            "MAC 5a:94:ef:e4:0c:ee, MTU 1400, host mode, largest packet 1414, "
+            f"host {HOST}, up to 192.168.77.99, mask 255.255.255.0"
+        )
+
+
+def test_vmnet_chooses_what_nobody_asks_for(left: Namespace, peer: Peer, mac: MacWithVmnet) -> None:
+    with _start(left, peer, mac) as program:
+        facts = _ready(program)["vmnet"]
+        assert (facts["mode"], facts["start_address"]) == ("shared", "192.168.64.1")
+
+
+def test_a_bridged_interface_has_no_addresses(
+    left: Namespace, peer: Peer, mac: MacWithVmnet
+) -> None:
+    options = ("--vmnet-mode", "bridged", "--vmnet-interface", "en0")
+    with _start(left, peer, mac, *options) as program:
+        facts = _ready(program)["vmnet"]
+        assert (facts["mode"], facts["start_address"]) == ("bridged", None)
+
+
+_STATUSES = {
+    1001: 73,
+    1002: 71,
+    1003: 73,
+    1004: 73,
+    1005: 77,
+    1006: 73,
+    1007: 71,
+    1008: 73,
+    1009: 73,
+    1010: 77,
+    4711: 73,
+}
+
+
+@pytest.mark.parametrize("code", _STATUSES)
+def test_a_start_that_is_refused_is_told(left: Namespace, mac: MacWithVmnet, code: int) -> None:
+    mac.settings["start_status"] = str(code)
+    ended = _finish(left, mac)
+    assert ended.status == _STATUSES[code]
+    start = "fethpipe: cannot start a vmnet interface in shared mode: vmnet_start_interface: "
+    assert ended.stderr.startswith(f"{start}{code}")
+    assert ended.stderr.count("\n") == 1
+    if code == 1009:
+        assert "turn Internet Sharing off" in ended.stderr
+    assert left.interfaces() == ["lo"]
+
+
+def _finish(left: Namespace, mac: MacWithVmnet, *options: str) -> Finished:
+    return finish(left, *VMNET, *options, "--", "true", launcher=mac.launcher())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--address", f"{HOST}/24"), "--address is not for vmnet: the host's address is"),
+        (("--name", "feth1"), "--name is not for vmnet"),
+        (("--attach", "feth1"), "--attach is not for vmnet"),
+        (("--mac", "02:00:5e:00:53:01"), "--mac is not for vmnet"),
+        (("--metric", "1"), "--metric is not for vmnet"),
+        (("--unit", "1"), "--unit is for feth devices, and this is a vmnet"),
+        (("--inject", "bpf"), "--inject is for feth devices, and this is a vmnet"),
+        (("--mtu", "67"), "--mtu 67 is outside"),
+        (("--vmnet-mode", "magic"), "--vmnet-mode"),
+        (("--vmnet-mode", "bridged"), "add --vmnet-interface en0"),
+        (("--vmnet-start", HOST), "come together"),
+        (("--vmnet-mode", "host", "--vmnet-network", "x"), "is no UUID"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    left: Namespace, mac: MacWithVmnet, options: tuple[str, ...], message: str
+) -> None:
+    ended = _finish(left, mac, *options)
+    assert ended.status == 64
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert mac.noted() == []
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--vmnet-mode", "host"),
+        ("--vmnet-isolated",),
+        ("--vmnet-interface", "en0"),
+        ("--vmnet-mask", "255.0.0.0"),
+    ],
+)
+def test_other_devices_have_no_options_of_vmnet(
+    left: Namespace, mac: MacWithVmnet, option: tuple[str, ...]
+) -> None:
+    ended = finish(left, *option, "--", "true", launcher=mac.launcher())
+    assert ended.status == 64
+    assert f"{option[0]} is for vmnet devices, and this is a feth" in ended.stderr
+
+
+def test_linux_has_no_vmnet(right: Namespace) -> None:
+    ended = finish(right, *VMNET, "--", "true")
+    assert ended.status == 64
+    assert ended.stderr == "fethpipe: --device vmnet needs macOS, this is Linux\n"
+
+
+def test_a_mac_without_the_framework_says_so(left: Namespace, mac: MacWithVmnet) -> None:
+    only_darwin = mac.environment["LD_PRELOAD"].partition(":")[0]
+    launcher = mac.launcher("env", f"LD_PRELOAD={only_darwin}")
+    ended = finish(left, *VMNET, "--", "true", launcher=launcher)
+    assert ended.status == 73
+    assert "cannot use vmnet.framework" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+# ---- who runs what ----
+
+
+@pytest.fixture
+def private(left: Namespace, mac: MacWithVmnet) -> Iterator[Private]:
+    with Private(left) as private:
+        yield private
+
+
+COMMAND = ("--", "sh", "-c", "echo COMMAND runs >&2; exec cat")
+
+
+def _private_launcher(private: Private, mac: MacWithVmnet, *before: str) -> list[str]:
+    environment = [f"{name}={value}" for name, value in mac.environment.items()]
+    return private.fethpipe(*before, "env", *environment)
+
+
+class _Roles:
+    """The processes of a running tunnel with a COMMAND."""
+
+    def __init__(self, private: Private, mac: MacWithVmnet, pump: int) -> None:
+        (line,) = mac.noted("start")
+        processes = private.processes()
+        self.pump = processes[pump]
+        self.vmnet = processes[int(line.split()[1])]
+        self.keeper = processes[self.vmnet.parent]
+
+
+def test_frames_are_moved_by_nobody(private: Private, left: Namespace, mac: MacWithVmnet) -> None:
+    launcher = _private_launcher(private, mac)
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
+        roles = _Roles(private, mac, _ready(program)["pid"])
+        assert program.stderr.next(containing="COMMAND runs")
+        assert roles.keeper.uids == [0] * 4
+        _is_nobody(roles.vmnet)
+        assert roles.vmnet.session == roles.vmnet.pid
+        held = descriptors_of(roles.vmnet.pid).values()
+        assert sum(link.startswith("socket:") for link in held) == 2  # the channel and the cable
+        assert not any("fethpipe" in link for link in held)  # nor the keeper's record
+        with PacketSocket(left, BRIDGE) as bridge:
+            bridge.send(make_frame(1))
+            assert bridge.receive() == make_frame(1)
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+        private.wait_empty(AT_ONCE)
+
+
+def _is_nobody(process: Process) -> None:
+    assert process.uids == [NOBODY] * 4
+    assert process.gids == [NOBODY] * 4
+    assert not process.has_root
+
+
+@pytest.mark.parametrize("settings", [{"entitled": "1"}])
+def test_where_macos_allows_it_no_root_is_needed(
+    private: Private, left: Namespace, mac: MacWithVmnet
+) -> None:
+    left.run(["ip", "tuntap", "add", "dev", BRIDGE, "mode", "tap", "user", str(UID)])
+    left.run(["ip", "link", "set", BRIDGE, "up"])
+    environment = [f"{name}={value}" for name, value in mac.environment.items()]
+    launcher = private.fethpipe_for_user(*private.as_user(), "env", *environment)
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
+        _ready(program)
+        assert program.stderr.next(containing="COMMAND runs")
+        processes = private.processes()
+        assert len(processes) == 4  # pump, launcher, COMMAND, and the one of vmnet
+        assert all(process.uids == [UID] * 4 for process in processes.values())
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+        assert private.processes() == {}
+
+
+# ---- how it ends ----
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=lambda n: n.name
+)
+def test_nothing_is_left_however_it_ends(
+    private: Private, left: Namespace, mac: MacWithVmnet, number: signal.Signals
+) -> None:
+    launcher = _private_launcher(private, mac)
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
+        _ready(program)
+        assert program.stderr.next(containing="COMMAND runs")
+        program.send_signal(number)
+        status, said = program.end()
+        if number != signal.SIGKILL:
+            assert status == 0
+            assert f"vmnet: stopped by {number.name}" in said
+            assert left.interfaces() == ["lo"]  # it has waited for that
+        private.wait_empty(AT_ONCE)
+    assert len(mac.noted("start")) == len(mac.noted("stop")) == 1
+
+
+def test_the_end_of_its_process_is_the_end_of_the_tunnel(
+    private: Private, left: Namespace, mac: MacWithVmnet
+) -> None:
+    launcher = _private_launcher(private, mac)
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
+        roles = _Roles(private, mac, _ready(program)["pid"])
+        os.kill(roles.vmnet.pid, signal.SIGKILL)
+        status, said = program.end()
+        assert status == 73
+        assert "vmnet has gone; its process ended" in said
+        private.wait_empty(AT_ONCE)
+
+
+@pytest.mark.parametrize("settings", [{"break_after": "20"}])
+def test_an_interface_that_fails_is_told(left: Namespace, mac: MacWithVmnet, peer: Peer) -> None:
+    with _bridged(left, peer, mac) as (program, bridge):
+        with contextlib.suppress(OSError):  # there is no bridge any more
+            for number in range(1000):
+                bridge.send(make_frame(number))
+                if program.ended_by(time.monotonic() + 0.01):
+                    break
+        status, said = program.end()
+        assert status == 73
+        assert "the vmnet interface failed: vmnet_" in said
+        assert "1004 (VMNET_SETUP_INCOMPLETE)" in said
+
+
+@pytest.mark.parametrize("settings", [{"stop_silent": "1"}])
+def test_a_framework_that_does_not_stop_is_not_waited_for(
+    private: Private, left: Namespace, mac: MacWithVmnet
+) -> None:
+    launcher = _private_launcher(private, mac)
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
+        _ready(program)
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end()
+        assert status == 0
+        assert "vmnet does not stop" in said
+        private.wait_empty(AT_ONCE)
+
+
+_KILLS = 60
+_VICTIMS = ("pump", "keeper", "vmnet", "group", "all", "term", "term to all")
+
+
+def test_nothing_is_left_after_a_signal_at_any_moment(
+    private: Private, left: Namespace, mac: MacWithVmnet, tmp_path: Path
+) -> None:
+    random = Random(11)
+    (tmp_path / "frames").write_bytes(
+        b"".join(len(frame).to_bytes(2, "big") + frame for frame in map(make_frame, range(2000)))
+    )
+    command = ["--", "sh", "-c", f"cat {tmp_path}/frames {tmp_path}/frames; exec cat"]
+    launcher = _private_launcher(private, mac, "setsid")
+    unit = 0.0
+    reached = []
+    for turn in range(_KILLS):
+        began = time.monotonic()
+        due = began + random.uniform(0, 1.6) * unit
+        with Fethpipe(left, *VMNET, *command, launcher=launcher) as program:
+            if turn < 2:  # the first one compiles
+                _ready(program)
+                unit = time.monotonic() - began
+            ready = program.is_ready(due - time.monotonic())
+            program.ended_by(due)
+            victim = _VICTIMS[turn % len(_VICTIMS)]
+            _signal(victim, private, program)
+            if victim.startswith("term"):
+                status, said = program.end()
+                assert status in (0, -signal.SIGTERM), said
+                assert "Traceback" not in said
+            _wait_nothing_left(private, keeper_killed=victim in ("keeper", "all"))
+            reached.append(ready)
+    assert _KILLS / 10 <= sum(reached) <= _KILLS * 9 / 10  # not all too early, not all too late
+
+
+def _signal(victim: str, private: Private, program: Fethpipe) -> None:
+    number = signal.SIGTERM if victim.startswith("term") else signal.SIGKILL
+    processes = private.processes()
+    lines = command_lines(list(processes))
+    if victim == "group":
+        with contextlib.suppress(ProcessLookupError):  # not yet a group: setsid is still to come
+            os.killpg(program.pid, number)
+        return
+    chosen = {
+        "pump": [program.pid],
+        "term": [program.pid],
+        "keeper": [
+            each.pid
+            for each in processes.values()
+            if each.session == each.pid
+            and "fethpipe" in lines[each.pid]
+            and each.pid != program.pid
+            and " -c " not in lines[each.pid]
+        ],
+        "vmnet": [pid for pid, line in lines.items() if " -c import sys" in line],
+    }.get(victim, list(processes))
+    for pid in chosen or [program.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _wait_nothing_left(private: Private, *, keeper_killed: bool) -> None:
+    if keeper_killed:  # its record stays, for the next start to remove
+        deadline = time.monotonic() + AT_ONCE
+        while pids := private.processes():
+            for pid in pids:
+                wait_for_process(pid, deadline)
+        for name in private.records():
+            (private.root / "run/fethpipe" / name).unlink()
+    private.wait_empty(AT_ONCE)
