@@ -51,6 +51,9 @@ DEVIATIONS = {
     "link_never_active": "SIOCGIFMEDIA never says active",
     "injection_lost": "written frames are accepted and lost",
     "reception_lost": "BPF devices never get a frame (set before BIOCSETIF)",
+    "frames_reordered": "the first two frames of a read change places if they are equally long",
+    "drops_uncounted": "BIOCGSTATS tells of no drops",
+    "max_mtu_follows": "the sysctl holds for interfaces that were made before it was set too",
 }
 
 
@@ -209,6 +212,20 @@ class SimulatedDarwin:
             raise RuntimeError("too many rules")
         return Rule(self, number)
 
+    def misanswer(self, call: str, expected: int, error: int, *, on: str = "") -> Rule:
+        """Let the kernel answer with `error` (0: as if it worked) where Darwin says `expected`.
+
+        What the call does or leaves undone stays as it is; `call` and `on` are those of `fail`.
+        """
+        if not self._library.simulation_knows_call(call.encode()):
+            raise ValueError(f"no such call: {call}")
+        number = self._library.simulation_misanswer(
+            self._kernel, call.encode(), on.encode(), expected, error
+        )
+        if number < 0:
+            raise RuntimeError("too many rules")
+        return Rule(self, number)
+
     def deviate(self, name: str, value: int = 1) -> None:
         """Let one fact differ from Darwin's: see DEVIATIONS.  0 makes it right again."""
         if not self._library.simulation_deviate(self._kernel, name.encode(), value):
@@ -362,6 +379,7 @@ def _load() -> ctypes.PyDLL:
         ("create", pointer, [text, text, text, text, text]),
         ("close", None, [pointer]),
         ("fail", number, [pointer, text, text, number, long, long]),
+        ("misanswer", number, [pointer, text, text, number, number]),
         ("rule_hits", ctypes.c_uint64, [pointer, number]),
         ("drop_rule", None, [pointer, number]),
         ("deviate", ctypes.c_bool, [pointer, text, long]),

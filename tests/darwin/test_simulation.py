@@ -544,6 +544,57 @@ def test_a_kernel_that_ignores_macs_and_links(darwin: SimulatedDarwin, program: 
     assert struct.unpack_from("=i", media, 24)[0] == CONSTANT["IFM_AVALID"]
 
 
+@live
+def test_a_kernel_that_swaps_frames(darwin: SimulatedDarwin, program: Program) -> None:
+    darwin.deviate("frames_reordered")
+    make_pair(program)
+    bpf = open_bpf(program, IO)
+    sent = [frame(64), frame(64)[:-1] + b"2", frame(64)[:-1] + b"3"]
+    program.write_each(open_ndrv(program, PRIMARY), sent)
+    assert frames(program, bpf, 3) == [sent[1], sent[0], sent[2]]
+
+
+@live
+def test_a_kernel_that_counts_no_drops(darwin: SimulatedDarwin, program: Program) -> None:
+    darwin.deviate("drops_uncounted")
+    make_pair(program)
+    bpf = open_bpf(program, IO, length=4096)
+    program.write_each(open_ndrv(program, PRIMARY), [frame(1000)] * 400)
+    assert len(program.read_frames(bpf.fd, bpf.length, 400, 0.1)) < 400
+    assert from_u32(program.ioctl(bpf.fd, REQUEST["BIOCGSTATS"], bytes(8))[4:]) == 0
+
+
+@live
+def test_a_kernel_whose_largest_mtu_is_one_for_all(
+    darwin: SimulatedDarwin, program: Program
+) -> None:
+    darwin.deviate("max_mtu_follows")
+    requests = Requests(program)
+    requests.create("feth1")
+    program.sysctl("net.link.fake.max_mtu", u32(9000))
+    requests.set_mtu("feth1", 9000)
+    assert requests.mtu("feth1") == 9000
+
+
+@live
+def test_a_kernel_that_answers_with_another_errno(
+    darwin: SimulatedDarwin, program: Program
+) -> None:
+    rule = darwin.misanswer("SIOCIFCREATE2", errno.EEXIST, errno.EBUSY)
+    darwin.misanswer("SIOCIFDESTROY", errno.ENXIO, 0)
+    requests = Requests(program)
+    requests.create("feth1")
+    with fails_with(errno.EBUSY):
+        requests.create("feth1")
+    assert rule.hits == 1
+    requests.destroy("feth2")
+    rule.clear()
+    with fails_with(errno.EEXIST):
+        requests.create("feth1")
+    with pytest.raises(ValueError, match="SIOCNONSENSE"):
+        darwin.misanswer("SIOCNONSENSE", errno.EEXIST, errno.EBUSY)
+
+
 # ---- looking ----
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fethpipe import __version__
 from tests.live.netns import PATIENCE, readable, require_kernel, require_tools
 from tests.live.programs import FETHPIPE, ROOT
 
@@ -55,7 +57,11 @@ def run_after(preparation: str, argv: Sequence[str]) -> subprocess.CompletedProc
 def assert_it_works(done: subprocess.CompletedProcess[str], *, who: str) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     said = done.stdout
-    assert said.startswith(f"two network namespaces, made as {who}\n")
+    assert said.startswith(f"fethpipe: {__version__}\nsystem: Linux ")
+    for size in (14, 60, 1514, 2048, 2049, 8192, 8193, 65535):
+        assert f"ok             a frame of {size} bytes comes unchanged, both ways\n" in said
+    assert re.search(r"\nround trip: [\d.]+ us\n", said)
+    assert f"\ntwo network namespaces, made as {who}\n" in said
     for version in ("IPv4", "IPv6"):
         assert f"{version} ping: 20 answered" in said
         assert re.search(rf"{version} UDP: \d+ datagrams .* both ways, came unchanged", said)
@@ -134,7 +140,7 @@ def test_it_works_as_an_ordinary_user() -> None:
 def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: str) -> None:
     done = run_after(preparation, [*launcher, *SELFTEST])
     assert done.returncode == 77
-    assert done.stdout == ""
+    assert "ok " not in done.stdout
     assert done.stderr.startswith(f"fethpipe: {reason}")
     assert done.stderr.count("\n") == 1
 
@@ -143,11 +149,19 @@ def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: 
     ("module", "defect", "complaint", "reason"),
     [
         pytest.param(
-            "device/tap.py",
-            "def open_tap(*_, **__): raise DeviceError('no device today')",
-            "end: no device today\n",
+            "tunnel.py",
+            "def _announce(*_, **__): raise SystemFailureError('no tunnel today')",
+            "end: no tunnel today\n",
             "the near end ended before it was ready",
             id="cannot be made",
+        ),
+        pytest.param(
+            "device/tap.py",
+            "TapDevice.write_frames = lambda self, frames: None",
+            "differs        a frame of 60 bytes comes unchanged, both ways; here: "
+            "towards the IP stack it is lost\n",
+            "frames do not pass the TAP unchanged",
+            id="loses what it sends",
         ),
         pytest.param(
             "stream.py",
@@ -169,6 +183,28 @@ def test_it_fails_when_the_tunnel(
     assert complaint in done.stdout
     assert "it works" not in done.stdout
     assert done.stderr == f"fethpipe: {reason}\n"
+
+
+def test_json_is_all_there_is_on_stdout() -> None:
+    done = run([*SELFTEST, "--json"])
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["works"] is True
+    assert told["error"] is None
+    assert told["machine"]["fethpipe"] == __version__
+    assert {fact["outcome"] for fact in told["facts"]} == {"ok"}
+    assert {"name": "size 14", "seen": ""}.items() <= told["facts"][0].items()
+    assert {measure["unit"] for measure in told["measures"]} == {"frames/s", "Mbit/s", "us"}
+    assert all(measure["value"] > 0 for measure in told["measures"])
+    assert any(step.startswith("IPv4 ping: 20 answered") for step in told["steps"])
+
+
+def test_json_tells_a_failure_as_well() -> None:
+    done = run([*NO_MORE_NAMESPACES, *POWERLESS, *SELFTEST, "--json"])
+    told = json.loads(done.stdout)
+    assert done.returncode == 77
+    assert told["works"] is False
+    assert f"fethpipe: {told['error']}\n" == done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])

@@ -317,7 +317,7 @@ static void get_statistics(int descriptor, struct bpf_node *node, uint32_t stati
 {
     take_statistics(descriptor, node);
     statistics[0] = (uint32_t)node->received;
-    statistics[1] = (uint32_t)node->dropped;
+    statistics[1] = kernel_deviation(DEVIATION_drops_uncounted) ? 0 : (uint32_t)node->dropped;
 }
 
 /* Requests that make sense only on a device with an interface: EINVAL without. */

@@ -239,6 +239,8 @@ int bring_up(struct interface *interface)
 
 static int set_mtu(struct interface *interface, int32_t mtu)
 {
+    if (kernel_deviation(DEVIATION_max_mtu_follows))
+        interface->max_mtu = largest_mtu();
     if (mtu < MINIMUM_MTU || mtu > interface->max_mtu)
         return EINVAL;
     interface->mtu = mtu;
@@ -301,7 +303,8 @@ int link_request(struct interface *interface, uint32_t request, void *argument)
     case DARWIN_SIOCGIFDEVMTU:
         ifreq->device_mtu.current = interface->mtu;
         ifreq->device_mtu.minimum = MINIMUM_MTU;
-        ifreq->device_mtu.maximum = interface->max_mtu;
+        ifreq->device_mtu.maximum =
+            kernel_deviation(DEVIATION_max_mtu_follows) ? largest_mtu() : interface->max_mtu;
         return 0;
     case DARWIN_SIOCSIFLLADDR:
         return set_mac(interface, &ifreq->address);

@@ -101,6 +101,18 @@ EXPORT int simulation_fail(struct kernel *chosen, const char *call, const char *
     return found;
 }
 
+EXPORT int simulation_misanswer(struct kernel *chosen, const char *call, const char *object,
+                                int expected, int error)
+{
+    int made = simulation_fail(chosen, call, object, error, 0, -1);
+
+    enter(chosen);
+    if (made >= 0)
+        kernel->rules[made].instead_of = expected;
+    leave();
+    return made;
+}
+
 EXPORT uint64_t simulation_rule_hits(struct kernel *chosen, int rule)
 {
     return chosen->rules[rule].hits;

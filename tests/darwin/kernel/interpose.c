@@ -117,7 +117,7 @@ static int open_bpf(unsigned int unit, int flags)
     kernel_lock();
     int error = kernel_fault(&call);
     if (error == 0)
-        error = bpf_open(unit, flags, &descriptor);
+        error = kernel_misanswer(&call, bpf_open(unit, flags, &descriptor));
     kernel_log(&call, error);
     kernel_unlock();
     return error == 0 ? descriptor : answer(error);
@@ -246,6 +246,7 @@ static int simulate_ioctl(int descriptor, struct target target, int domain, uint
     if (error == 0)
         error = target.bpf != NULL ? bpf_request(descriptor, target.bpf, request, &argument)
                                    : interface_request(domain, request, &argument);
+    error = kernel_misanswer(&call, error);
     if (error == 0 && (request & REQUEST_OUT) != 0)
         error = copy_out(user, &argument, size);
     kernel_count(target.bpf != NULL ? COUNTER_bpf_requests : COUNTER_interface_requests, 1);

@@ -25,7 +25,7 @@ static ssize_t simulate_read(int descriptor, struct target target, void *buffer,
     struct call call = call_on(target, &names, "read", 0);
     int error = kernel_fault(&call);
     if (error == 0)
-        error = bpf_read(descriptor, target.bpf, buffer, length, &got);
+        error = kernel_misanswer(&call, bpf_read(descriptor, target.bpf, buffer, length, &got));
     if (error != 0 && error != EAGAIN)
         kernel_log(&call, error);
     kernel_unlock();
@@ -44,6 +44,7 @@ static ssize_t simulate_write(int descriptor, struct target target, const void *
     if (error == 0)
         error = target.bpf != NULL ? bpf_write(descriptor, target.bpf, data, length)
                                    : ndrv_write(descriptor, target.ndrv, data, length);
+    error = kernel_misanswer(&call, error);
     if (error != 0) {
         kernel_count(COUNTER_refused_writes, 1);
         kernel_log(&call, error);
@@ -154,7 +155,7 @@ EXPORT int socket(int domain, int type, int protocol)
     kernel_lock();
     int error = kernel_fault(&call);
     if (error == 0)
-        error = ndrv_open(type, protocol, &descriptor);
+        error = kernel_misanswer(&call, ndrv_open(type, protocol, &descriptor));
     kernel_log(&call, error);
     kernel_unlock();
     return error == 0 ? descriptor : answer(error);
@@ -176,7 +177,7 @@ static int name_ndrv(struct target target, const char *name, const void *address
     memcpy(names.interface, copy + 2, NAME_SIZE - 1);
     error = kernel_fault(&call);
     if (error == 0)
-        error = action(target.ndrv, copy, length);
+        error = kernel_misanswer(&call, action(target.ndrv, copy, length));
     kernel_log(&call, error);
     kernel_unlock();
     return error;

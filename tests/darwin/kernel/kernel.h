@@ -156,6 +156,7 @@ struct rule {
     char object[NAME_SIZE]; /* interface or device; empty: any */
     int32_t error;
     int64_t skip, times; /* calls to let pass first; then how many fail, -1: all */
+    int32_t instead_of;  /* not 0: only what the kernel answers with this becomes `error` */
     uint64_t hits;
 };
 
@@ -183,7 +184,10 @@ struct call_record {
     X(mac_ignored)                                                                                 \
     X(link_never_active)                                                                           \
     X(injection_lost)                                                                              \
-    X(reception_lost)
+    X(reception_lost)                                                                              \
+    X(frames_reordered)                                                                            \
+    X(drops_uncounted)                                                                             \
+    X(max_mtu_follows)
 
 #define COUNTERS(X)                                                                                \
     X(interface_requests)                                                                          \
@@ -243,7 +247,8 @@ struct kernel *state_map(const char *path);
 struct kernel *state_create(const char *path);
 void kernel_lock(void);
 void kernel_unlock(void);
-int kernel_fault(const struct call *call); /* the error that a rule injects, or 0 */
+int kernel_fault(const struct call *call);                /* the error that a rule injects, or 0 */
+int kernel_misanswer(const struct call *call, int error); /* what a rule makes of the answer */
 void kernel_log(const struct call *call, int error);
 void kernel_count(enum counter counter, uint64_t amount);
 int64_t kernel_deviation(enum deviation deviation);

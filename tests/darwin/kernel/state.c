@@ -135,7 +135,8 @@ static bool rule_names_call(const struct rule *rule, const struct call *call)
 int kernel_fault(const struct call *call)
 {
     for (struct rule *rule = kernel->rules; rule < kernel->rules + MAX_RULES; rule++) {
-        if (!rule->active || rule->times == 0 || !rule_names_call(rule, call))
+        if (!rule->active || rule->instead_of != 0 || rule->times == 0 ||
+            !rule_names_call(rule, call))
             continue;
         if (rule->skip > 0) {
             rule->skip--;
@@ -148,6 +149,18 @@ int kernel_fault(const struct call *call)
         return rule->error;
     }
     return 0;
+}
+
+int kernel_misanswer(const struct call *call, int error)
+{
+    for (struct rule *rule = kernel->rules; error != 0 && rule < kernel->rules + MAX_RULES;
+         rule++) {
+        if (rule->active && rule->instead_of == error && rule_names_call(rule, call)) {
+            rule->hits++;
+            return rule->error;
+        }
+    }
+    return error;
 }
 
 static void copy_name(char *to, size_t size, const char *from)

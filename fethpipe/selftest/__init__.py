@@ -1,0 +1,5 @@
+"""``--selftest``: show on this machine that frames pass, and which facts of its kernel hold."""
+
+from .run import selftest
+
+__all__ = ["selftest"]

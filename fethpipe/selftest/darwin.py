@@ -1,0 +1,90 @@
+"""The self-test on macOS: throw-away feth pairs, each fact that the code counts on, the main job.
+
+The pairs are made by keepers, as ever, so that they go even if we are killed. The first one is
+made before the largest MTU is raised, the second after it: the difference is one of the facts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from contextlib import ExitStack, closing
+
+from ..abi.darwin import FETH_MTU
+from ..errors import FethpipeError, NotAllowedError
+from ..keeper import KeeperProcess, fork_keeper
+from ..netif.darwin import DarwinInterfaces, allow_mtu, interface_names
+from ..netif.mac import parse_mac
+from ..provision import Change, DeviceRequest, Provisioned
+from .bench import ADDRESS, Bench, Pair, send_buffer
+from .deadline import failing_as
+from .facts_bpf import check_bpf, check_traffic
+from .facts_feth import check_feth, check_gone
+from .facts_ndrv import check_ndrv
+from .reflection import reflect
+from .report import Report
+from .traffic import HEADER_LENGTH, measure, test_sizes
+
+_MAC = parse_mac("02:00:5e:00:53:21")
+
+
+def test_on_darwin(report: Report) -> None:
+    """Tell which facts hold, and show that frames pass between the IP stack and a stream."""
+    if os.geteuid() != 0:
+        raise NotAllowedError("the self-test makes feth interfaces", hint="run it with sudo")
+    with ExitStack() as stack:
+        with failing_as("the self-test cannot be set up"):
+            bench = _set_up(stack)
+        check_feth(report, bench)
+        check_ndrv(report, bench)
+        check_bpf(report, bench)
+        check_traffic(report, bench)
+        _move_frames(report, bench)
+        check_gone(report, bench)
+    reflect(report)
+
+
+def _set_up(stack: ExitStack) -> Bench:
+    """Make the two pairs, the second one with the largest MTU that it takes."""
+    interfaces = stack.enter_context(DarwinInterfaces())
+    _, early = _make_pair(stack, DeviceRequest())
+    limit_before = interfaces.largest_mtu(early.interface)
+    allow_mtu(FETH_MTU[-1])
+    address = ipaddress.ip_interface(ADDRESS)
+    keeper, made = _make_pair(stack, DeviceRequest(mac=_MAC, addresses=(address,)))
+    largest = min(interfaces.largest_mtu(made.interface), FETH_MTU[-1])
+    keeper.change(Change(mtu=largest))
+    made = made._replace(mtu=largest)
+    names = interface_names()
+    absent = next(f"feth{unit}" for unit in range(32767, 0, -1) if f"feth{unit}" not in names)
+    return Bench(
+        interfaces=interfaces,
+        early=stack.enter_context(closing(Pair(early))),
+        pair=stack.enter_context(closing(Pair(made))),
+        limit_before=limit_before,
+        requested_mac=_MAC,
+        absent=absent,
+    )
+
+
+def _make_pair(stack: ExitStack, request: DeviceRequest) -> tuple[KeeperProcess, Provisioned]:
+    keeper = stack.enter_context(closing(fork_keeper()))
+    return keeper, keeper.provision("feth", request)
+
+
+def _move_frames(report: Report, bench: Bench) -> None:
+    pair = bench.pair
+    by_mtu, by_buffer = pair.mtu + HEADER_LENGTH, send_buffer(pair.ndrv)
+    limit = f"the MTU is {pair.mtu}"
+    if by_buffer < by_mtu:
+        limit = f"the send buffer of AF_NDRV is {by_buffer}"
+    if not (bench.receives and bench.injects):
+        limit, by_mtu = "no frame passes", 0
+    largest = min(by_mtu, by_buffer)
+    highest = FETH_MTU[-1] + HEADER_LENGTH
+    test_sizes(report, pair.near, pair.far, largest=largest, limit=limit, highest=highest)
+    if largest:
+        try:
+            measure(report, pair.near, pair.far)
+        except FethpipeError as error:
+            report.say(f"no figures: {error}")

@@ -1,0 +1,32 @@
+"""One budget of time for everything, and errors that say in which step it ran out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import SystemFailureError, reason
+
+
+class Deadline:
+    """The time that is left for everything."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left. Raises TimeoutError when there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no answer in time")
+        return left
+
+
+@contextmanager
+def failing_as(what: str) -> Iterator[None]:
+    """Say in which step the operating system let us down, or time ran out."""
+    try:
+        yield
+    except OSError as error:
+        raise SystemFailureError(f"{what}: {reason(error)}") from error

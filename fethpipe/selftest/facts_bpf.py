@@ -1,0 +1,339 @@
+"""Facts of BPF devices (bsd/net/bpf.c): what is received, in what form, and what may be sent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+
+from ..abi import darwin
+from ..abi.darwin import Request
+from ..device.bpf import BpfBatchWriter, open_bpf, set_batch_write
+from ..errors import reason
+from ..libc_darwin import ioctl
+from .bench import ADDRESS, Bench, buffer_length, refused
+from .datagram import has_whole_checksum, make_datagram
+from .report import DiffersError, NotAvailableError, Report
+from .traffic import HEADER_LENGTH, PATIENCE_SECONDS, drain, is_ours, make_frame, receive
+
+_BUFFER = 1 << 20
+_OLD_BUFFER = 1 << 19
+_LARGE_BUFFERS = (22, 0)  # Darwin 22 is macOS 13
+_LONG_WRITES = (23, 0)  # macOS 14
+_OLD_LONGEST_WRITE = 2048
+_BATCH_WRITES = (23, 4)  # macOS 14.4
+_SMALL_BUFFER = 4096
+_OVERFLOW = 400
+
+_BURST = 64
+# A record of 18 + 62 bytes fills units of 4, 8 and 16: it tells of order, whatever the alignment.
+_EVEN_SIZE = 62
+# After one of 18 + 63 bytes, the next starts 3 bytes on in units of 4 and 7 in units of 8.
+_ODD_SIZE = 63
+_RECORD_HEADER = struct.Struct("<8xIIH")
+_HEADER_LENGTH = 18
+
+_HOST = ADDRESS.partition("/")[0]
+_OTHER_HOST, _BROADCAST = "198.51.100.2", "198.51.100.255"
+_OTHER_MAC = bytes.fromhex("0200 5e00 5322")
+_DISCARD_PORT = 9
+
+
+def check_bpf(report: Report, bench: Bench) -> None:
+    """Tell what holds of devices, and whether frames pass at all, each way by itself."""
+    pair, check = bench.pair, report.check
+    expected = _BUFFER if bench.release >= _LARGE_BUFFERS else _OLD_BUFFER
+    check(
+        "BPF buffer",
+        f"BPF grants a buffer of {expected} bytes",
+        partial(_has_buffer, pair.bpf, expected),
+    )
+    length = darwin.pack_u32(_SMALL_BUFFER)
+    check(
+        "BPF length late",
+        "setting the length of an attached BPF device is EINVAL",
+        lambda: refused(lambda: ioctl(pair.far_bpf, Request.BIOCSBLEN, length), errno.EINVAL),
+    )
+    check(
+        "BPF read length",
+        "a read of another length is EINVAL",
+        lambda: refused(lambda: os.read(pair.far_bpf, _SMALL_BUFFER), errno.EINVAL),
+    )
+    check(
+        "BPF absent",
+        "attaching BPF to an interface that does not exist is ENXIO",
+        lambda: refused(lambda: open_bpf(bench.absent), errno.ENXIO),
+    )
+    bench.receives = check(
+        "reception", "BPF gets what the IP stack sends", partial(_receive_from_stack, bench)
+    )
+    check("checksums", "what the IP stack sends has its checksums", partial(_find_checksum, bench))
+    bench.injects = check(
+        "injection", "the IP stack gets what AF_NDRV sends", partial(_inject_to_stack, bench)
+    )
+    check("BPF write", *_longest_write(bench))
+
+
+def _has_buffer(descriptor: int, expected: int) -> str:
+    found = buffer_length(descriptor)
+    if found != expected:
+        raise DiffersError(f"{found}")
+    return ""
+
+
+def _send_from_stack(bench: Bench) -> bytes:
+    """Have the IP stack broadcast a datagram, and return the frame that comes, b"" if none does."""
+    payload = os.urandom(16)
+    drain(bench.pair.near)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.bind((_HOST, 0))
+        sender.sendto(payload, (_BROADCAST, _DISCARD_PORT))
+    while select.select([bench.pair.near], [], [], PATIENCE_SECONDS)[0]:
+        for frame in bench.pair.near.read_frames():
+            if payload in frame:
+                return frame
+    return b""
+
+
+def _receive_from_stack(bench: Bench) -> str:
+    if not _send_from_stack(bench):
+        raise DiffersError("nothing comes")
+    return ""
+
+
+def _find_checksum(bench: Bench) -> str:
+    if not bench.receives:
+        raise NotAvailableError("no frame is received")
+    if not has_whole_checksum(_send_from_stack(bench)):
+        raise DiffersError("the UDP checksum is wrong")
+    return ""
+
+
+def _inject_to_stack(bench: Bench) -> str:
+    payload = os.urandom(16)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((_HOST, 0))
+        receiver.settimeout(PATIENCE_SECONDS)
+        frame = make_datagram(
+            payload,
+            macs=(_OTHER_MAC, bench.pair.mac),
+            addresses=(_OTHER_HOST, _HOST),
+            ports=(_DISCARD_PORT, receiver.getsockname()[1]),
+        )
+        os.write(bench.pair.ndrv, frame)
+        try:
+            received = receiver.recv(1500)
+        except socket.timeout:
+            raise DiffersError("nothing comes") from None
+    if received != payload:
+        raise DiffersError("it comes changed")
+    return ""
+
+
+def _longest_write(bench: Bench) -> tuple[str, Callable[[], str]]:
+    """Return what is known of single writes, and what looks at it."""
+    pair = bench.pair
+    whole = make_frame(pair.mtu + HEADER_LENGTH)
+    if bench.release >= _LONG_WRITES:
+
+        def accept() -> str:
+            os.write(pair.bpf, whole)
+            drain(pair.far)
+            return ""
+
+        return "BPF takes a frame that fills the MTU", accept
+
+    def refuse() -> str:
+        os.write(pair.bpf, make_frame(_OLD_LONGEST_WRITE))
+        drain(pair.far)
+        longer = make_frame(_OLD_LONGEST_WRITE + 1)
+        return refused(lambda: os.write(pair.bpf, longer), errno.EIO)
+
+    return f"BPF takes frames of {_OLD_LONGEST_WRITE} bytes, and longer ones are EIO", refuse
+
+
+# ---- with frames that arrive ----
+
+
+def check_traffic(report: Report, bench: Bench) -> None:
+    """Tell what holds of frames that pass."""
+
+    def check(name: str, expected: str, look: Callable[[Bench], str]) -> None:
+        def guarded() -> str:
+            if not (bench.receives and bench.injects):
+                raise NotAvailableError("no frame passes")
+            drain(bench.pair.near, bench.pair.far)
+            return look(bench)
+
+        report.check(name, expected, guarded)
+
+    check("own frames", "BPF does not show what the same side sends", _see_own)
+    check("padding", "a frame of 14 bytes is not padded", _see_padding)
+    check("VLAN", "a VLAN tag stays in its frame", _see_vlan)
+    check("batch read", "one read takes all frames that wait", _read_batch)
+    check("record header", f"the header of a record has {_HEADER_LENGTH} bytes", _see_header)
+    check(
+        "record alignment",
+        f"records start on multiples of {darwin.BPF_ALIGNMENT} bytes",
+        _see_alignment,
+    )
+    check("order", "frames come in the order in which they were sent", _see_order)
+    check("drops", "what did not fit the buffer is counted", _count_drops)
+    check("batch write", "BPF sends many frames with one write", _write_batch)
+    check("batch refused", "one bad record has a whole batch refused", _refuse_batch)
+
+
+def _see_own(bench: Bench) -> str:
+    pair = bench.pair
+    pair.near.write_frames([make_frame(60)])
+    receive(pair.far, 1)
+    if any(is_ours(frame) for frame in pair.near.read_frames()):
+        raise DiffersError("it does")
+    return ""
+
+
+def _see_padding(bench: Bench) -> str:
+    pair = bench.pair
+    pair.near.write_frames([make_frame(HEADER_LENGTH)])
+    arrived = receive(pair.far, 1)
+    if not arrived:
+        raise DiffersError("it is lost")
+    if len(arrived[0]) != HEADER_LENGTH:
+        raise DiffersError(f"it comes with {len(arrived[0])} bytes")
+    return ""
+
+
+def _see_vlan(bench: Bench) -> str:
+    frame = make_frame(60)
+    tagged = frame[:12] + b"\x81\x00\x00\x05" + frame[12:]
+    bench.pair.near.write_frames([tagged])
+    arrived = receive(bench.pair.far, 1)
+    if arrived != [tagged]:
+        raise DiffersError("it comes without" if arrived == [frame] else f"{len(arrived)} come")
+    return ""
+
+
+def _waiting(bench: Bench, frames: list[bytes]) -> bytes:
+    """Send frames and return what one read gives when all of them have arrived.
+
+    Delivery is not instant on a real Mac: the last one is waited for with a second reader.
+    """
+    pair = bench.pair
+    with closing(_Watcher(pair.primary)) as watcher:
+        pair.near.write_frames(frames)
+        watcher.wait_for(frames[-1])
+    return os.read(pair.far_bpf, buffer_length(pair.far_bpf))
+
+
+class _Watcher:
+    """One more BPF device on an interface."""
+
+    def __init__(self, interface: str) -> None:
+        self._descriptor = open_bpf(interface)
+        self._length = buffer_length(self._descriptor)
+
+    def wait_for(self, frame: bytes) -> None:
+        while select.select([self._descriptor], [], [], PATIENCE_SECONDS)[0]:
+            if frame in os.read(self._descriptor, self._length):
+                return
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _read_batch(bench: Bench) -> str:
+    frames = [make_frame(_EVEN_SIZE) for _ in range(_BURST)]
+    batch = _waiting(bench, frames)
+    taken = sum(frame in batch for frame in frames)
+    if taken != _BURST:
+        raise DiffersError(f"{taken} of {_BURST}")
+    return f"{taken} of {_BURST}"
+
+
+def _see_header(bench: Bench) -> str:
+    batch = _waiting(bench, [make_frame(_EVEN_SIZE)])
+    length = _RECORD_HEADER.unpack_from(batch)[2]
+    if length != _HEADER_LENGTH:
+        raise DiffersError(f"{length}")
+    return ""
+
+
+def _see_alignment(bench: Bench) -> str:
+    frames = [make_frame(_ODD_SIZE) for _ in range(2)]
+    batch = _waiting(bench, frames)
+    captured, _, header = _RECORD_HEADER.unpack_from(batch)
+    found = max(map(batch.find, frames))
+    if found <= header:
+        raise NotAvailableError("a read takes one frame")
+    unit = darwin.BPF_ALIGNMENT
+    expected = -(-(header + captured) // unit) * unit
+    if found - header != expected:
+        raise DiffersError(f"{found - header} after {header + captured}")
+    return ""
+
+
+def _see_order(bench: Bench) -> str:
+    numbers = [number.to_bytes(4, "big") for number in range(_BURST)]
+    bench.pair.near.write_frames([make_frame(_EVEN_SIZE, payload=number) for number in numbers])
+    arrived = [frame[HEADER_LENGTH:][:4] for frame in receive(bench.pair.far, _BURST)]
+    if arrived != sorted(arrived):
+        raise DiffersError("some overtake others")
+    return f"{len(arrived)} of {_BURST}"
+
+
+def _count_drops(bench: Bench) -> str:
+    descriptor = open_bpf(bench.pair.primary, length=_SMALL_BUFFER)
+    try:
+        for _ in range(_OVERFLOW // _BURST + 1):
+            bench.pair.near.write_frames([make_frame(1000) for _ in range(_BURST)])
+            receive(bench.pair.far, _BURST)
+        answer = ioctl(descriptor, Request.BIOCGSTATS, bytes(darwin.BPF_STAT_SIZE))
+    finally:
+        os.close(descriptor)
+    if not darwin.unpack_bpf_drops(answer):
+        raise DiffersError("none is counted")
+    return ""
+
+
+def _batch_descriptor(bench: Bench) -> int:
+    """Return a BPF device that takes batches. Raises NotAvailableError where there is none."""
+    descriptor = open_bpf(bench.pair.io)
+    try:
+        set_batch_write(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        since = "" if bench.release >= _BATCH_WRITES else ", it came with macOS 14.4"
+        raise NotAvailableError(f"BIOCSBATCHWRITE: {reason(error)}{since}") from error
+    return descriptor
+
+
+def _write_batch(bench: Bench) -> str:
+    frames = [make_frame(_EVEN_SIZE) for _ in range(_BURST)]
+    descriptor = _batch_descriptor(bench)
+    try:
+        BpfBatchWriter(descriptor).write_frames(frames)
+    finally:
+        os.close(descriptor)
+    arrived = receive(bench.pair.far, _BURST)
+    if sorted(arrived) != sorted(frames):
+        raise DiffersError(f"{len(arrived)} of {_BURST} come")
+    return ""
+
+
+def _refuse_batch(bench: Bench) -> str:
+    good = darwin.pack_bpf_batch([make_frame(_EVEN_SIZE)] * 2)
+    bad = _RECORD_HEADER.pack(60, 61, _HEADER_LENGTH) + make_frame(60)
+    descriptor = _batch_descriptor(bench)
+    try:
+        said = refused(lambda: os.write(descriptor, good + bad), errno.EINVAL, errno.EMSGSIZE)
+    finally:
+        os.close(descriptor)
+    if receive(bench.pair.far, 1, seconds=PATIENCE_SECONDS / 10):
+        raise DiffersError("those in front of it are sent")
+    return said

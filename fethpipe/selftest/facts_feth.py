@@ -1,0 +1,116 @@
+"""Facts of feth interfaces (bsd/net/if_fake.c): how they are made, joined, configured, and go."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+
+from ..abi.darwin import FETH_MTU
+from ..netif.darwin import UNSUPPORTED
+from .bench import Bench, buffer_length, refused
+from .report import DiffersError, NotAvailableError, Report
+from .traffic import make_frame
+
+_MTU_SYSCTL = (19, 0)  # Darwin 19 is macOS 10.15
+
+
+def check_feth(report: Report, bench: Bench) -> None:
+    """Tell what holds of interfaces that are there."""
+    interfaces, pair, early = bench.interfaces, bench.pair, bench.early
+
+    def kept() -> str:
+        if bench.release < _MTU_SYSCTL:
+            raise NotAvailableError("before macOS 10.15 nothing limits it")
+        after = interfaces.largest_mtu(early.primary)
+        if after != bench.limit_before:
+            raise DiffersError(f"it went from {bench.limit_before} to {after}")
+        return f"{after}"
+
+    def raised() -> str:
+        largest = interfaces.largest_mtu(pair.primary)
+        if largest != FETH_MTU[-1]:
+            raise DiffersError(f"{largest}")
+        return ""
+
+    def beyond() -> str:
+        largest = interfaces.largest_mtu(early.io)
+        return refused(lambda: interfaces.set_mtu(early.io, largest + 1), errno.EINVAL)
+
+    def mac() -> str:
+        if pair.mac != bench.requested_mac:
+            raise DiffersError(pair.mac.hex(":"))
+        return ""
+
+    def active() -> str:
+        if not all(interfaces.active(name) for name in (pair.primary, pair.io)):
+            raise DiffersError("inactive")
+        return ""
+
+    def peered() -> str:
+        found = interfaces.peer(pair.primary)
+        if found != pair.io:
+            raise DiffersError(f"{found!a} for {pair.io}")
+        return ""
+
+    check = report.check
+    check(
+        "feth exists",
+        "making a feth that exists is EEXIST",
+        lambda: refused(lambda: interfaces.create(pair.primary), errno.EEXIST),
+    )
+    check(
+        "feth absent",
+        "asking for an interface that does not exist is ENXIO",
+        lambda: refused(lambda: interfaces.flags(bench.absent), errno.ENXIO),
+    )
+    check("peer", "a feth tells its peer", peered)
+    check(
+        "peer busy",
+        "joining a feth that has a peer is EBUSY",
+        lambda: refused(lambda: interfaces.set_peer(pair.primary, pair.io), errno.EBUSY),
+    )
+    check(
+        "peer unsupported",
+        "asking what is no feth for its peer is refused as unsupported",
+        lambda: refused(lambda: interfaces.peer("lo0"), *UNSUPPORTED),
+    )
+    check("link", "two peers have an active link", active)
+    check("MAC", "a feth takes the MAC that it is given", mac)
+    check("max_mtu raised", f"raised before, the largest MTU is {FETH_MTU[-1]}", raised)
+    check("max_mtu kept", "a feth keeps the largest MTU that it was made with", kept)
+    check("mtu refused", "a larger MTU is EINVAL", beyond)
+
+
+def check_gone(report: Report, bench: Bench) -> None:
+    """Tell what happens to those who use an interface that goes down, or goes; none is left."""
+    interfaces, early = bench.interfaces, bench.early
+    frame = make_frame(60)
+    length = buffer_length(early.bpf)
+
+    def down() -> str:
+        interfaces.set_up(early.io, up=False)
+        try:
+            return refused(lambda: os.write(early.ndrv, frame), errno.ENETDOWN)
+        finally:
+            interfaces.set_up(early.io)
+
+    def announced() -> str:
+        interfaces.destroy(early.io)
+        if not select.select([early.bpf], [], [], 1.0)[0]:
+            raise DiffersError("select waits")
+        return refused(lambda: os.read(early.bpf, length), errno.ENXIO)
+
+    check = report.check
+    check("NDRV down", "AF_NDRV on an interface that is down is ENETDOWN", down)
+    check("BPF gone", "BPF on a destroyed feth is readable, and reading is ENXIO", announced)
+    check(
+        "NDRV gone",
+        "AF_NDRV on a destroyed feth is EPIPE",
+        lambda: refused(lambda: os.write(early.ndrv, frame), errno.EPIPE),
+    )
+    check(
+        "feth gone",
+        "destroying what has gone is ENXIO",
+        lambda: refused(lambda: interfaces.destroy(early.io), errno.ENXIO),
+    )

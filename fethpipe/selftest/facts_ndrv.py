@@ -1,0 +1,64 @@
+"""Facts of AF_NDRV sockets (bsd/net/ndrv.c), which send whole frames out of an interface."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ..abi.darwin import FETH_MTU, pack_sockaddr_ndrv
+from ..device.ndrv import open_ndrv
+from ..libc_darwin import bind
+from .bench import Bench, new_ndrv, refused, send_buffer
+from .report import DiffersError, Report
+from .traffic import HEADER_LENGTH, make_frame
+
+_DEFAULT_SEND_BUFFER = 8192
+_VLAN_TAG = 4
+_SMALL_SEND_BUFFER = 4096
+
+
+def check_ndrv(report: Report, bench: Bench) -> None:
+    """Tell what holds of sockets, whether or not a frame arrives."""
+    pair = bench.pair
+
+    def default() -> str:
+        with new_ndrv() as ndrv:
+            size = send_buffer(ndrv.fileno())
+        if size != _DEFAULT_SEND_BUFFER:
+            raise DiffersError(f"{size}")
+        return ""
+
+    def too_long() -> str:
+        descriptor = open_ndrv(pair.io)
+        try:
+            size = send_buffer(descriptor, _SMALL_SEND_BUFFER)
+            return refused(lambda: os.write(descriptor, make_frame(size + 1)), errno.EMSGSIZE)
+        finally:
+            os.close(descriptor)
+
+    def enlarged() -> str:
+        wanted = FETH_MTU[-1] + HEADER_LENGTH + _VLAN_TAG
+        size = send_buffer(pair.ndrv)
+        if size < wanted:
+            raise DiffersError(f"{size}, and {wanted} was asked for")
+        return f"{size}"
+
+    def unconnected() -> str:
+        with new_ndrv() as ndrv:
+            bind(ndrv.fileno(), pack_sockaddr_ndrv(pair.io))
+            return refused(lambda: os.write(ndrv.fileno(), make_frame(60)), errno.EDESTADDRREQ)
+
+    check = report.check
+    check(
+        "NDRV send buffer",
+        f"an AF_NDRV socket starts with room for {_DEFAULT_SEND_BUFFER} bytes",
+        default,
+    )
+    check("NDRV too long", "a frame longer than the send buffer is EMSGSIZE", too_long)
+    check("NDRV enlarged", "the send buffer can be raised for the longest frame", enlarged)
+    check(
+        "NDRV absent",
+        "binding to an interface that does not exist is EADDRNOTAVAIL",
+        lambda: refused(lambda: open_ndrv(bench.absent), errno.EADDRNOTAVAIL),
+    )
+    check("NDRV unconnected", "sending without connect is EDESTADDRREQ", unconnected)

@@ -1,0 +1,123 @@
+"""What the self-test found: lines for a person while it runs, or one JSON object at its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple, Union
+
+from ..errors import FethpipeError, reason
+
+Number = Union[int, float]
+
+
+class Outcome(Enum):
+    """How the kernel of this machine compares with what the program counts on."""
+
+    OK = "ok"
+    DIFFERS = "differs"
+    NOT_AVAILABLE = "not available"
+
+
+_FORMS = {
+    Outcome.OK: "{} ({})",
+    Outcome.DIFFERS: "{}; here: {}",
+    Outcome.NOT_AVAILABLE: "{}: {}",
+}
+
+
+class DiffersError(Exception):
+    """A fact does not hold; the text says what was seen instead."""
+
+
+class NotAvailableError(Exception):
+    """A fact could not be tried here; the text says why."""
+
+
+class Fact(NamedTuple):
+    """One fact: its name for programs, what is expected in words, and what came of it."""
+
+    name: str
+    expected: str
+    outcome: Outcome
+    seen: str
+
+
+class Measure(NamedTuple):
+    """One figure."""
+
+    name: str
+    value: Number
+    unit: str
+
+
+class Report:
+    """Collect what was found; as text, each line is printed at once."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self._machine: dict[str, str] = {}
+        self._facts: list[Fact] = []
+        self._measures: list[Measure] = []
+        self._steps: list[str] = []
+
+    def machine(self, name: str, value: str) -> None:
+        """Tell what this machine is."""
+        self._machine[name] = value
+        self._print(f"{name}: {value}")
+
+    def say(self, line: str) -> None:
+        """Tell of a step of the main job."""
+        self._steps.append(line)
+        self._print(line)
+
+    def check(self, name: str, expected: str, look: Callable[[], str]) -> bool:
+        """Look whether a fact holds, and return it.
+
+        ``look`` returns what it saw where that says more, or raises DiffersError or
+        NotAvailableError. An error of the system is something that was seen as well.
+        """
+        outcome = Outcome.OK
+        try:
+            seen = look()
+        except NotAvailableError as error:
+            outcome, seen = Outcome.NOT_AVAILABLE, str(error)
+        except DiffersError as error:
+            outcome, seen = Outcome.DIFFERS, str(error)
+        except OSError as error:
+            call = f"{error.filename}: " if error.filename else ""
+            outcome, seen = Outcome.DIFFERS, f"{call}{reason(error)}"
+        except FethpipeError as error:
+            outcome, seen = Outcome.DIFFERS, error.message
+        self._facts.append(Fact(name, expected, outcome, seen))
+        form = _FORMS[outcome] if seen else "{}"
+        self._print(f"{outcome.value:13}  {form.format(expected, seen)}")
+        return outcome is Outcome.OK
+
+    def measure(self, name: str, value: Number, unit: str) -> None:
+        """Tell a figure."""
+        self._measures.append(Measure(name, value, unit))
+        self._print(f"{name}: {value:,} {unit}")
+
+    def finish(self, error: FethpipeError | None = None) -> None:
+        """Tell the end: that the main job works, or the error that says why not."""
+        if error is None:
+            self._print("it works")
+        if self._as_json:
+            print(json.dumps(self._as_dict(error), indent=2), flush=True)
+
+    def _as_dict(self, error: FethpipeError | None) -> dict[str, object]:
+        return {
+            "machine": self._machine,
+            "facts": [{**fact._asdict(), "outcome": fact.outcome.value} for fact in self._facts],
+            "measures": [measure._asdict() for measure in self._measures],
+            "steps": self._steps,
+            "works": error is None,
+            "error": None if error is None else str(error),
+        }
+
+    def _print(self, line: str) -> None:
+        if not self._as_json:
+            print(line, file=sys.stdout, flush=True)

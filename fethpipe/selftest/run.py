@@ -1,0 +1,90 @@
+"""Run the self-test of this system in a process of its own.
+
+The child changes its network (Linux) and makes interfaces (macOS), and must be able to clean up
+when somebody ends us. Exit status 0 says that the main job works: frames pass between the IP
+stack and a stream, through the same code as ever. A fact that differs is told, and no failure by
+itself.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import pwd
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from .. import __version__
+from ..errors import FethpipeError, UsageError
+from .report import Report
+
+
+def selftest(*, as_json: bool = False) -> int:
+    """Show that the main job works here, on stdout, and return 0 if it does.
+
+    It is in the child of a fork that the test runs and its errors (FethpipeError) come out.
+    """
+    system = os.uname().sysname
+    if system not in ("Darwin", "Linux"):
+        raise UsageError(f"the self-test needs macOS or Linux, this is {system}")
+    child = os.fork()
+    if child == 0:
+        _test(system, Report(as_json=as_json))
+        return 0
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the child, and we wait for it
+    _, status = os.waitpid(child, 0)
+    ended = os.waitstatus_to_exitcode(status)
+    return ended if ended >= 0 else FethpipeError.status
+
+
+def _test(system: str, report: Report) -> None:
+    _exit_on_signals()
+    try:
+        _tell_machine(system, report)
+        if system == "Darwin":
+            from .darwin import test_on_darwin  # noqa: PLC0415 - each system loads its own
+
+            test_on_darwin(report)
+        else:
+            from .linux import test_on_linux  # noqa: PLC0415
+
+            test_on_linux(report)
+    except FethpipeError as error:
+        report.finish(error)
+        raise
+    report.finish()
+
+
+def _tell_machine(system: str, report: Report) -> None:
+    report.machine("fethpipe", __version__)
+    name = os.uname()
+    release = name.release
+    product = platform.mac_ver()[0]
+    if product:
+        release += f" (macOS {product})"
+    report.machine("system", f"{system} {release} {name.machine}")
+    report.machine("Python", f"{platform.python_version()} {sys.executable}")
+    report.machine("user", f"{_user()}{' through sudo' if 'SUDO_UID' in os.environ else ''}")
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"number {os.geteuid()}"
+
+
+def _exit_on_signals() -> None:
+    """Let a signal unwind the stack once, so that everything is cleaned up."""
+    candidates = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    stopping = [each for each in candidates if signal.getsignal(each) != signal.SIG_IGN]
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        for each in stopping:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for each in stopping:
+        signal.signal(each, leave)

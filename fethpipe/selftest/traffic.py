@@ -1,0 +1,142 @@
+"""Frames of the telling sizes through a device, both ways, and how fast it is.
+
+A device has two sides: ``near`` is the one that a tunnel uses, ``far`` the one of the IP stack,
+watched and used as another Device. Whatever the stack itself sends meanwhile is told from our
+frames by EtherType and source.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import statistics
+import time
+from collections.abc import Sequence
+
+from ..device import Device
+from .report import DiffersError, NotAvailableError, Report
+
+HEADER_LENGTH = 14
+SIZES = (14, 60, 1514, 2048, 2049, 8192, 8193)
+"""The shortest; the shortest on a wire; a full one of the usual MTU; to either side of the limits
+that kernels have: one cluster of memory, and a send buffer that nobody raised."""
+
+PATIENCE_SECONDS = 1.0
+_ETHERTYPE = b"\x88\xb5"  # IEEE Std 802: local experimental
+_NEAR_MAC = bytes.fromhex("0200 5e00 5311")
+_FAR_MAC = bytes.fromhex("0200 5e00 5312")
+_FULL = 1514
+_SMALL = 64
+_BURST = 32
+_TRIPS = 100
+_MEASURE_SECONDS = 0.2
+
+
+def make_frame(size: int, *, towards_far: bool = True, payload: bytes = b"") -> bytes:
+    """Return a frame of ours, filled up with noise to ``size`` bytes, header included."""
+    head = _FAR_MAC + _NEAR_MAC if towards_far else _NEAR_MAC + _FAR_MAC
+    frame = head + _ETHERTYPE + payload
+    return frame + os.urandom(max(0, size - len(frame)))
+
+
+def receive(device: Device, count: int, *, seconds: float = PATIENCE_SECONDS) -> list[bytes]:
+    """Return the next frames of ours that a device gets: ``count``, or fewer when time is up."""
+    frames: list[bytes] = []
+    end = time.monotonic() + seconds
+    while len(frames) < count:
+        if not select.select([device], [], [], max(0.0, end - time.monotonic()))[0]:
+            break
+        frames += [frame for frame in device.read_frames() if is_ours(frame)]
+    return frames
+
+
+def is_ours(frame: bytes) -> bool:
+    """Return whether we made this frame, tagged or not."""
+    return frame[6:11] == _NEAR_MAC[:5] and _ETHERTYPE in (frame[12:14], frame[16:18])
+
+
+def drain(*devices: Device) -> None:
+    """Throw away what waits."""
+    for device in devices:
+        while device.read_frames():
+            pass
+
+
+def test_sizes(
+    report: Report, near: Device, far: Device, *, largest: int, limit: str, highest: int
+) -> bool:
+    """Move frames of each size both ways, and return whether all that can pass do.
+
+    ``largest`` is the longest frame that passes here, because of ``limit``; ``highest`` the
+    longest that should.
+    """
+    results = []
+    for size in (*SIZES, highest):
+
+        def look(size: int = size) -> str:
+            if size > largest:
+                raise NotAvailableError(limit)
+            _move(near, far, make_frame(size), "towards the IP stack")
+            _move(far, near, make_frame(size, towards_far=False), "from the IP stack")
+            return ""
+
+        passed = report.check(
+            f"size {size}", f"a frame of {size} bytes comes unchanged, both ways", look
+        )
+        results.append(passed or size > largest)
+    return all(results)
+
+
+def _move(source: Device, destination: Device, frame: bytes, way: str) -> None:
+    drain(source, destination)
+    source.write_frames([frame])
+    arrived = receive(destination, 1)
+    if not arrived:
+        drops = ", ".join(source.counters.drops)
+        raise DiffersError(f"{way} it is lost{f' ({drops})' if drops else ''}")
+    got = arrived[0]
+    # A short frame may come padded, as on a wire.
+    if got[: len(frame)] != frame or any(got[len(frame) :]):
+        raise DiffersError(f"{way} {len(got)} bytes come, and they are others")
+
+
+def measure(report: Report, near: Device, far: Device) -> None:
+    """Tell how many frames, and how much, pass in a second, and how long one takes both ways."""
+    small, _ = _flood(near, far, make_frame(_SMALL))
+    report.measure("frames to the device", small, "frames/s")
+    _, rate = _flood(near, far, make_frame(_FULL))
+    report.measure("throughput to the device", rate, "Mbit/s")
+    small, _ = _flood(far, near, make_frame(_SMALL, towards_far=False))
+    report.measure("frames from the device", small, "frames/s")
+    _, rate = _flood(far, near, make_frame(_FULL, towards_far=False))
+    report.measure("throughput from the device", rate, "Mbit/s")
+    trips = _round_trips(near, far)
+    if trips:
+        report.measure("round trip", round(statistics.median(trips) * 1e6, 1), "us")
+
+
+def _flood(source: Device, destination: Device, frame: bytes) -> tuple[int, float]:
+    """Return the frames and the Mbit that arrived in a second, in bursts that fit every queue."""
+    drain(source, destination)
+    burst: Sequence[bytes] = [frame] * _BURST
+    arrived = 0
+    started = time.perf_counter()
+    while (passed := time.perf_counter() - started) < _MEASURE_SECONDS:
+        source.write_frames(burst)
+        arrived += len(receive(destination, _BURST, seconds=PATIENCE_SECONDS / 20))
+    return round(arrived / passed), round(8e-6 * arrived * len(frame) / passed, 1)
+
+
+def _round_trips(near: Device, far: Device) -> list[float]:
+    drain(near, far)
+    trips = []
+    for _ in range(_TRIPS):
+        started = time.perf_counter()
+        near.write_frames([make_frame(_SMALL)])
+        if not receive(far, 1):
+            break
+        far.write_frames([make_frame(_SMALL, towards_far=False)])
+        if not receive(near, 1):
+            break
+        trips.append(time.perf_counter() - started)
+    return trips
