@@ -93,7 +93,8 @@ def check_super_frames(
 ) -> Sequence[SuperFrame]:
     """Return those super-frames that a kernel may see; the others are dropped and counted.
 
-    They are all bytes or all views, as a decoder returns them. With ``join``, datagrams of one flow become one super-frame.
+    They are all bytes or all views, as a decoder returns them. With ``join``, datagrams of one flow
+    become one super-frame.
     """
     if len(packets) <= 1 or not isinstance(packets[0], bytes):
         return _drop_faulty(packets, counters)

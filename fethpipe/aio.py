@@ -1,0 +1,131 @@
+"""The same devices for asyncio.
+
+The event loop watches the one descriptor that receives, by whatever selector it has: select,
+poll, epoll, and kqueue, which knows BPF devices (but not AF_NDRV sockets, and need not). Sending
+never waits: the kernel takes a frame or refuses it.
+
+A frame is taken from the kernel only by a task that returns it in the same step. So a task that is
+cancelled while it waits takes none with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+
+from .device import Buffer
+from .errors import DeviceError
+from .ethernet import EthernetDevice
+from .stats import Counters
+
+
+class AsyncDevice:
+    """An open device in an event loop, which it belongs to from its first wait on.
+
+    It owns the device: to close this closes that. Several tasks may receive at once; each frame
+    goes to one of them.
+    """
+
+    def __init__(self, device: EthernetDevice) -> None:
+        self.name = device.name
+        self.io_interface = device.io_interface
+        self._device = device
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watched = -1
+
+    @property
+    def counters(self) -> Counters:
+        """Return what passed, and what was dropped, by reason."""
+        return self._device.counters
+
+    async def receive(self) -> bytes:
+        """Return the next frame."""
+        while True:
+            try:
+                return self._device.receive(0)
+            except TimeoutError:
+                await self._readable()
+
+    async def receive_batch(self) -> list[bytes]:
+        """Return the frames that the kernel gives at once, at least one."""
+        while True:
+            frames = self._device.receive_batch(0)
+            if frames:
+                return frames
+            await self._readable()
+
+    def __aiter__(self) -> AsyncDevice:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next frame; the iteration ends when the device is closed."""
+        try:
+            return await self.receive()
+        except DeviceError:
+            if self._device.closed:
+                raise StopAsyncIteration from None
+            raise
+
+    async def send(self, frame: bytes) -> bool:
+        """Send a frame and return whether the kernel took it.
+
+        Like the other ways to send, it first lets other tasks run: a task that is cancelled there
+        has sent nothing.
+        """
+        await asyncio.sleep(0)
+        return self._device.send(frame)
+
+    async def send_batch(self, frames: Sequence[bytes]) -> int:
+        """Send frames in order and return how many the kernel took."""
+        await asyncio.sleep(0)
+        return self._device.send_batch(frames)
+
+    async def send_vectored(self, buffers: Sequence[Buffer]) -> bool:
+        """Send one frame that lies in several buffers, without joining them."""
+        await asyncio.sleep(0)
+        return self._device.send_vectored(buffers)
+
+    def close(self) -> None:
+        """Close the device; tasks that wait for a frame get DeviceError. Safe to call twice."""
+        self._stop_watching()
+        self._device.close()
+        self._wake()
+
+    async def _readable(self) -> None:
+        """Wait until the kernel holds frames, or the device is closed."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            self._loop, self._watched = loop, self._device.fileno()
+            loop.add_reader(self._watched, self._wake)
+        waiter = loop.create_future()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+            if not self._waiting:
+                self._stop_watching()
+
+    def _wake(self) -> None:
+        """Let all who wait try again: who comes too late waits again."""
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _stop_watching(self) -> None:
+        watched, self._watched = self._watched, -1
+        if self._loop is not None and watched >= 0 and not self._loop.is_closed():
+            self._loop.remove_reader(watched)
+
+    async def __aenter__(self) -> AsyncDevice:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

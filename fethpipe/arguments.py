@@ -1,0 +1,51 @@
+"""What the command lines of our programs have in common: words of the user's, made into values."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from .abi.linux import IPInterface
+from .errors import UsageError
+
+_T = TypeVar("_T")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError instead of ending the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        raise UsageError(message, hint=f"see {self.prog} --help")
+
+
+def checked(convert: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Let argparse tell the reason of a ValueError, not just the name of the converter."""
+
+    def convert_or_tell(text: str) -> _T:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!a}: {error}") from error
+
+    return convert_or_tell
+
+
+def address_with_prefix(text: str) -> IPInterface:
+    """Return an IPv4 or IPv6 address with its prefix length."""
+    if "/" not in text:
+        raise ValueError("needs a prefix length, like 10.9.0.1/24 or fd00::1/64")
+    address = ipaddress.ip_interface(text)
+    if address.version == 6 and "%" in text:
+        raise ValueError("a zone (%) does not belong here")
+    return address
+
+
+def count(text: str) -> int:
+    """Return a whole number."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("not a whole number")
+    return int(text)

@@ -1,0 +1,1 @@
+"""``fethctl``: manage, inspect and try Ethernet interfaces by hand."""

@@ -1,0 +1,148 @@
+"""The verbs that show interfaces, as ifconfig(8) of macOS does, or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable
+from enum import IntFlag
+from typing import Any, NamedTuple
+
+from ..abi.linux import IPInterface
+from ..existing import existing
+from ..feth import Feth
+from ..netif.darwin import interface_names
+from ..netif.linux import LinuxInterfaces
+from ..netif.mac import format_mac
+from ..netlink import Netlink
+
+
+class _Facts(NamedTuple):
+    """What both systems tell of an interface; None where one does not."""
+
+    name: str
+    flags: IntFlag
+    mtu: int
+    mac: bytes
+    addresses: tuple[IPInterface, ...]
+    active: bool | None
+    kind: str | None = None
+    peer: str | None = None
+    metric: int | None = None
+    largest_mtu: int | None = None
+
+
+def status(options: argparse.Namespace) -> None:
+    """Show one interface or all."""
+    facts = _read([options.name] if options.name else None)
+    if options.json:
+        print(json.dumps([_as_json(each) for each in facts], indent=2))
+    else:
+        for each in facts:
+            print("\n".join(_as_ifconfig(each)))
+
+
+def list_names(_options: argparse.Namespace) -> None:
+    """Print the names of the interfaces that fethpipe could use."""
+    darwin = _is_darwin()
+    for each in _read(None):
+        if each.name.startswith("feth") if darwin else each.kind == "tun":
+            print(each.name)
+
+
+def _is_darwin() -> bool:
+    return os.uname().sysname == "Darwin"
+
+
+def _read(names: Iterable[str] | None) -> list[_Facts]:
+    return _read_darwin(names) if _is_darwin() else _read_linux(names)
+
+
+def _read_darwin(names: Iterable[str] | None) -> list[_Facts]:
+    facts = []
+    for name in sorted(interface_names(), key=_by_number) if names is None else names:
+        found = Feth(name).status()
+        facts.append(
+            _Facts(
+                name=found.name,
+                flags=found.flags,
+                mtu=found.mtu,
+                mac=found.mac,
+                addresses=found.addresses,
+                active=found.active,
+                peer=found.peer or None,
+                metric=found.metric,
+                largest_mtu=found.largest_mtu,
+            )
+        )
+    return facts
+
+
+def _read_linux(names: Iterable[str] | None) -> list[_Facts]:
+    facts = []
+    with Netlink() as netlink:
+        interfaces = LinuxInterfaces(netlink)
+        for name in interfaces.names() if names is None else names:
+            with existing(f"read the state of {name}", name):
+                found = interfaces.status(name)
+            facts.append(
+                _Facts(
+                    name=found.name,
+                    flags=found.flags,
+                    mtu=found.mtu,
+                    mac=found.mac,
+                    addresses=found.addresses,
+                    active=bool(found.flags & found.flags.IFF_LOWER_UP),
+                    kind=found.kind or None,
+                )
+            )
+    return facts
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    letters = name.rstrip("0123456789")
+    return letters, int(name[len(letters) :] or 0)
+
+
+def _flag_names(flags: IntFlag) -> list[str]:
+    names = {each.name: each.value for each in type(flags)}
+    told = [(name or "").replace("IFF_", "") for name, bit in names.items() if flags & bit]
+    # net/if.h of macOS calls this bit so since it has given up trailers.
+    return ["SMART" if name == "NOTRAILERS" and _is_darwin() else name for name in told]
+
+
+def _as_ifconfig(facts: _Facts) -> list[str]:
+    flags = ",".join(_flag_names(facts.flags))
+    first = f"{facts.name}: flags={facts.flags.value:x}<{flags}>"
+    if facts.metric:
+        first += f" metric {facts.metric}"
+    lines = [f"{first} mtu {facts.mtu}"]
+    if facts.mac:
+        lines.append(f"ether {format_mac(facts.mac)}")
+    lines += map(_format_address, facts.addresses)
+    if facts.peer:
+        lines.append(f"peer: {facts.peer}")
+    if facts.active is not None:
+        lines.append(f"status: {'active' if facts.active else 'inactive'}")
+    return [lines[0], *(f"\t{line}" for line in lines[1:])]
+
+
+def _format_address(address: IPInterface) -> str:
+    network = address.network
+    if address.version == 6:
+        return f"inet6 {address.ip} prefixlen {network.prefixlen}"
+    text = f"inet {address.ip} netmask 0x{int(network.netmask):08x}"
+    if network.prefixlen < 31:
+        text += f" broadcast {network.broadcast_address}"
+    return text
+
+
+def _as_json(facts: _Facts) -> dict[str, Any]:
+    return {
+        **facts._asdict(),
+        "flags": facts.flags.value,
+        "flag_names": _flag_names(facts.flags),
+        "mac": format_mac(facts.mac) if facts.mac else None,
+        "addresses": [str(address) for address in facts.addresses],
+    }

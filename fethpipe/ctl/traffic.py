@@ -1,0 +1,144 @@
+"""The verbs that move frames: see them, answer them, send them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from datetime import datetime, timezone
+
+from ..capture import open_capture
+from ..errors import UsageError, reason
+from ..ethernet import EthernetDevice
+from ..opening import open_far_end, open_interface
+from ..privileges import can_become, drop_privileges, find_nobody, person_behind_sudo
+from ..signals import SignalPipe
+from ..wire.describe import describe_frame
+from ..wire.framing import HEADER_LENGTH
+from ..wire.pcap import FILE_HEADER, PcapDecoder, pack_records
+from ..wire.responder import Responder, format_answer
+
+log = logging.getLogger("fethpipe")
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STDOUT = 1
+_CHUNK = 1 << 18
+
+
+def capture(options: argparse.Namespace) -> None:
+    """Show or write what passes an interface, until a signal comes."""
+    with ExitStack() as stack:
+        signals = stack.enter_context(SignalPipe(_STOPPING))
+        device = stack.enter_context(open_interface(options.name, see_sent=True))
+        show = _open_output(options.file, stack)
+        log.info("listening on %s", device.name)
+        for frames in _batches(device, signals):
+            show(frames)
+        passed, dropped = device.counters.frames_received, device.kernel_drops()
+        log.info("%d frames, %d dropped by the kernel", passed, dropped)
+
+
+def icmp(options: argparse.Namespace) -> None:
+    """Answer for an address, until a signal comes."""
+    responder = Responder(options.address, options.mac)
+    with SignalPipe(_STOPPING) as signals, open_far_end(options.name) as device:
+        _become_ordinary()
+        print(
+            f"listening on {device.name} as {responder.address} ({responder.mac.hex(':')})",
+            flush=True,
+        )
+        for frames in _batches(device, signals):
+            answers = [answer for answer in map(responder.answer, frames) if answer]
+            device.send_batch([answer.frame for answer in answers])
+            if answers and not options.quiet:
+                print("\n".join(format_answer(each, responder) for each in answers), flush=True)
+
+
+def inject(options: argparse.Namespace) -> None:
+    """Send the frames of a file."""
+    sent = refused = cut = 0
+    with ExitStack() as stack:
+        file = _open_input(options.file, stack)
+        device = stack.enter_context(open_far_end(options.name))
+        _become_ordinary()
+        decoder = PcapDecoder()
+        try:
+            while chunk := os.read(file, _CHUNK):
+                records = decoder.feed(chunk)
+                frames = [each.frame for each in records if len(each.frame) >= each.length]
+                frames = [frame for frame in frames if len(frame) >= HEADER_LENGTH]
+                cut += len(records) - len(frames)
+                taken = device.send_batch(frames)
+                sent += taken
+                refused += len(frames) - taken
+            decoder.feed_eof()
+        except ValueError as error:
+            raise UsageError(f"cannot read {options.file}: {error}") from error
+        except OSError as error:
+            raise UsageError(f"cannot read {options.file}: {reason(error)}") from error
+        why = ", ".join(f"{count} {text}" for text, count in device.counters.drops.items())
+    print(f"sent {sent} frames" + (f", refused {refused}: {why}" if refused else ""))
+    if cut:
+        log.warning("%d frames are no whole ones in the file, and were not sent", cut)
+
+
+def _batches(device: EthernetDevice, signals: SignalPipe) -> Iterator[list[bytes]]:
+    """Yield frames by the batch until a signal comes."""
+    while True:
+        readable, _, _ = select.select([device.fileno(), signals.fileno()], [], [])
+        if signals.fileno() in readable:
+            return
+        yield device.receive_batch(timeout=0)
+
+
+def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes]], None]:
+    """Return what takes the frames that were captured, and stop being root."""
+    if file is None:
+        _become_ordinary()
+        return _print_frames
+    if file == "-":
+        if os.isatty(_STDOUT):
+            raise UsageError("stdout is a terminal, and pcap is not text", hint="-w FILE")
+        _become_ordinary()
+        _write_all(FILE_HEADER)
+        return lambda frames: _write_all(pack_records(frames, time.time_ns()))
+    # Root's own file is opened while we are root; that of a person behind sudo is his.
+    if person_behind_sudo(os.environ):
+        _become_ordinary()
+    target = stack.enter_context(closing(open_capture(file, option="-w")))
+    _become_ordinary()
+    return target.record
+
+
+def _print_frames(frames: Sequence[bytes]) -> None:
+    now = datetime.now(timezone.utc).astimezone().strftime("%H:%M:%S.%f")
+    print("\n".join(f"{now} {describe_frame(frame)}" for frame in frames), flush=True)
+
+
+def _write_all(data: bytes) -> None:
+    while data:
+        data = data[os.write(_STDOUT, data) :]
+
+
+def _open_input(file: str, stack: ExitStack) -> int:
+    if file == "-":
+        return sys.stdin.fileno()
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {reason(error)}") from error
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _become_ordinary() -> None:
+    """Give root up, where there is one to give up: what comes next are other people's bytes."""
+    person = person_behind_sudo(os.environ) or find_nobody()
+    if can_become(person):
+        drop_privileges(person)

@@ -1,0 +1,155 @@
+"""A pair by hand, from its making to its end: what the documents show, on the simulated Mac."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.ctl.running import Fethctl
+from tests.darwin.simulation import SimulatedDarwin
+from tests.live.netns import Namespace, require_tools
+
+pytestmark = pytest.mark.live
+
+_UP_RUNNING = 0x1 | 0x40
+
+
+@pytest.fixture
+def fethctl(left: Namespace, darwin: SimulatedDarwin) -> Fethctl:
+    return Fethctl(left, darwin)
+
+
+@pytest.fixture
+def pair(fethctl: Fethctl) -> Fethctl:
+    """feth0, which has 10.0.0.1, joined to feth101; both up."""
+    fethctl("create", "0", "101")
+    fethctl("set", "feth0", "--peer", "feth101")
+    fethctl("set", "feth0", "--addr", "10.0.0.1/24", "--addr", "fd00::1/64", "--state", "up")
+    fethctl("set", "feth101", "--state", "up")
+    return fethctl
+
+
+def test_the_walkthrough(fethctl: Fethctl, left: Namespace, darwin: SimulatedDarwin) -> None:
+    assert fethctl("create", "0", "101") == "feth0\nfeth101\n"
+    fethctl("set", "feth0", "--peer", "feth101")
+    fethctl("set", "feth101", "--peer", "feth0")
+    fethctl("set", "feth0", "--addr", "10.0.0.1/24", "--state", "up")
+    fethctl("set", "feth101", "--state", "up")
+    assert fethctl("status", "feth0").splitlines() == [
+        "feth0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500",
+        "\tether 66:65:74:68:00:00",
+        "\tinet 10.0.0.1 netmask 0xffffff00 broadcast 10.0.0.255",
+        "\tpeer: feth101",
+        "\tstatus: active",
+    ]
+    with fethctl.start("icmp", "feth101", "10.0.0.2") as responder:
+        said = responder.stdout.next()
+        assert said == "listening on feth101 as 10.0.0.2 (02:00:0a:00:00:02)"
+        assert "PROMISC" in fethctl("status", "feth101")  # somebody listens there
+        assert "3 received, 0% packet loss" in left.run(["ping", "-c3", "-i0.05", "10.0.0.2"])
+        lines = responder.stop().splitlines()
+    assert lines[1] == "ARP reply: 10.0.0.2 is at 02:00:0a:00:00:02 (to 10.0.0.1)"
+    assert [line.split()[:5] for line in lines[2:]] == [
+        ["echo", "reply:", "10.0.0.2", "->", "10.0.0.1"]
+    ] * 3
+    fethctl("set", "feth0", "--mtu", "9000")
+    assert darwin.interfaces()["feth0"].mtu == 9000
+    fethctl("set", "feth0", "--addr", "none")
+    assert darwin.interfaces()["feth0"].addresses == ()
+    fethctl("set", "feth0", "--state", "down")
+    assert not darwin.interfaces()["feth0"].flags & _UP_RUNNING
+    fethctl("set", "feth0", "--peer", "none")
+    assert darwin.interfaces()["feth101"].peer == ""
+    assert "status: inactive" in fethctl("status", "feth0")
+    fethctl("destroy", "feth0", "feth101")
+    assert fethctl("list") == ""
+
+
+def test_the_answers_are_summed_rightly(pair: Fethctl, left: Namespace, tmp_path: Path) -> None:
+    """As tcpdump sees it, which adds all checksums up by itself."""
+    require_tools("tcpdump")
+    file = tmp_path / "capture"
+    argv = ["tcpdump", "--immediate-mode", "-U", "-i", "feth0", "-w", str(file)]
+    with left.popen(argv, stderr=subprocess.PIPE) as tcpdump:
+        assert tcpdump.stderr is not None
+        assert b"listening on feth0" in tcpdump.stderr.readline()
+        for address, peer in (("10.0.0.2", "10.0.0.1"), ("fd00::2", "fd00::1")):
+            with pair.start("icmp", "feth101", address) as responder:
+                assert responder.stdout.next()
+                said = left.run(["ping", "-c5", "-i0.02", "-s", "1001", "-I", peer, address])
+                assert "5 received, 0% packet loss" in said
+        tcpdump.send_signal(signal.SIGINT)
+    said = left.run(["tcpdump", "-nn", "-vv", "-r", str(file), "icmp or icmp6 or arp"])
+    assert said.count("ICMP echo reply, id") == 5
+    assert said.count("[icmp6 sum ok] ICMP6, echo reply") == 5
+    assert "[icmp6 sum ok] ICMP6, neighbor advertisement" in said
+    assert "is-at 02:00:0a:00:00:02" in said
+    assert "bad" not in said
+    assert "wrong" not in said
+
+
+def test_tshark_reads_what_is_captured(pair: Fethctl, left: Namespace, tmp_path: Path) -> None:
+    require_tools("tshark")
+    file = tmp_path / "capture"
+    with (
+        pair.start("icmp", "feth101", "10.0.0.2") as responder,
+        pair.start("capture", "feth101", "-w", str(file)) as capture,
+    ):
+        assert responder.stdout.next()
+        assert capture.stderr.next() == "fethctl: listening on feth101"
+        left.run(["ping", "-c4", "-i0.02", "10.0.0.2"])
+        capture.stop(signal.SIGTERM)
+    fields = ["-T", "fields", "-e", "icmp.type", "-e", "icmp.seq", "-e", "icmp.checksum.status"]
+    rows = left.run(["tshark", "-r", str(file), "-Y", "icmp", *fields]).splitlines()
+    assert rows == [f"{kind}\t{sequence}\t1" for sequence in range(1, 5) for kind in (8, 0)]
+
+
+def test_a_capture_is_one_line_a_frame(pair: Fethctl, left: Namespace) -> None:
+    with (
+        pair.start("icmp", "feth101", "10.0.0.2") as responder,
+        pair.start("capture", "feth0") as capture,
+    ):
+        assert responder.stdout.next()
+        assert capture.stderr.next() == "fethctl: listening on feth0"
+        left.run(["ping", "-c2", "-i0.02", "10.0.0.2"])
+        lines = capture.stop().splitlines()
+    texts = [line.split(", ", 1)[1] for line in lines]
+    assert texts[:2] == [
+        "ARP, who has 10.0.0.2, tell 10.0.0.1, length 42",
+        "ARP, 10.0.0.2 is at 02:00:0a:00:00:02, length 42",
+    ]
+    kinds = ["ICMP echo request", "ICMP echo reply"] * 2
+    assert [text.partition(", ")[2][: len(kind)] for text, kind in zip(texts[2:], kinds)] == kinds
+    assert len(texts) == 6
+
+
+def test_a_capture_is_injected_again(pair: Fethctl, left: Namespace, tmp_path: Path) -> None:
+    """What feth0's stack asked once, it asks its peer's reader again."""
+    file = tmp_path / "capture"
+    with (
+        pair.start("icmp", "feth101", "10.0.0.2") as responder,
+        pair.start("capture", "feth0", "-w", str(file)) as capture,
+    ):
+        assert responder.stdout.next()
+        assert capture.stderr.next()
+        left.run(["ping", "-c2", "-i0.02", "10.0.0.2"])
+        capture.stop()
+        assert pair("inject", "feth0", str(file)) == "sent 6 frames\n"
+        lines = responder.stop().splitlines()
+    assert sum("seq=2" in line for line in lines) == 2
+    assert sum("ARP reply" in line for line in lines) == 2
+
+
+def test_json_has_what_the_kernel_has(pair: Fethctl, darwin: SimulatedDarwin) -> None:
+    (told,) = json.loads(pair("status", "--json", "feth0"))
+    found = darwin.interfaces()["feth0"]
+    assert told["flags"] == found.flags
+    assert told["addresses"] == list(found.addresses)
+    assert (told["mac"], told["mtu"], told["peer"]) == (found.mac, found.mtu, "feth101")
+    assert (told["largest_mtu"], told["metric"], told["active"]) == (16370, 0, True)
+    names = [each["name"] for each in json.loads(pair("status", "--json"))]
+    assert names == ["en0", "feth0", "feth101", "lo0"]

@@ -1,0 +1,280 @@
+"""The library in an event loop: many devices, every wait cancelled, and nothing left open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+from collections.abc import Awaitable, Sequence
+from contextlib import ExitStack
+from typing import Any, Callable
+
+import pytest
+
+from fethpipe import DeviceError, EthernetDevice, Side, create_device, create_pair
+from fethpipe.aio import AsyncDevice
+from fethpipe.device import Buffer
+from tests.darwin.inside import Inside
+from tests.fakes import FakeDevice
+from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.netns import PATIENCE, Namespace
+
+FRAMES = [make_frame(number, size=60 + number) for number in range(10)]
+
+
+class VectoredFake(FakeDevice):
+    """A device without a kernel, that takes frames in pieces."""
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        self.write_frames([b"".join(buffers)])
+
+
+def run(main: Awaitable[None], selector: Callable[[], Any] = selectors.DefaultSelector) -> None:
+    """Run a coroutine in a loop with this selector, and look for what it left open."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    loop = asyncio.SelectorEventLoop(selector())
+    try:
+        loop.run_until_complete(asyncio.wait_for(main, PATIENCE))
+        assert not asyncio.all_tasks(loop)
+    finally:
+        loop.close()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def open_fake() -> tuple[AsyncDevice, VectoredFake]:
+    fake = VectoredFake()
+    return AsyncDevice(EthernetDevice(fake)), fake
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Let a task get as far as it can, cancel it, and see it end so."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize(
+    "selector", [selectors.SelectSelector, selectors.PollSelector, selectors.DefaultSelector]
+)
+def test_frames_come_and_go_by_any_selector(selector: Callable[[], Any]) -> None:
+    async def main() -> None:
+        device, fake = open_fake()
+        async with device:
+            waiting = asyncio.ensure_future(device.receive())
+            await asyncio.sleep(0)
+            for frame in FRAMES:
+                assert fake.emit(frame, seconds=PATIENCE)
+            assert await waiting == FRAMES[0]
+            assert await device.receive_batch() == FRAMES[1:]
+            assert await device.send(FRAMES[0])
+            assert await device.send_batch(FRAMES[1:9]) == 8
+            assert await device.send_vectored([FRAMES[9][:14], FRAMES[9][14:]])
+            assert [fake.absorb(seconds=PATIENCE) for _ in FRAMES] == FRAMES
+            assert device.counters.frames_sent == 10
+
+    run(main(), selector)
+
+
+def test_frames_are_iterated_until_the_device_is_closed() -> None:
+    async def main() -> None:
+        device, fake = open_fake()
+        for frame in FRAMES:
+            assert fake.emit(frame, seconds=PATIENCE)
+        found = []
+        async for frame in device:
+            found.append(frame)
+            if len(found) == len(FRAMES):
+                asyncio.get_running_loop().call_soon(device.close)
+        assert found == FRAMES
+        with pytest.raises(DeviceError, match="closed"):
+            await device.receive()
+        with pytest.raises(DeviceError, match="closed"):
+            await device.send(FRAMES[0])
+
+    run(main())
+
+
+def test_each_frame_goes_to_one_of_many_tasks() -> None:
+    async def main() -> None:
+        device, fake = open_fake()
+        async with device:
+            tasks = [asyncio.ensure_future(device.receive()) for _ in FRAMES]
+            await asyncio.sleep(0)
+            for frame in FRAMES:
+                assert fake.emit(frame, seconds=PATIENCE)
+            assert sorted(await asyncio.gather(*tasks)) == sorted(FRAMES)
+
+    run(main())
+
+
+def test_who_waits_when_it_is_closed_is_told() -> None:
+    async def main() -> None:
+        device, _ = open_fake()
+        tasks = [asyncio.ensure_future(device.receive()) for _ in range(3)]
+        tasks += [asyncio.ensure_future(device.__anext__())]
+        await asyncio.sleep(0)
+        device.close()
+        device.close()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [DeviceError] * 3 + [StopAsyncIteration]
+
+    run(main())
+
+
+def test_a_device_that_has_gone_is_an_error_in_an_iteration_too() -> None:
+    async def main() -> None:
+        device, fake = open_fake()
+        async with device:
+            task = asyncio.ensure_future(device.__anext__())
+            await asyncio.sleep(0)
+            fake.vanish()
+            with pytest.raises(DeviceError, match="has gone"):
+                await task
+
+    run(main())
+
+
+@pytest.mark.parametrize("method", ["receive", "receive_batch", "__anext__"])
+def test_a_cancelled_wait_takes_no_frame_with_it(method: str) -> None:
+    async def main() -> None:
+        device, fake = open_fake()
+        async with device:
+            await cancelled(asyncio.ensure_future(getattr(device, method)()))
+            first = asyncio.ensure_future(getattr(device, method)())
+            second = asyncio.ensure_future(device.receive())
+            await asyncio.sleep(0)
+            assert fake.emit(FRAMES[0], seconds=PATIENCE)
+            await cancelled_at_once(first)
+            assert await second == FRAMES[0]
+
+    async def cancelled_at_once(task: asyncio.Task[Any]) -> None:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("method", "argument"),
+    [("send", FRAMES[0]), ("send_batch", FRAMES), ("send_vectored", [FRAMES[0]])],
+)
+def test_a_cancelled_send_has_sent_nothing(method: str, argument: Any) -> None:
+    async def main() -> None:
+        device, fake = open_fake()
+        async with device:
+            task = asyncio.ensure_future(getattr(device, method)(argument))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert fake.absorb(seconds=0) is None
+            assert device.counters.frames_sent == 0
+
+    run(main())
+
+
+def test_senders_keep_their_order_and_let_others_run() -> None:
+    async def main() -> None:
+        device, fake = open_fake()
+        async with device:
+            await asyncio.gather(*(device.send(frame) for frame in FRAMES))
+            assert [fake.absorb(seconds=0) for _ in FRAMES] == FRAMES
+
+    run(main())
+
+
+def test_a_loop_that_ends_in_mid_wait_does_not_matter() -> None:
+    device, _ = open_fake()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(device.receive())
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    asyncio.run(main())  # it cancels what is left
+    device.close()
+
+
+@pytest.mark.live
+def test_a_hundred_taps_in_one_loop(left: Namespace) -> None:
+    count = 100
+    with ExitStack() as stack:
+        with left.entered():
+            devices = [AsyncDevice(create_device(f"t{number}")) for number in range(count)]
+            for device in devices:
+                stack.callback(device.close)
+        kernels = [stack.enter_context(PacketSocket(left, each.name)) for each in devices]
+
+        async def echo(device: AsyncDevice) -> None:
+            async for frame in device:
+                await device.send(frame)
+
+        async def main() -> None:
+            tasks = [asyncio.ensure_future(echo(device)) for device in devices]
+            await asyncio.sleep(0)
+            loop = asyncio.get_running_loop()
+            for frame in FRAMES:
+                for kernel in kernels:
+                    kernel.send(frame)
+            for kernel in kernels:
+                found = [await loop.run_in_executor(None, kernel.receive) for _ in FRAMES]
+                assert found == FRAMES
+            for device in devices:
+                device.close()
+            assert await asyncio.gather(*tasks) == [None] * count
+            await loop.shutdown_default_executor()
+
+        run_and_ignore_closed(main())
+    assert left.interfaces() == ["lo"]
+
+
+def run_and_ignore_closed(main: Awaitable[None]) -> None:
+    """Run what closes more than it opens."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(main, 3 * PATIENCE))
+    finally:
+        loop.close()
+
+
+_PAIRS = 25  # as many as the simulation has room for, and some
+
+
+def echo_on_pairs(count: int, selector: str) -> int:
+    """Echo a frame on each of many pairs, on the Mac; return how many descriptors are left."""
+    before = len(os.listdir("/proc/self/fd"))
+
+    async def echo(device: AsyncDevice) -> None:
+        async for frame in device:
+            await device.send(frame[6:12] + frame[:6] + frame[12:])
+
+    async def main(stack: ExitStack) -> None:
+        pairs = [
+            stack.enter_context(create_pair(unit, Side(), 1000 + unit)) for unit in range(count)
+        ]
+        near = [AsyncDevice(pair.io.open()) for pair in pairs]
+        far = [AsyncDevice(pair.primary.open()) for pair in pairs]
+        tasks = [asyncio.ensure_future(echo(device)) for device in near]
+        for device in far:
+            await device.send(FRAMES[1])
+        for device in far:
+            frame = await asyncio.wait_for(device.receive(), PATIENCE)
+            assert frame[14:] == FRAMES[1][14:]
+        for device in (*near, *far):
+            device.close()
+        await asyncio.gather(*tasks)
+
+    loop = asyncio.SelectorEventLoop(getattr(selectors, selector)())
+    with ExitStack() as stack:
+        loop.run_until_complete(main(stack))
+    loop.close()
+    return len(os.listdir("/proc/self/fd")) - before
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("selector", ["SelectSelector", "PollSelector", "DefaultSelector"])
+def test_many_pairs_of_a_mac_in_one_loop(inside: Inside, selector: str) -> None:
+    assert inside.call(echo_on_pairs, _PAIRS, selector) == 0

@@ -1,0 +1,119 @@
+"""A TAP, and any Ethernet interface of Linux, through the same library."""
+
+from __future__ import annotations
+
+import os
+import select
+
+import pytest
+
+from fethpipe import (
+    DeviceError,
+    EthernetDevice,
+    UsageError,
+    attach_device,
+    create_device,
+    open_far_end,
+    open_interface,
+)
+from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.netns import PATIENCE, Namespace
+
+pytestmark = pytest.mark.live
+
+FRAMES = [make_frame(number, size=60 + number) for number in range(10)]
+
+
+def _receive(device: EthernetDevice, count: int) -> list[bytes]:
+    return [device.receive(PATIENCE) for _ in range(count)]
+
+
+def test_a_tap_is_made_and_goes(left: Namespace) -> None:
+    with left.entered():
+        device = create_device("fp9", addresses=["10.0.0.1/24"], mac="02:00:5e:00:53:01", mtu=1400)
+    with device, PacketSocket(left, "fp9") as stack:
+        assert (device.name, device.io_interface) == ("fp9", None)
+        assert "mtu 1400" in left.run(["ip", "link", "show", "fp9"])
+        assert "10.0.0.1/24" in left.run(["ip", "address", "show", "dev", "fp9"])
+        for frame in FRAMES:
+            stack.send(frame)
+        assert _receive(device, len(FRAMES)) == FRAMES
+        assert device.send_batch(FRAMES) == len(FRAMES)
+        assert device.send_vectored([FRAMES[0][:14], memoryview(FRAMES[0])[14:]])
+        assert [stack.receive() for _ in range(11)] == [*FRAMES, FRAMES[0]]
+        assert select.select([device], [], [], 0)[0] == []
+        assert device.counters.frames_sent == 11
+    assert "fp9" not in left.interfaces()
+
+
+def test_an_attached_tap_stays(left: Namespace) -> None:
+    left.run(["ip", "tuntap", "add", "dev", "tap7", "mode", "tap"])
+    with left.entered(), attach_device("tap7", mtu=1300), pytest.raises(DeviceError, match="EBUSY"):
+        attach_device("tap7")
+    assert "mtu 1300" in left.run(["ip", "link", "show", "tap7"])
+
+
+def test_the_far_end_of_a_tap_is_its_descriptor_if_nobody_has_it(left: Namespace) -> None:
+    left.run(["ip", "tuntap", "add", "dev", "tap7", "mode", "tap"])
+    left.run(["ip", "link", "set", "tap7", "up"])
+    with left.entered(), open_far_end("tap7") as first, open_far_end("tap7") as second:
+        first.send(FRAMES[0])  # into the stack, beside which the second one listens
+        assert second.receive(PATIENCE) == FRAMES[0]
+        second.send(FRAMES[1])
+        assert first.receive(PATIENCE) == FRAMES[1]
+
+
+def test_frames_of_any_interface(left: Namespace) -> None:
+    left.run(["ip", "link", "add", "va", "type", "veth", "peer", "name", "vb"])
+    for name in ("va", "vb"):
+        left.run(["ip", "link", "set", name, "up"])
+    tagged = make_frame(7, tag=bytes.fromhex("81000005"))
+    with left.entered(), open_interface("va") as va, open_interface("vb", see_sent=True) as vb:
+        va.send_batch([*FRAMES, tagged])
+        assert _receive(vb, 11) == [*FRAMES, tagged]
+        assert va.receive_batch(0) == []  # nobody gets what he sends himself
+        assert vb.send_vectored([tagged[:6], tagged[6:]])
+        assert va.receive(PATIENCE) == tagged
+        with PacketSocket(left, "vb") as other:
+            other.send(FRAMES[0])
+        assert va.receive(PATIENCE) == vb.receive(PATIENCE) == FRAMES[0]
+        assert va.send(make_frame(1, size=2000)) is False
+        assert dict(va.counters.drops) == {"too long for the device": 1}
+        assert va.kernel_drops() == va.kernel_drops() == 0
+        left.run(["ip", "link", "set", "vb", "down"])
+        left.run(["ip", "link", "set", "vb", "up"])
+        left.run(["ip", "link", "delete", "va"])
+        for device in (va, vb):
+            with pytest.raises(DeviceError, match="has gone"):
+                _receive(device, 1000)
+
+
+def test_what_was_not_received_in_time_is_counted(left: Namespace) -> None:
+    left.run(["ip", "link", "add", "va", "type", "veth", "peer", "name", "vb"])
+    for name in ("va", "vb"):
+        left.run(["ip", "link", "set", name, "up"])
+    frame = make_frame(1, size=1500)
+    with left.entered(), open_interface("va") as va, open_interface("vb") as vb:
+        while not vb.kernel_drops():
+            va.send_batch([frame] * 1000)
+        assert vb.kernel_drops() > 0
+
+
+@pytest.mark.parametrize("function", [attach_device, open_far_end, open_interface])
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("nowhere", DeviceError, "does not exist"),
+        ("sixteen-bytes-ab", UsageError, "an interface name has at most 15 bytes"),
+        ("tun7", DeviceError, "it is not a(n Ethernet interface| TAP)"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused(
+    left: Namespace, function: object, name: str, kind: type[Exception], reason: str
+) -> None:
+    left.run(["ip", "tuntap", "add", "dev", "tun7", "mode", "tun"])
+    assert callable(function)
+    before = os.listdir("/proc/self/fd")
+    with left.entered(), pytest.raises(kind, match=reason):
+        function(name)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
