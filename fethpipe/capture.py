@@ -16,8 +16,8 @@ from .device import Device, Offload
 from .errors import UsageError, reason
 from .stats import Counters
 from .wire.offload import SuperFrame
-from .wire.virtio import VNET_LENGTH
 from .wire.pcap import FILE_HEADER, pack_records
+from .wire.virtio import VNET_LENGTH
 
 log = logging.getLogger("fethpipe")
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
 
 from . import __version__
-from .abi.linux import IPInterface
+from .arguments import Parser, address_with_prefix, checked, count
 from .errors import FethpipeError, UsageError
 from .netif.mac import parse_mac
+from .netif.name import check_name
 from .provision import KINDS, DeviceRequest, find_kind
 from .remote import RemoteEnd, make_marker
 from .report import configure_reports
 from .tunnel import Config, run
+from .vmnet.options import MODES, VmnetOptions, check_options
 from .wire.framing import FRAMINGS
 
 log = logging.getLogger("fethpipe")
@@ -36,9 +36,7 @@ exit status: 0 clean end, 64 usage, 69 COMMAND could not be started or failed,
 silent, 76 the stream is not in this framing, 77 not allowed
 """
 
-_NAME_LENGTH = 15
 _SSH_KEEPALIVE = 15.0
-_T = TypeVar("_T")
 
 
 def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | None = None) -> int:
@@ -55,7 +53,7 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
         if options.selftest:
             from .selftest import selftest  # noqa: PLC0415 - only it needs namespaces and threads
 
-            return selftest()
+            return selftest(as_json=options.json)
         if not config.command and not config.remote:
             _refuse_terminals()
         run(config, on_ready=on_ready)
@@ -87,6 +85,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         raise UsageError("--reconnect needs a COMMAND or --ssh to start again")
     if options.ssh and command:
         raise UsageError("--ssh makes the stream, and so does a COMMAND: one of them")
+    if options.json and not options.selftest:
+        raise UsageError("--json comes with --selftest")
     _refuse_foreign_options(options)
     return options, Config(
         device=options.device,
@@ -99,6 +99,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
             metric=options.metric,
             inject=options.inject,
             offload=_says_hello(options),
+            vmnet=_vmnet_options(options),
         ),
         framing=options.framing,
         command=tuple(command or ()),
@@ -163,6 +164,19 @@ def _refuse_foreign_options(options: argparse.Namespace) -> None:
     for option in ("unit", "inject"):
         if kind.name != "feth" and getattr(options, option) is not None:
             raise UsageError(f"--{option} is for feth devices, and this is a {kind.name}")
+    for option in VmnetOptions._fields:
+        if kind.name != "vmnet" and getattr(options, f"vmnet_{option}"):
+            raise UsageError(f"--vmnet-{option} is for vmnet devices, and this is a {kind.name}")
+
+
+def _vmnet_options(options: argparse.Namespace) -> VmnetOptions | None:
+    given = {name: getattr(options, f"vmnet_{name}") for name in VmnetOptions._fields}
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.device != "vmnet":
+        return None
+    vmnet = VmnetOptions(**given)
+    check_options(vmnet, options.mtu)
+    return vmnet
 
 
 def _device_name(options: argparse.Namespace) -> str | None:
@@ -179,14 +193,9 @@ def _device_name(options: argparse.Namespace) -> str | None:
     return options.attach or name
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"see {self.prog} --help")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the options; COMMAND is split off before it sees them."""
-    parser = _Parser(
+    parser = Parser(
         prog="fethpipe",
         usage="fethpipe [options] [-- COMMAND [ARG...] | --ssh [USER@]HOST]",
         description=_DESCRIPTION,
@@ -203,25 +212,25 @@ def make_parser() -> argparse.ArgumentParser:
     )
     device.add_argument(
         "--unit",
-        type=_checked(_count),
+        type=checked(count),
         metavar="N",
         help="feth only: make fethN and feth(N+10000) (default: the lowest free from 10000 up)",
     )
     device.add_argument(
         "--name",
-        type=_checked(_name),
+        type=checked(check_name),
         metavar="NAME",
         help="name of the TAP (default: fp0, fp1 ...); on macOS fethN, the same as --unit N",
     )
     device.add_argument(
         "--attach",
-        type=_checked(_name),
+        type=checked(check_name),
         metavar="NAME",
         help="use an interface that exists; configure only what other options ask for",
     )
     device.add_argument(
         "--address",
-        type=_checked(_address),
+        type=checked(address_with_prefix),
         metavar="CIDR",
         action="append",
         default=[],
@@ -229,16 +238,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     device.add_argument(
         "--mac",
-        type=_checked(parse_mac),
+        type=checked(parse_mac),
         metavar="MAC",
         help="MAC (default: locally administered, the same for this host and name every time)",
     )
     device.add_argument(
-        "--mtu", type=_checked(_count), metavar="N", help="MTU in bytes (default: 1500)"
+        "--mtu", type=checked(count), metavar="N", help="MTU in bytes (default: 1500)"
     )
     device.add_argument(
         "--metric",
-        type=_checked(_count),
+        type=checked(count),
         metavar="N",
         help="metric; on Linux, of the routes that come with the addresses",
     )
@@ -247,6 +256,37 @@ def make_parser() -> argparse.ArgumentParser:
         choices=["ndrv", "bpf"],
         help="feth only: send frames one by one through AF_NDRV (default), or many at once "
         "through BPF, where macOS 14.4 or newer lets us",
+    )
+    vmnet = parser.add_argument_group("vmnet only")
+    vmnet.add_argument(
+        "--vmnet-mode",
+        choices=list(MODES),
+        help="who can be reached: host: this Mac; shared: and beyond it, through NAT (default); "
+        "bridged: the network of an interface",
+    )
+    vmnet.add_argument(
+        "--vmnet-interface",
+        type=checked(check_name),
+        metavar="NAME",
+        help="bridged: the interface of this Mac, such as en0",
+    )
+    vmnet.add_argument(
+        "--vmnet-start", metavar="ADDRESS", help="this Mac's own address (default: macOS chooses)"
+    )
+    vmnet.add_argument(
+        "--vmnet-end", metavar="ADDRESS", help="the last address that its DHCP server gives out"
+    )
+    vmnet.add_argument("--vmnet-mask", metavar="MASK", help="their mask, such as 255.255.255.0")
+    vmnet.add_argument(
+        "--vmnet-isolated",
+        action="store_true",
+        default=None,
+        help="reach no other vmnet interface (macOS 11 or newer)",
+    )
+    vmnet.add_argument(
+        "--vmnet-network",
+        metavar="UUID",
+        help="host mode: a network of those that name the same UUID, without DHCP (macOS 11)",
     )
     stream = parser.add_argument_group("stream")
     stream.add_argument(
@@ -262,7 +302,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     stream.add_argument(
         "--keepalive",
-        type=_checked(_seconds_or_none),
+        type=checked(_seconds_or_none),
         metavar="SECONDS",
         help="say something when idle for so long, and end when a peer that does the same is "
         "silent three times as long (default: 15 with --ssh, else 0: off)",
@@ -281,44 +321,44 @@ def make_parser() -> argparse.ArgumentParser:
     remote = parser.add_argument_group("remote end")
     remote.add_argument(
         "--ssh",
-        type=_checked(_host),
+        type=checked(_host),
         metavar="[USER@]HOST",
         help="run on this host too, over ssh, with nothing installed there but Python",
     )
     remote.add_argument(
         "--ssh-command",
-        type=_checked(_words),
+        type=checked(_words),
         metavar="CMD",
         help="how to run ssh, with options if need be (default: ssh)",
     )
     remote.add_argument(
         "--remote-python",
-        type=_checked(_python),
+        type=checked(_python),
         metavar="PATH",
         help="Python 3.9 or newer there (default: python3 or python, wherever it usually is)",
     )
     remote.add_argument(
         "--remote",
-        type=_checked(_words),
+        type=checked(_words),
         metavar="OPTIONS",
-        help="options of fethpipe there, in one word: --remote '--address 10.9.0.2/24'",
+        help="options of fethpipe there, in one word, quoted as for a shell",
     )
     reports = parser.add_argument_group("reports")
     reports.add_argument(
         "--ready-fd",
-        type=_checked(_descriptor),
+        type=checked(_descriptor),
         metavar="N",
         help="write one line of JSON to this descriptor when the device is up",
     )
     reports.add_argument(
         "--pcap",
-        type=_checked(_capture_path),
+        type=checked(_capture_path),
         metavar="FILE",
         help="also write every frame, both ways, to this file, for tcpdump and Wireshark",
     )
     reports.add_argument(
         "--stats",
-        type=_checked(_seconds),
+        type=checked(_seconds),
         metavar="SECONDS",
         help="print counters to stderr every so often; SIGUSR1 prints them at once",
     )
@@ -329,6 +369,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--selftest",
         action="store_true",
         help="move frames through a throw-away device of this machine and tell what happened",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="with --selftest: tell it as JSON, for a bug report"
     )
     parser.add_argument("--version", action="version", version=f"fethpipe {__version__}")
     return parser
@@ -350,37 +393,6 @@ def _refuse_terminals() -> None:
             )
 
 
-def _checked(convert: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Let argparse tell the reason of a ValueError, not just the name of the converter."""
-
-    def checked(text: str) -> _T:
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!a}: {error}") from error
-
-    return checked
-
-
-def _name(text: str) -> str:
-    if len(text.encode()) > _NAME_LENGTH:
-        raise ValueError(f"an interface name has at most {_NAME_LENGTH} bytes")
-    if not re.fullmatch(r"[!-~]+", text) or re.search(r"[/:]", text) or text in {".", ".."}:
-        raise ValueError("not an interface name")
-    if "%" in text and (text.count("%") > 1 or "%d" not in text):
-        raise ValueError("only one %d may stand for a number")
-    return text
-
-
-def _address(text: str) -> IPInterface:
-    if "/" not in text:
-        raise ValueError("needs a prefix length, like 10.9.0.1/24 or fd00::1/64")
-    address = ipaddress.ip_interface(text)
-    if address.version == 6 and "%" in text:
-        raise ValueError("a zone (%) does not belong here")
-    return address
-
-
 def _host(text: str) -> str:
     if not text or text.startswith("-"):
         raise ValueError("not a host")
@@ -397,14 +409,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(shlex.split(text))
 
 
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError("not a whole number")
-    return int(text)
-
-
 def _descriptor(text: str) -> int:
-    number = _count(text)
+    number = count(text)
     if number in (0, 1):
         raise ValueError("frames flow there")
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from .channel import Channel, ChannelClosedError, ChannelError, channel_pair
-from .errors import LaunchError
+from .errors import LaunchError, NotNowError, system_step
 from .launcher import GRACE_SECONDS, launch
 from .privileges import Person
 
@@ -30,7 +30,7 @@ class Command:
         self._process = 0
 
     def start(self) -> None:
-        """Start COMMAND. Raises LaunchError."""
+        """Start COMMAND. Raises LaunchError, as a NotNowError where another try may help."""
         self._channel.set_timeout(_START_SECONDS)
         try:
             self._channel.send({"do": "start"})
@@ -38,7 +38,10 @@ class Command:
         except (ChannelClosedError, ChannelError, OSError) as error:
             raise LaunchError(f"cannot start {self.name}: the launcher has gone") from error
         if "error" in answer:
-            raise LaunchError(f"cannot start {self.name}: {answer['error']}", hint=self._hint)
+            why = f"cannot start {self.name}: {answer['error']}"
+            if answer["temporary"]:
+                raise NotNowError(why)
+            raise LaunchError(why, hint=self._hint)
         self._process = answer["started"]
         self.read_descriptor, self.write_descriptor = descriptors
 
@@ -110,10 +113,15 @@ def prepare_command(
     """Fork the launcher of COMMAND, and return COMMAND, not started yet.
 
     ``person`` is whom COMMAND runs as, None for whom we are; ``stderr`` is a descriptor for what it
-    says, None for our own stderr; ``hint`` is what to do when it cannot be started.
+    says, None for our own stderr; ``hint`` is what to do when it cannot be started. Raises
+    SystemFailureError.
     """
-    near, far = channel_pair()
-    launcher = os.fork()
+    with system_step(f"start the launcher of {argv[0]}"), ExitStack() as undo:
+        near, far = channel_pair()
+        undo.callback(near.close)
+        undo.callback(far.close)
+        launcher = os.fork()
+        undo.pop_all()
     if launcher == 0:
         near.close()
         launch(far, argv, person=person, environment=environment, stderr=stderr)

@@ -7,6 +7,8 @@ The statuses are those of sysexits(3).
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -37,6 +39,10 @@ class LaunchError(FethpipeError):
     """COMMAND could not be started, or failed."""
 
     status = 69
+
+
+class NotNowError(LaunchError):
+    """COMMAND could not be started for lack of something that comes and goes, as memory does."""
 
 
 class CommandFailedError(LaunchError):
@@ -86,3 +92,14 @@ def reason(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     return f"{errno.errorcode.get(error.errno, error.errno)} ({error.strerror})"
+
+
+@contextmanager
+def system_step(what: str) -> Iterator[None]:
+    """Turn the failure of what needs no privilege, just a working system, into an error that names
+    it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SystemFailureError(f"cannot {what}: {reason(error)}") from error

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -32,15 +32,18 @@ from .errors import (
     SystemFailureError,
     UsageError,
     reason,
+    system_step,
 )
 from .netif.mac import MAC_LENGTH
 from .provision import KINDS, Change, DeviceRequest, Kind, Provisioned, find_kind, provision
 from .records import Made, Record, abandoned, open_folder
+from .vmnet.options import VmnetFacts, VmnetOptions
 
 _ANSWER_SECONDS = 10.0
 _STDERR = 2
 _MOST_ADDRESSES = 64
 _LONGEST_NAME = 15
+_UUID_LENGTH = 36
 _LARGEST_NUMBER = 2**31 - 1
 _INJECT = (None, "ndrv", "bpf")
 _ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageError)}
@@ -60,19 +63,20 @@ def pack_request(kind: str, request: DeviceRequest) -> Message:
         "kind": kind,
         "name": request.name,
         "attach": request.attach,
+        "io_unit": request.io_unit,
         "addresses": [str(address) for address in request.addresses],
         "mac": request.mac.hex() if request.mac else None,
         "mtu": request.mtu,
         "metric": request.metric,
         "inject": request.inject,
         "offload": request.offload,
+        "vmnet": request.vmnet._asdict() if request.vmnet else None,
     }
 
 
 def unpack_request(message: Message) -> tuple[str, DeviceRequest]:
     """Return the kind and the request of a message. Raises RequestError."""
-    names = {"kind", "name", "attach", "addresses", "mac", "mtu", "metric", "inject", "offload"}
-    fields = _Fields(message, names)
+    fields = _Fields(message, {"kind", *DeviceRequest._fields})
     kind = fields.text("kind")
     if kind is None or kind not in KINDS:
         raise RequestError("kind")
@@ -83,12 +87,14 @@ def unpack_request(message: Message) -> tuple[str, DeviceRequest]:
     request = DeviceRequest(
         name=fields.text("name"),
         attach=fields.flag("attach"),
+        io_unit=fields.number("io_unit"),
         addresses=fields.addresses("addresses"),
         mac=None if mac is None else _unpack_mac(mac),
         mtu=fields.number("mtu"),
         metric=fields.number("metric"),
         inject=inject,
         offload=fields.flag("offload"),
+        vmnet=_unpack_vmnet(message["vmnet"]),
     )
     return kind, request
 
@@ -118,6 +124,7 @@ def pack_provisioned(device: Provisioned) -> Message:
         "mtu": device.mtu,
         "addresses": [str(address) for address in device.addresses],
         "up": device.up,
+        "vmnet": device.vmnet._asdict() if device.vmnet else None,
     }
 
 
@@ -131,6 +138,7 @@ def unpack_provisioned(message: Message, descriptors: list[int]) -> Provisioned:
         addresses=tuple(map(ipaddress.ip_interface, message["addresses"])),
         up=message["up"],
         descriptors=tuple(descriptors),
+        vmnet=VmnetFacts(**message["vmnet"]) if message["vmnet"] else None,
     )
 
 
@@ -142,11 +150,11 @@ class _Fields:
             raise RequestError("fields")
         self._message = message
 
-    def text(self, name: str) -> str | None:
+    def text(self, name: str, *, longest: int = _LONGEST_NAME) -> str | None:
         value = self._message[name]
         if value is None:
             return None
-        if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
+        if not isinstance(value, str) or not 0 < len(value) <= longest:
             raise RequestError(name)
         # Names and numbers of interfaces are ASCII; what is not might not even be encodable.
         if not (value.isascii() and value.isprintable()):
@@ -180,6 +188,24 @@ def _unpack_address(text: Any) -> IPInterface:
     if not isinstance(text, str) or "%" in text or "/" not in text:
         raise ValueError(text)
     return ipaddress.ip_interface(text)
+
+
+def _unpack_vmnet(message: Any) -> VmnetOptions | None:
+    """Return options by type and length; what they say is checked where they are used."""
+    if message is None:
+        return None
+    if not isinstance(message, dict):
+        raise RequestError("vmnet")
+    fields = _Fields({**message, "do": "vmnet"}, set(VmnetOptions._fields))
+    return VmnetOptions(
+        mode=fields.text("mode") or "",
+        interface=fields.text("interface"),
+        start=fields.text("start"),
+        end=fields.text("end"),
+        mask=fields.text("mask"),
+        isolated=fields.flag("isolated"),
+        network=fields.text("network", longest=_UUID_LENGTH),
+    )
 
 
 def _unpack_mac(text: str) -> bytes:
@@ -246,7 +272,7 @@ class Keeper:
         kind = find_kind(name)
         self._reap_and_record()
         try:
-            device = provision(kind, request, on_made=partial(self._note, kind.name))
+            device = provision(kind, request, on_made=partial(self._note, kind))
         except BaseException:
             self._destroy()
             raise
@@ -254,9 +280,10 @@ class Keeper:
         self._index = _index(device.interface)
         return {"device": pack_provisioned(device)}, device.descriptors
 
-    def _note(self, kind: str, interface: str) -> None:
+    def _note(self, kind: Kind, interface: str) -> None:
         """Remember an interface that was made just now, here and on disk."""
-        made = Made(kind, interface, _index(interface))
+        mac = kind.mac(interface).hex() if kind.mac else ""
+        made = Made(kind.name, interface, _index(interface), mac)
         self._made.append(made)
         if self._record is not None:
             with suppress(OSError):
@@ -287,6 +314,8 @@ class Keeper:
                 _destroy_made(self._made.pop())
             except FethpipeError:
                 resisting = True
+        if self._kind is not None and self._kind.release:
+            self._kind.release()
         self._device = None
         if self._record is not None:
             self._record.close(keep=resisting)
@@ -304,7 +333,9 @@ def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
     try:
         for record in abandoned(folder):
             with suppress(FethpipeError):
-                reaped += [made for made in record.made if _destroy_made(made)]
+                reaped += [
+                    made for made in record.made if _has_its_mac(made) and _destroy_made(made)
+                ]
                 record.remove()
     finally:
         os.close(folder)
@@ -318,6 +349,17 @@ def _destroy_made(made: Made) -> bool:
         return False
     find_kind(made.kind).destroy(made.interface)
     return True
+
+
+def _has_its_mac(made: Made) -> bool:
+    """Return whether an interface has the MAC that it had, as far as that is known.
+
+    While its keeper lives, somebody may change it; later, one with another is another.
+    """
+    if not made.mac or made.kind not in KINDS:
+        return True
+    kind = find_kind(made.kind)
+    return kind.mac is None or kind.mac(made.interface).hex() == made.mac
 
 
 def _index(interface: str) -> int:
@@ -399,9 +441,16 @@ class KeeperProcess:
 
 
 def fork_keeper() -> KeeperProcess:
-    """Start the keeper of a program that is root itself. Call it before there are threads."""
-    near, far = channel_pair()
-    process = os.fork()
+    """Start the keeper of a program that is root itself. Call it before there are threads.
+
+    Raises SystemFailureError.
+    """
+    with system_step("start the keeper"), ExitStack() as undo:
+        near, far = channel_pair()
+        undo.callback(near.close)
+        undo.callback(far.close)
+        process = os.fork()
+        undo.pop_all()
     if process == 0:
         keep(far)
     far.close()

@@ -7,18 +7,20 @@ and Ctrl-C reaches COMMAND. The argument vector is in its memory from the start,
 other: the pump can say "start" and "stop", nothing else.
 
 Messages to it: ``{"do": "start"}``, answered with ``{"started": PID}`` and two descriptors
-(COMMAND's stdout, then its stdin) or with ``{"error": WHY}``; ``{"do": "stop"}``. When COMMAND has
-ended it says ``{"ended": STATUS}``, negative for a signal. The end of the channel means "stop".
+(COMMAND's stdout, then its stdin) or with ``{"error": WHY, "temporary": BOOL}``, and
+``{"do": "stop"}``. When COMMAND has ended it says ``{"ended": STATUS}``, negative for a signal. The
+end of the channel means "stop".
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from select import select
 from typing import NoReturn
 
@@ -34,6 +36,11 @@ _ORPHAN_PATIENCE_SECONDS = 0.3
 """How long COMMAND may take to end by itself, with its stdin, when the pump has died."""
 _ORPHAN_GRACE_SECONDS = 1.0
 """How long after SIGTERM then, when nobody waits for a tidy end."""
+# What starting a program fails with when the machine is short of something, or the program is just
+# being replaced.
+_TEMPORARY = frozenset(
+    {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETXTBSY}
+)
 
 
 class Launcher:
@@ -82,23 +89,23 @@ class Launcher:
             self._stop()
 
     def _start(self) -> None:
-        its_stdin, to_it = os.pipe()
-        from_it, its_stdout = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                self._argv,
-                stdin=its_stdin,
-                stdout=its_stdout,
-                stderr=self._stderr,
-                env=self._environment,
-            )
-            self._channel.send({"started": self._process.pid}, (from_it, to_it))
-        except (OSError, ValueError) as error:
-            why = reason(error) if isinstance(error, OSError) else str(error)
-            self._channel.send({"error": why})
-        finally:
-            for descriptor in (its_stdin, to_it, from_it, its_stdout):
-                os.close(descriptor)
+        with ExitStack() as ours:
+            try:
+                its_stdin, to_it = _pipe(ours)
+                from_it, its_stdout = _pipe(ours)
+                self._process = subprocess.Popen(
+                    self._argv,
+                    stdin=its_stdin,
+                    stdout=its_stdout,
+                    stderr=self._stderr,
+                    env=self._environment,
+                )
+                self._channel.send({"started": self._process.pid}, (from_it, to_it))
+            except OSError as error:
+                temporary = error.errno in _TEMPORARY
+                self._channel.send({"error": reason(error), "temporary": temporary})
+            except ValueError as error:
+                self._channel.send({"error": str(error), "temporary": False})
 
     def _stop(self, *, patience: float = 0.0, grace: float = GRACE_SECONDS) -> None:
         """Ask COMMAND to end, after ``patience`` seconds, and kill it ``grace`` seconds later."""
@@ -128,6 +135,14 @@ class Launcher:
             self._channel.send({"ended": status})
 
 
+def _pipe(owner: ExitStack) -> tuple[int, int]:
+    """Return a pipe that its owner closes."""
+    reading, writing = os.pipe()
+    owner.callback(os.close, reading)
+    owner.callback(os.close, writing)
+    return reading, writing
+
+
 def launch(
     channel: Channel,
     argv: Sequence[str],
@@ -154,7 +169,7 @@ def launch(
         Launcher(channel, argv, environment, stderr).serve()
     except FethpipeError as error:
         with suppress(ChannelClosedError):
-            channel.send({"error": str(error)})
+            channel.send({"error": str(error), "temporary": False})
         status = error.status
     except BaseException as error:  # noqa: BLE001 - a fork of the pump must not go on as one
         with suppress(OSError):

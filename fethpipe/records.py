@@ -20,13 +20,16 @@ _LONGEST = 1 << 16
 
 
 class Made(NamedTuple):
-    """An interface that stays until somebody destroys it; the index tells it from a later one of
-    the same name.
+    """An interface that stays until somebody destroys it.
+
+    The index tells it from a later one of the same name. XNU gives that one the same index: there
+    the MAC does, in hexadecimal, empty where it is not needed.
     """
 
     kind: str
     interface: str
     ifindex: int
+    mac: str = ""
 
 
 class Record:
@@ -128,5 +131,12 @@ def _parse(text: bytes) -> list[Made]:
     for line in text.splitlines():
         with suppress(ValueError, TypeError, KeyError, RecursionError):
             entry = json.loads(line)
-            made.append(Made(str(entry["kind"]), str(entry["interface"]), int(entry["ifindex"])))
+            made.append(
+                Made(
+                    str(entry["kind"]),
+                    str(entry["interface"]),
+                    int(entry["ifindex"]),
+                    str(entry.get("mac", "")),
+                )
+            )
     return made

@@ -17,7 +17,7 @@ from select import select
 
 from . import keeper_main
 from .channel import Channel, ChannelClosedError, ChannelError, channel_pair
-from .errors import NotAllowedError
+from .errors import NotAllowedError, system_step
 from .keeper import KeeperProcess
 from .remote import pack_program, stage_arguments
 from .signals import SignalPipe
@@ -43,13 +43,14 @@ def sudo_keeper(signals: SignalPipe, stopping: Container[signal.Signals]) -> Kee
     over its channel.
 
     Raises NotAllowedError with what sudo says, StoppedError when one of the ``stopping`` signals
-    comes first.
+    comes first, SystemFailureError when there is not even a channel to it.
     """
     interactive = _has_terminal()
     program = None if Path(keeper_main.__file__).is_file() else pack_program(_KEEPER)
     keeper = stage_arguments(program) if program else keeper_file()
     argv = ["sudo", *([] if interactive else ["-n"]), "--", sys.executable, *_ISOLATED, *keeper]
-    near, far = channel_pair()
+    with system_step("start the keeper"):
+        near, far = channel_pair()
     complaints = None if interactive else subprocess.PIPE
     with ExitStack() as undo:
         undo.callback(near.close)

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from select import select
@@ -22,12 +22,14 @@ from .errors import (
     CommandFailedError,
     FethpipeError,
     NotAllowedError,
+    NotNowError,
     PeerSilentError,
     ProtocolError,
     SystemFailureError,
     TruncatedError,
     UsageError,
     reason,
+    system_step,
 )
 from .keeper import KeeperProcess, fork_keeper
 from .netif.mac import format_mac
@@ -44,10 +46,13 @@ from .provision import Change, DeviceRequest, Provisioned, find_kind, provision
 from .pump import Ending, Pump, Watch
 from .reconnect import Pauses
 from .remote import NotStartedError, RemoteEnd, RemoteSession
+from .report import can_show_status, terminal
 from .signals import SignalPipe
 from .stats import format_counters
+from .statusline import CONNECTED, SUPER_FRAMES, StatusLine
 from .stream import Stream
 from .sudo import StoppedError, sudo_keeper
+from .vmnet.options import VmnetFacts
 from .wire.connection import Connection
 from .wire.framing import FRAMINGS
 from .wire.hello import NONCE_LENGTH, Feature, Hello
@@ -58,7 +63,10 @@ log = logging.getLogger("fethpipe")
 _HOPELESS = (127, 64, 77)
 # For COMMAND to end by itself when somebody here asked for the end: he is waiting.
 _CLOSING_SECONDS = 0.5
+_STDERR = 2
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# A kind of device whose descriptors do not tell all of its ends is asked this often.
+_CHECK_SECONDS = 5.0
 # SIGINFO is Ctrl-T on macOS and the BSDs.
 _REPORTING = tuple(
     getattr(signal, name) for name in ("SIGUSR1", "SIGINFO") if hasattr(signal, name)
@@ -82,6 +90,7 @@ class Config(NamedTuple):
     hello: bool = True
     pcap: str | None = None
     configure: Callable[[Sequence[bytes]], None] | None = None
+    check: Callable[[], None] | None = None
 
 
 def run(
@@ -100,14 +109,17 @@ def run(
     then they go for good, and only then is there a device, a stream and a peer.
     """
     kind = find_kind(config.device)
-    open_standard()
+    with system_step(f"open {os.devnull}"):
+        open_standard()
     with ExitStack() as stack:
-        signals = stack.enter_context(SignalPipe((*_STOPPING, *_REPORTING)))
+        with system_step("make a pipe"):
+            signals = stack.enter_context(SignalPipe((*_STOPPING, *_REPORTING)))
         people = _people(config.user)
         keeper = stack.enter_context(closing(fork_keeper())) if people.pump else None
         session = None
         if config.remote:
-            session = stack.enter_context(closing(_remote_session(config, config.remote)))
+            with system_step("prepare the other end"):
+                session = stack.enter_context(closing(_remote_session(config, config.remote)))
         command = _prepare(config, people.command, session)
         if command:
             stack.enter_context(closing(command))
@@ -128,6 +140,7 @@ def run(
         config = config._replace(
             request=config.request._replace(mtu=provisioned.mtu),
             configure=partial(_configure, device, change),
+            check=partial(kind.check, provisioned) if kind.check else None,
         )
         _announce(provisioned, config.ready_descriptor)
         if on_ready:
@@ -216,6 +229,8 @@ def _provision(
     """Have the device made, by a keeper where that takes root."""
     kind = find_kind(config.device)
     if keeper is None:
+        if kind.release:
+            stack.callback(kind.release)
         try:
             return provision(kind, config.request), None
         except NotAllowedError:
@@ -233,7 +248,7 @@ def _watch(
     def attend_signals() -> Ending | None:
         for number in signals.read():
             if number in _STOPPING:
-                return Ending(f"stopped by {number.name}", requested=True)
+                return Ending(f"stopped by {number.name}", requested=True, signal=number)
             log.warning("%s: %s", device.name, _report(device))
         return None
 
@@ -260,13 +275,13 @@ def _run_command(
     pauses = Pauses()
     while True:
         started = time.monotonic()
-        command.start()
         try:
+            command.start()
             ending = _pump_command(config, device, watch, command, session)
             if ending.requested or not config.reconnect:
                 return ending
             why = ending.reason
-        except (CommandFailedError, ProtocolError, PeerSilentError) as error:
+        except (NotNowError, CommandFailedError, ProtocolError, PeerSilentError) as error:
             if not config.reconnect or getattr(error, "code", None) in _HOPELESS:
                 raise
             why = str(error)
@@ -344,8 +359,19 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
         log.warning("%s: %s", device.name, _report(device))
 
     periodic = [(config.stats_seconds, report)] if config.stats_seconds else []
+    if config.check:
+        periodic.append((_CHECK_SECONDS, config.check))
     hello = _hello(config, device) if config.hello else None
     connection = Connection(FRAMINGS[config.framing], device.counters, hello=hello)
+    status = _Status(device) if can_show_status() and log.isEnabledFor(logging.INFO) else None
+    if status:
+        periodic.append((1.0, status.redraw))
+
+    def meet(peer: Hello) -> None:
+        _compare_mtu(device.name, config.request.mtu, peer)
+        if status:
+            status.meet(peer)
+
     try:
         with Stream(incoming, outgoing) as stream:
             return Pump(
@@ -355,11 +381,34 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
                 watch=watch,
                 periodic=periodic,
                 keepalive=config.keepalive,
-                on_peer=partial(_compare_mtu, device.name, config.request.mtu),
+                on_peer=meet,
                 on_configure=config.configure,
             ).run()
     except OSError as error:
         raise SystemFailureError(f"the stream failed: {reason(error)}") from error
+    finally:
+        if status:
+            terminal.erase()
+
+
+class _Status:
+    """The status line of one stream, on the terminal."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._line = StatusLine(device.name, device.counters, time.monotonic())
+
+    def meet(self, peer: Hello) -> None:
+        """Take note of what the peer has said of itself."""
+        both = self._device.offload and Feature.SUPER_FRAMES in peer.features
+        self._line.peer = SUPER_FRAMES if both else CONNECTED
+
+    def redraw(self) -> None:
+        """Show how it stands now, if there is somebody to see it."""
+        width = terminal.width()
+        if width:
+            drops = self._device.kernel_drops()
+            terminal.show(self._line.format(time.monotonic(), kernel_drops=drops, width=width))
 
 
 def _hello(config: Config, device: Device) -> Hello:
@@ -404,11 +453,11 @@ def _announce(device: Provisioned, ready_descriptor: int | None) -> None:
         state,
         format_mac(device.mac),
         device.mtu,
-        "".join(f", {address}" for address in addresses),
+        "".join(f", {fact}" for fact in (*addresses, *_describe_vmnet(device.vmnet))),
     )
     if ready_descriptor is None:
         return
-    facts = {
+    facts: dict[str, object] = {
         "interface": device.interface,
         "io_interface": device.io_interface,
         "mac": format_mac(device.mac),
@@ -416,9 +465,23 @@ def _announce(device: Provisioned, ready_descriptor: int | None) -> None:
         "addresses": addresses,
         "pid": os.getpid(),
     }
+    if device.vmnet:
+        facts["vmnet"] = device.vmnet._asdict()
     try:
         os.write(ready_descriptor, json.dumps(facts).encode() + b"\n")
     except OSError as error:
         raise UsageError(
             f"cannot write to --ready-fd {ready_descriptor}: {reason(error)}"
         ) from error
+    if ready_descriptor != _STDERR:  # which is there for more than this
+        os.close(ready_descriptor)  # who reads to the end need not wait for ours
+
+
+def _describe_vmnet(facts: VmnetFacts | None) -> Iterator[str]:
+    """Yield what is to be told of a vmnet interface besides its MAC and MTU."""
+    if facts is None:
+        return
+    yield f"{facts.mode} mode"
+    yield f"largest packet {facts.max_packet}"
+    if facts.start_address:
+        yield f"host {facts.start_address}, up to {facts.end_address}, mask {facts.subnet_mask}"

@@ -438,6 +438,13 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == (f"fethpipe {__version__}\n", "")
 
 
+def test_help_breaks_no_word_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli.make_parser().format_help().splitlines()
+    assert max(map(len, lines)) < 80
+    assert not [line for line in lines if line.endswith("-")]
+
+
 def test_help_names_every_option(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         cli.main(["--help"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -27,7 +28,7 @@ from fethpipe import provision
 from fethpipe.channel import Channel, ChannelClosedError, Message
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
-from fethpipe.keeper import Keeper, KeeperProcess, pack_change, pack_request, reap
+from fethpipe.keeper import Keeper, KeeperProcess, fork_keeper, pack_change, pack_request, reap
 from fethpipe.provision import KINDS, Change, DeviceRequest, Kind, Provisioned
 from fethpipe.provision.request import MadeHook
 from fethpipe.records import Made, Record, open_folder
@@ -47,6 +48,7 @@ class FakeKernel:
 
     def __init__(self) -> None:
         self.interfaces = {"eth0": 1, "other": 2}
+        self.macs: dict[str, bytes] = {}
         self.changes: list[Change] = []
         self.provisioned: list[DeviceRequest] = []
         self.failing: Exception | None = None
@@ -57,15 +59,26 @@ class FakeKernel:
     def kind(self) -> Kind:
         system = os.uname().sysname
         return Kind(
-            KIND, system, range(68, 9001), self._provision, self._change, _open, self._destroy
+            KIND,
+            system,
+            range(68, 9001),
+            self._provision,
+            self._change,
+            _open,
+            self._destroy,
+            self.mac,
         )
 
     def index(self, name: str) -> int:
         return self.interfaces.get(name, 0)
 
+    def mac(self, name: str) -> bytes:
+        return self.macs[name] if name in self.interfaces else b""
+
     def add(self, name: str) -> None:
         assert name not in self.interfaces
         self.interfaces[name] = self._next_index
+        self.macs[name] = bytes.fromhex("0200000000") + bytes([self._next_index])
         self._next_index += 1
 
     def _provision(self, request: DeviceRequest, on_made: MadeHook) -> Provisioned:
@@ -329,6 +342,15 @@ def test_the_end_of_the_pump_is_the_end_of_the_keeper(running: Running) -> None:
     assert running.kernel.interfaces == {"eth0": 1, "other": 2}
 
 
+def test_a_keeper_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(SystemFailureError, match="cannot start the keeper: EAGAIN"):
+        fork_keeper()
+
+
 # ---- records ----
 
 
@@ -336,8 +358,8 @@ def test_each_interface_is_on_record_the_moment_it_is_made(running: Running) -> 
     seen: list[str] = []
     running.kernel.on_made_called = lambda: seen.append(running.records())
     running.ask(request(name="fp7"))
-    first = '{"kind": "tap", "interface": "fp7", "ifindex": 10}\n'
-    second = '{"kind": "tap", "interface": "fp7io", "ifindex": 11}\n'
+    first = '{"kind": "tap", "interface": "fp7", "ifindex": 10, "mac": "02000000000a"}\n'
+    second = '{"kind": "tap", "interface": "fp7io", "ifindex": 11, "mac": "02000000000b"}\n'
     assert seen == [first, first + second]
 
 
@@ -358,6 +380,28 @@ def test_a_start_removes_what_a_killed_keeper_left(kernel: FakeKernel, tmp_path:
     assert len(list(folder.iterdir())) == 1
     running.end()
     assert list(folder.iterdir()) == []
+
+
+def test_a_later_interface_of_the_same_name_and_index_is_left_alone(
+    kernel: FakeKernel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "records"
+    for name in ("left", "another"):
+        kernel.add(name)
+    record = Record(open_folder(str(folder)))
+    record.add(Made(KIND, "left", kernel.index("left"), kernel.mac("left").hex()))
+    record.add(Made(KIND, "another", kernel.index("another"), "020000000077"))
+    record.close(keep=True)
+    assert [made.interface for made in reap(lambda: open_folder(str(folder)))] == ["left"]
+    assert set(kernel.interfaces) == {"eth0", "other", "another"}
+    assert list(folder.iterdir()) == []
+
+
+def test_a_mac_that_somebody_changed_does_not_save_what_we_made(running: Running) -> None:
+    running.ask(request(name="fp7"))
+    running.kernel.macs["fp7"] = bytes.fromhex("020000000077")
+    running.end()
+    assert running.kernel.interfaces == {"eth0": 1, "other": 2}
 
 
 def test_what_resists_stays_on_record_and_does_not_stop_a_start(
@@ -418,6 +462,9 @@ _CHANGE = pack_change(Change(add=(ADDRESS,), mtu=1400))
         ("attach", 1),
         ("attach", None),
         ("attach", "true"),
+        ("io_unit", -1),
+        ("io_unit", True),
+        ("io_unit", "5100"),
         ("addresses", None),
         ("addresses", "10.9.0.1/24"),
         ("addresses", {"10.9.0.1/24": 1}),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import select
 import signal
 import time
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fethpipe.command import Command, describe_status, prepare_command
-from fethpipe.errors import LaunchError
+from fethpipe.errors import LaunchError, NotNowError, SystemFailureError
 from fethpipe.launcher import GRACE_SECONDS
 
 PATIENCE = 10.0
@@ -72,6 +74,34 @@ def test_its_stdin_and_stdout_are_the_stream() -> None:
         assert read_line(command) == b"through\n"
         assert command.finish() == 0
         assert (command.read_descriptor, command.write_descriptor) == (-1, -1)
+
+
+def test_one_that_cannot_be_started_for_now_may_be_later() -> None:
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("needs prlimit(2) of Linux")
+    with prepared("cat") as command:
+        command.start()
+        assert command.finish() == 0
+        launcher = command._launcher
+        limits = resource.prlimit(launcher, resource.RLIMIT_NOFILE)
+        resource.prlimit(launcher, resource.RLIMIT_NOFILE, (0, limits[1]))
+        with pytest.raises(NotNowError, match="cannot start cat: EMFILE"):
+            command.start()
+        resource.prlimit(launcher, resource.RLIMIT_NOFILE, limits)
+        command.start()
+        assert command.finish() == 0
+
+
+def test_a_launcher_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = os.listdir("/dev/fd")
+    with pytest.raises(SystemFailureError, match="start the launcher of cat: EAGAIN") as raised:
+        prepare_command(["cat"])
+    assert raised.value.status == 71
+    assert os.listdir("/dev/fd") == before
 
 
 @needs_pidfd

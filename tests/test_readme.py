@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
 from fethpipe.cli import make_parser
 from fethpipe.errors import FethpipeError
-from tests.live.netns import PATIENCE, readable, require_kernel, require_tools
+from tests.live.netns import require_kernel, require_tools
+from tests.live.shell import Shell
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -98,69 +93,6 @@ def test_the_named_pipes_recipe_works(shell: Shell) -> None:
     said = shell.finish()
     assert "3 packets transmitted, 3 received, 0% packet loss" in said
     assert "fp0: the peer closed the stream" in said
-
-
-class Shell:
-    """A root shell with a fethpipe on its PATH, in which named namespaces are its own affair."""
-
-    def __init__(self, folder: Path) -> None:
-        wrapper = folder / "bin/fethpipe"
-        wrapper.parent.mkdir()
-        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fethpipe "$@"\n')
-        wrapper.chmod(0o755)
-        environment = {
-            **os.environ,
-            "PATH": f"{wrapper.parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-        }
-        self._said = b""
-        self._process = subprocess.Popen(
-            ["unshare", "--mount", "--net", "bash", "-e"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=environment,
-            start_new_session=True,
-        )
-        self.run("mkdir -p /run/netns; mount -t tmpfs none /run/netns")
-
-    def run(self, commands: str) -> None:
-        """Have commands run; what they say comes later."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(commands.encode() + b"\n")
-        self._process.stdin.flush()
-
-    def wait_for_lines(self, text: str, *, count: int) -> None:
-        """Wait until a text was said so many times."""
-        self._read(lambda said: said.count(text.encode()) >= count)
-
-    def finish(self) -> str:
-        """Wait until everything that was started has ended well, and return what it said."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._read(None)
-        assert self._process.wait(PATIENCE) == 0, self._said.decode()
-        return self._said.decode()
-
-    def close(self) -> None:
-        """Kill whatever still runs; safe to call twice."""
-        with self._process:
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _read(self, enough: Callable[[bytes], bool] | None) -> None:
-        """Read until it is enough, or to the end if nothing is."""
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        deadline = time.monotonic() + PATIENCE
-        while enough is None or not enough(self._said):
-            assert readable(descriptor, deadline - time.monotonic()), self._said.decode()
-            chunk = os.read(descriptor, 1 << 16)
-            if not chunk:
-                assert enough is None, f"it ended early: {self._said.decode()}"
-                return
-            self._said += chunk
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from fethpipe.records import Abandoned, Made, Record, abandoned, open_folder
 
 FETH = Made("feth", "feth10000", 7)
-IO = Made("feth", "feth20000", 8)
+IO = Made("feth", "feth20000", 8, "02005e005301")
 
 
 @pytest.fixture

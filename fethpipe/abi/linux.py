@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from enum import IntFlag
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import NamedTuple, Union
 
@@ -38,8 +39,47 @@ TUN_F_USO6 = 0x40
 F_SETPIPE_SZ = 1031
 F_GETPIPE_SZ = 1032
 
-# if.h
-IFF_UP = 0x1
+
+class InterfaceFlag(IntFlag):
+    """The flags of if.h; other bits than Darwin's."""
+
+    IFF_UP = 0x1
+    IFF_BROADCAST = 0x2
+    IFF_DEBUG = 0x4
+    IFF_LOOPBACK = 0x8
+    IFF_POINTOPOINT = 0x10
+    IFF_NOTRAILERS = 0x20
+    IFF_RUNNING = 0x40
+    IFF_NOARP = 0x80
+    IFF_PROMISC = 0x100
+    IFF_ALLMULTI = 0x200
+    IFF_MASTER = 0x400
+    IFF_SLAVE = 0x800
+    IFF_MULTICAST = 0x1000
+    IFF_PORTSEL = 0x2000
+    IFF_AUTOMEDIA = 0x4000
+    IFF_DYNAMIC = 0x8000
+    IFF_LOWER_UP = 0x10000
+    IFF_DORMANT = 0x20000
+    IFF_ECHO = 0x40000
+
+
+IFF_UP = InterfaceFlag.IFF_UP.value
+
+# if_packet.h: level, options, kinds of packets, and what comes with a packet
+SOL_PACKET = 263
+PACKET_ADD_MEMBERSHIP = 1
+PACKET_STATISTICS = 6
+PACKET_AUXDATA = 8
+PACKET_MR_PROMISC = 1
+PACKET_OUTGOING = 4
+TP_STATUS_VLAN_VALID = 1 << 4
+TP_STATUS_VLAN_TPID_VALID = 1 << 6
+ETH_P_ALL = 3
+ETH_P_8021Q = 0x8100
+# if_arp.h: both have Ethernet headers
+ARPHRD_ETHER = 1
+ARPHRD_LOOPBACK = 772
 
 # netlink.h
 NLMSG_ERROR = 2
@@ -92,6 +132,36 @@ _I32 = struct.Struct("=i")
 # rtnl_link_stats64 starts: rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors,
 # rx_dropped, tx_dropped.
 _STATS64_TX_DROPPED = struct.Struct("=56xQ")
+
+
+# struct tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
+_AUXDATA = struct.Struct("=I8xHHHH")
+AUXDATA_SIZE = _AUXDATA.size
+_TPACKET_STATS = struct.Struct("=II")
+PACKET_STATISTICS_SIZE = _TPACKET_STATS.size
+_PACKET_MREQ = struct.Struct("=iHH8x")
+
+
+def unpack_vlan_tag(auxdata: bytes) -> bytes:
+    """Return the 4 bytes of a tag that the kernel took out of a packet, none if it had none."""
+    if len(auxdata) < AUXDATA_SIZE:
+        return b""
+    status, _mac, _net, control, protocol = _AUXDATA.unpack_from(auxdata)
+    if not status & TP_STATUS_VLAN_VALID:
+        return b""
+    known = status & TP_STATUS_VLAN_TPID_VALID
+    return struct.pack("!HH", protocol if known else ETH_P_8021Q, control)
+
+
+def unpack_packet_drops(statistics: bytes) -> int:
+    """Return the packets that a socket had no room for since it was asked last."""
+    drops: int = _TPACKET_STATS.unpack(statistics)[1]
+    return drops
+
+
+def pack_promiscuous(index: int) -> bytes:
+    """Return the packet_mreq that makes an interface receive what is for others."""
+    return _PACKET_MREQ.pack(index, PACKET_MR_PROMISC, 0)
 
 
 def pack_tun_request(name: str, flags: int) -> bytes:
@@ -187,6 +257,11 @@ def pack_link(
     return _IFINFOMSG.pack(0, 0, index, flags, change) + pack_attributes(attributes or {})
 
 
+def pack_any_address() -> bytes:
+    """Return the payload of a request for the addresses of all families and interfaces."""
+    return _IFADDRMSG.pack(0, 0, 0, 0, 0)
+
+
 def pack_string(value: str) -> bytes:
     """Return a string attribute value, NUL-terminated."""
     return value.encode() + b"\0"
@@ -253,6 +328,12 @@ class AddressMessage(NamedTuple):
     ifindex: int
     prefix: int
     address: bytes
+
+    @property
+    def interface(self) -> IPInterface:
+        """Return the address with its prefix length."""
+        kind = IPv4Interface if len(self.address) == 4 else IPv6Interface
+        return kind((self.address, self.prefix))
 
 
 def unpack_address(payload: bytes) -> AddressMessage:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import reason
 from ..stats import Counters
+from . import Buffer
 from .bpf import BpfBatchWriter, BpfReader
 from .ndrv import NdrvWriter
 
@@ -34,7 +35,6 @@ class FethDevice:
     ) -> None:
         self.name = name
         self.counters = Counters()
-        self.offload = None  # a feth neither makes nor takes super-frames
         self.offload = None  # neither BPF nor AF_NDRV knows super-frames
         self._bpf_descriptor = bpf_descriptor
         self._descriptors = [bpf_descriptor, ndrv_descriptor]
@@ -59,6 +59,10 @@ class FethDevice:
             self._ndrv.write_frames(frames)
         else:
             self._write_batch(self._batches, frames)
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        """Send one frame that lies in several buffers."""
+        self._ndrv.write_vectored(buffers)
 
     def kernel_drops(self) -> int:
         """Return what the kernel dropped because we did not read it in time."""

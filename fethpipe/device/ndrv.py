@@ -9,12 +9,14 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ..abi import darwin
 from ..errors import DeviceError, reason
 from ..libc_darwin import bind, connect
 from ..stats import Counters
+from . import Buffer
 
 _ETHERNET_HEADER = 14
 _VLAN_TAG = 4
@@ -35,6 +37,8 @@ _GONE = (errno.EPIPE, errno.ENXIO)
 # ENOBUFS passes as soon as the kernel has caught up, if ever. In all, not for each frame: how
 # long a batch may take in the worst case.
 _PAUSES_SECONDS = (0.0001, 0.0005, 0.002)
+
+_T = TypeVar("_T")
 
 
 def open_ndrv(interface: str) -> int:
@@ -74,7 +78,13 @@ class NdrvWriter:
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order; those that the kernel refuses are counted by reason."""
-        write = os.write
+        self._write_each(os.write, frames)
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        """Send one frame that lies in several buffers, likewise."""
+        self._write_each(os.writev, (buffers,))
+
+    def _write_each(self, write: Callable[[int, _T], int], frames: Sequence[_T]) -> None:
         descriptor = self._descriptor
         pauses = iter(_PAUSES_SECONDS)
         size = refused = 0

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import NamedTuple
 
 from ..abi import linux
-from ..abi.linux import IPInterface, LinkMessage
+from ..abi.linux import InterfaceFlag, IPInterface, LinkMessage
 from ..netlink import Netlink
 
 # asm-generic/socket.h; the initial network namespace has cookie 1 (net/core/net_namespace.c).
 _SO_NETNS_COOKIE = 71
 _INITIAL_NAMESPACE = (1).to_bytes(8, "little")
+
+
+class Status(NamedTuple):
+    """The state of an interface; ``kind`` is empty for hardware, ``tun`` for a TAP."""
+
+    name: str
+    kind: str
+    flags: InterfaceFlag
+    mtu: int
+    mac: bytes
+    addresses: tuple[IPInterface, ...]
 
 
 class LinuxInterfaces:
@@ -27,6 +39,29 @@ class LinuxInterfaces:
     def link(self, name: str) -> LinkMessage:
         """Return the facts of an interface."""
         return self._netlink.link(name)
+
+    def names(self) -> list[str]:
+        """Return the names of all interfaces, in the order in which they were made."""
+        everything = self._netlink.request(
+            linux.RTM_GETLINK, linux.pack_link(0), flags=linux.NLM_F_DUMP
+        )
+        return [linux.unpack_link(message.payload).name for message in everything]
+
+    def status(self, name: str) -> Status:
+        """Return the state of an interface."""
+        link = self.link(name)
+        everything = self._netlink.request(
+            linux.RTM_GETADDR, linux.pack_any_address(), flags=linux.NLM_F_DUMP
+        )
+        messages = [linux.unpack_address(message.payload) for message in everything]
+        return Status(
+            name=link.name,
+            kind=link.kind,
+            flags=InterfaceFlag(link.flags),
+            mtu=link.mtu,
+            mac=link.mac,
+            addresses=tuple(each.interface for each in messages if each.ifindex == link.ifindex),
+        )
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU in bytes, Ethernet header not counted."""

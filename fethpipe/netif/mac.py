@@ -1,8 +1,9 @@
-"""MAC addresses: as people write them, and one that stays the same for a host and a device."""
+"""MAC addresses: as people write them, by chance, and the same for a host and a device."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 
 MAC_LENGTH = 6
@@ -31,11 +32,19 @@ def format_mac(mac: bytes) -> str:
     return mac.hex(":")
 
 
+def random_mac() -> bytes:
+    """Return a locally administered address that nobody else has, as far as chance can tell."""
+    return _locally_administered(os.urandom(MAC_LENGTH))
+
+
 def stable_mac(host: bytes, name: str) -> bytes:
     """Return a locally administered address that depends on host and device name alone.
 
     ``host`` is secret to some systems (machine-id(5) asks not to show it): only a hash leaves.
     """
     digest = hashlib.blake2s(name.encode(), key=hashlib.blake2s(host).digest(), person=b"fethpipe")
-    mac = digest.digest()[:MAC_LENGTH]
+    return _locally_administered(digest.digest()[:MAC_LENGTH])
+
+
+def _locally_administered(mac: bytes) -> bytes:
     return bytes(((mac[0] | _LOCALLY_ADMINISTERED) & ~_MULTICAST,)) + mac[1:]

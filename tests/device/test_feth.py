@@ -17,7 +17,7 @@ from fethpipe.errors import DeviceError, FethpipeError, NotAllowedError, UsageEr
 from fethpipe.netif.darwin import DarwinInterfaces
 from fethpipe.netif.mac import stable_mac
 from fethpipe.provision import Change, Provisioned
-from fethpipe.provision.feth import change_feth
+from fethpipe.provision.feth import change_feth, check_feth, mac_of_feth
 from tests.darwin.inside import Inside, become, receive_descriptors, send_descriptors
 from tests.darwin.layouts import frame
 from tests.darwin.simulation import SimulatedDarwin
@@ -118,14 +118,66 @@ def test_the_mac_is_the_same_every_time_and_another_on_another_mac(namespace: st
 def test_the_mac_is_there_before_up(inside: Inside, darwin: SimulatedDarwin) -> None:
     _provision(inside, addresses=ADDRESSES)
     calls = [call.name for call in darwin.calls(on=PRIMARY)]
+    assert calls[:2] == ["SIOCIFCREATE2", "SIOCSIFLLADDR"]
     assert calls.index("SIOCSIFLLADDR") < calls.index("SIOCSIFFLAGS") < calls.index("SIOCAIFADDR")
     assert calls[::-1].index("SIOCSIFFLAGS") < calls[::-1].index("SIOCAIFADDR_IN6")
+
+
+def test_the_io_side_has_another_mac_every_time(inside: Inside, darwin: SimulatedDarwin) -> None:
+    macs = set()
+    for _ in range(2):
+        provisioned = _provision(inside)
+        macs.add(darwin.interfaces()[IO].mac)
+        assert inside.call(mac_of_feth, IO).hex(":") == darwin.interfaces()[IO].mac
+        inside.call(discard, provisioned)
+    assert len(macs) == 2
+    assert inside.call(mac_of_feth, IO) == b""
+
+
+def test_the_unit_of_the_io_side_may_be_asked_for(inside: Inside, darwin: SimulatedDarwin) -> None:
+    provisioned, made = inside.call(provision_noting, {"name": "feth100", "io_unit": 5100})
+    assert pair(provisioned) == ("feth100", "feth5100")
+    assert made == ["feth100", "feth5100"]
+    assert darwin.interfaces()["feth100"].peer == "feth5100"
+
+
+@pytest.mark.parametrize("io_unit", [100, 32768])
+def test_an_io_side_that_cannot_be_is_refused(
+    inside: Inside, darwin: SimulatedDarwin, io_unit: int
+) -> None:
+    with pytest.raises(UsageError, match=f"feth100 and feth{io_unit} are no pair"):
+        _provision(inside, name="feth100", io_unit=io_unit)
+    assert darwin.calls() == []
+
+
+@pytest.mark.parametrize("how", ["primary destroyed", "disjoined", "I/O side destroyed"])
+def test_a_pair_that_was_taken_apart_is_noticed(
+    inside: Inside, darwin: SimulatedDarwin, nobody: int, how: str
+) -> None:
+    provisioned = _provision(inside)
+    inside.call(check_feth, provisioned)
+    if how == "primary destroyed":
+        darwin.destroy(PRIMARY)
+        darwin.create(PRIMARY)  # by its name alone it is there
+    elif how == "disjoined":
+        inside.make(DarwinInterfaces).set_peer(PRIMARY, "")
+    else:
+        darwin.destroy(IO)
+    inside.call(become, nobody, Device.__module__)
+    with pytest.raises(DeviceError, match=PRIMARY) as raised:
+        inside.call(check_feth, provisioned)
+    told = raised.value.message
+    if how == "I/O side destroyed":
+        assert told.startswith(f"cannot look after {PRIMARY}: SIOCGDRVSPEC: ENXIO")
+    else:
+        assert told == f"{PRIMARY} has gone: {IO} is not joined to it any more"
 
 
 def test_the_limit_is_raised_before_creation(inside: Inside, darwin: SimulatedDarwin) -> None:
     _provision(inside, mtu=2049)
     calls = [call.name for call in darwin.calls()]
-    assert calls[:3] == ["net.link.fake.max_mtu", "net.link.fake.max_mtu", "SIOCIFCREATE2"]
+    assert calls[:2] == ["net.link.fake.max_mtu", "net.link.fake.max_mtu"]
+    assert "SIOCIFCREATE2" in calls
     assert darwin.max_mtu == 16370
 
 
@@ -603,6 +655,18 @@ def test_a_write_of_batch_injection_carries_many_frames(
     assert counters["ndrv_writes"] == 10_000  # of the far side
     assert rig.passed() == (10_000, 600_000, 10_000, 600_000)
     assert inside.said() == ""
+
+
+def test_at_the_largest_mtu_too_if_the_stream_brings_as_many(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    """A pipe of Linux has room for 15 records; where it is smaller, a batch is."""
+    rig = inside.make(Rig, {"mtu": 16370, "inject": "bpf"})
+    for _ in range(20):
+        rig.replay([frame(16384, mark=mark) for mark in range(15)])
+    counters = darwin.counters()
+    assert counters["bpf_frames_written"] == 20 * 15
+    assert counters["bpf_writes"] <= 0.1 * 20 * 15
 
 
 # ---- sending that fails ----

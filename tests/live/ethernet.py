@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from tests.live.netns import Namespace
+from tests.live.netns import Namespace, readable
 
 BROADCAST = b"\xff" * 6
 SOURCE = bytes.fromhex("02005e0053fe")
@@ -65,6 +65,10 @@ class PacketSocket:
             frame = _with_tag(data, ancillary[0][2])
             if is_test_frame(frame):
                 return frame
+
+    def comes(self, seconds: float) -> bool:
+        """Return whether any frame comes in this time."""
+        return readable(self._socket, seconds)
 
     def close(self) -> None:
         """Close the socket; safe to call twice."""

@@ -129,11 +129,13 @@ class Namespace:
 
     def wait_gone(self, interface: str, *, seconds: float = PATIENCE) -> None:
         """Wait until the interface does not exist."""
-        self._wait(lambda: interface not in self.interfaces(), f"{interface} did not go", seconds)
+        self.wait_until(
+            lambda: interface not in self.interfaces(), f"{interface} did not go", seconds
+        )
 
     def wait_usable(self, address: str, *, seconds: float = PATIENCE) -> None:
         """Wait until duplicate address detection is done with an IPv6 address."""
-        self._wait(lambda: self._usable(address), f"{address} did not become usable", seconds)
+        self.wait_until(lambda: self._usable(address), f"{address} did not become usable", seconds)
 
     def _usable(self, address: str) -> bool:
         wanted = socket.inet_pton(socket.AF_INET6, address).hex()
@@ -142,7 +144,10 @@ class Namespace:
         fields = [line.split() for line in lines]  # address, index, prefix, scope, flags, name
         return any(row[0] == wanted and not int(row[4], 16) & _IFA_F_TENTATIVE for row in fields)
 
-    def _wait(self, done: Callable[[], bool], complaint: str, seconds: float) -> None:
+    def wait_until(
+        self, done: Callable[[], bool], complaint: str, seconds: float = PATIENCE
+    ) -> None:
+        """Wait until this is so; it is asked again whenever a link or an IPv6 address changes."""
         deadline = time.monotonic() + seconds
         with self.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as changes:
             changes.bind((0, _CHANGES))

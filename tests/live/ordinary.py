@@ -35,11 +35,16 @@ def _in_own_mounts(*commands: str) -> list[str]:
 
 def as_nobody() -> list[str]:
     """Return what runs fethpipe as a user with no right at all."""
+    return [*python_of_nobody(), "-m", "fethpipe"]
+
+
+def python_of_nobody() -> list[str]:
+    """Return what runs Python as a user with no right at all."""
     require_tools("setpriv")
     python = _python_for_nobody()
     if python is None:
         pytest.skip(f"needs a Python and a checkout that user {NOBODY} may read")
-    return [*_BECOME_NOBODY, python, "-m", "fethpipe"]
+    return [*_BECOME_NOBODY, python]
 
 
 _BECOME_NOBODY = [

@@ -49,6 +49,22 @@ class Peer:
             assert select.select([], [self._outgoing], [], PATIENCE)[1], "the stream is stuck"
             data = data[os.write(self._outgoing, data) :]
 
+    def put(self, frame: bytes) -> None:
+        """Send a frame."""
+        self.send(struct.pack(self._prefix.format, len(frame)) + frame)
+
+    def fileno(self) -> int:
+        """Return the descriptor that records come from."""
+        return self._incoming
+
+    def read(self) -> list[bytes]:
+        """Read once, and return the records that are whole."""
+        self._pending += os.read(self._incoming, 1 << 16)
+        found = []
+        while (payload := self._take_record()) is not None:
+            found.append(payload)
+        return found
+
     def receive(self, wanted: Callable[[bytes], bool] = is_test_frame) -> bytes:
         """Return the next frame of interest from the stream."""
         deadline = time.monotonic() + PATIENCE

@@ -124,6 +124,10 @@ class Fethpipe:
         assert line, f"fethpipe did not get ready: {self.stderr.all()}"
         return Facts(**json.loads(line))
 
+    def says_no_more_when_ready(self) -> bool:
+        """Wait until the descriptor of ``--ready-fd`` is closed; tell if nothing came first."""
+        return self._ready.next() == ""
+
     def is_ready(self, seconds: float) -> bool:
         """Return whether the device is up, or the program at its end, within this time."""
         return readable(self._ready.descriptor, seconds)

@@ -280,6 +280,18 @@ def test_it_ends_when_somebody_destroys_the_pair(
     assert darwin.interfaces() == {}
 
 
+def test_it_ends_when_somebody_destroys_the_primary_side_alone(
+    left: Namespace, peer: Peer, darwin: SimulatedDarwin
+) -> None:
+    with _start_on_mac(left, peer, darwin) as program:
+        program.ready()
+        darwin.destroy(FETH)
+        status, said = program.end()
+    assert status == 73
+    assert f"{FETH} has gone: {IO} is not joined to it any more" in said
+    assert darwin.interfaces() == {}
+
+
 def test_without_batches_it_says_so_and_goes_on(
     left: Namespace, right: Namespace, darwin: SimulatedDarwin
 ) -> None:

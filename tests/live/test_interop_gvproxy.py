@@ -7,8 +7,11 @@ from __future__ import annotations
 import pytest
 
 from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.far_tap import far_tap
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
+from tests.live.peers import check_traffic
+from tests.live.programs import LEFT, RIGHT
 
 pytestmark = pytest.mark.live
 
@@ -25,6 +28,24 @@ def test_its_records_are_frames_both_ways(left: Namespace) -> None:
                 device.send(frame)
                 assert peer.receive() == frame
         peer.stop_sending()
+        status, said = program.end()
+    assert status == 0
+    assert "the peer closed the stream" in said
+
+
+@pytest.mark.parametrize("mtu", [1500, 65521])
+def test_pings_and_tcp_pass_both_ways(left: Namespace, right: Namespace, mtu: int) -> None:
+    options = ["--framing", "u16le", "--mtu", str(mtu), "--address", f"{LEFT}/24"]
+    with Peer(prefix="<H") as peer, peer.start(left, *options) as program:
+        program.ready()
+        with far_tap(peer, right, RIGHT, mtu=mtu):
+            check_traffic(left, right, mtu=mtu)
+
+
+def test_one_that_dies_is_the_end(left: Namespace) -> None:
+    with Peer(prefix="<H") as peer, peer.start(left, "--framing", "u16le") as program:
+        program.ready()
+        peer.close()
         status, said = program.end()
     assert status == 0
     assert "the peer closed the stream" in said

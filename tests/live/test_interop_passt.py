@@ -6,19 +6,22 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.live.netns import PATIENCE, Namespace, require_kernel, require_tools
 from tests.live.ordinary import NOBODY
-from tests.live.peers import kill_program
-from tests.live.programs import Facts, Fethpipe
+from tests.live.peers import check_pings, kill_program
+from tests.live.programs import FETHPIPE, Facts, Fethpipe
+from tests.live.traffic import transfer
 
 pytestmark = pytest.mark.live
 
 HOST, GATEWAY, SERVER = "192.0.2.2", "192.0.2.1", "198.51.100.1"
 HOST6, GATEWAY6, SERVER6 = "2001:db8::2", "2001:db8::1", "2001:db8:1::1"
+_OPEN_PORT = 5000
 _LEASE_SCRIPT = """\
 #!/bin/sh
 [ "$1" = bound ] || exit 0
@@ -58,17 +61,24 @@ def inside() -> Iterator[Namespace]:
         yield namespace
 
 
-def start(inside: Namespace, host: Namespace, folder: Path) -> tuple[Fethpipe, Facts]:
-    """Start passt as nobody, and a fethpipe whose TAP is its guest."""
+def start(
+    inside: Namespace, host: Namespace, folder: Path, *, mtu: int = 1500
+) -> tuple[Fethpipe, Facts]:
+    """Start passt as nobody, and a fethpipe whose TAP is its guest.
+
+    The stream is the socket itself: this passt loses step with records that come in pieces, as
+    they do through the buffer of a program in between.
+    """
     folder.chmod(0o777)
     for parent in list(folder.parents)[:2]:
         parent.chmod(0o755)
     path = folder / "passt"
-    host.popen(
-        [*_AS_NOBODY, "passt", "--foreground", "--quiet", "--mtu", "1500", "--socket", str(path)]
-    )
-    command = ["socat", "-", f"UNIX-CONNECT:{path},retry=1000,interval=0.01"]
-    program = Fethpipe(inside, "--framing", "u32be", "--", *command)
+    options = ["--mtu", str(mtu), "--tcp-ports", str(_OPEN_PORT), "--socket", str(path)]
+    host.popen([*_AS_NOBODY, "passt", "--foreground", "--quiet", *options])
+    address = f"UNIX-CONNECT:{path},retry=1000,interval=0.01"
+    script = f'exec socat {address} "EXEC:{" ".join(FETHPIPE)} $*,nofork"'
+    options = ["--framing", "u32be", "--mtu", str(mtu)]
+    program = Fethpipe(inside, *options, launcher=["sh", "-c", script, "sh"])
     return program, program.ready()
 
 
@@ -97,13 +107,31 @@ def exchange(inside: Namespace, server: Namespace, address: str, size: int) -> N
                         assert _receive(receiver, len(chunk)) == chunk
 
 
+def send_in(inside: Namespace, server: Namespace, size: int) -> None:
+    """Send bytes from the server, through the port that passt has open, as fast as TCP can."""
+    data = os.urandom(size)
+    with inside.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind((HOST, _OPEN_PORT))  # which is the address inside as well
+        listener.listen()
+        client = server.socket(socket.AF_INET, socket.SOCK_STREAM)
+        with client, ThreadPoolExecutor(1) as thread:
+            client.connect((HOST, _OPEN_PORT))
+            sending = thread.submit(client.sendall, data)
+            connection, _ = listener.accept()
+            connection.settimeout(PATIENCE)
+            with connection:
+                received = _receive(connection, size)
+            sending.result()
+    assert received == data
+
+
 def _receive(connection: socket.socket, size: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
         chunk = connection.recv(size - len(data))
         assert chunk, "the connection ended"
         data += chunk
-    return data
+    return bytes(data)
 
 
 def test_an_address_by_dhcp_reaches_a_server(
@@ -115,8 +143,19 @@ def test_an_address_by_dhcp_reaches_a_server(
         lease(inside, tmp_path)
         assert f"inet {HOST}/24" in inside.run(["ip", "address", "show", "dev", "fp0"])
         exchange(inside, server, SERVER, 1 << 20)
-        for size in (0, 56, 1000, 1472):
-            inside.run(["ping", "-q", "-M", "do", "-c", "1", "-W", "5", "-s", str(size), SERVER])
+        check_pings(inside, SERVER)
+
+
+@pytest.mark.parametrize("mtu", [1500, 9000, 65520])
+def test_bulk_passes_out_and_in(
+    inside: Namespace, outside: tuple[Namespace, Namespace], tmp_path: Path, mtu: int
+) -> None:
+    host, server = outside
+    program, _ = start(inside, host, tmp_path, mtu=mtu)
+    with program:
+        lease(inside, tmp_path)
+        transfer(inside, server, SERVER, 10_000_000)
+        send_in(inside, server, 10_000_000)
 
 
 def test_an_address_by_router_advertisement_reaches_a_server(
@@ -145,4 +184,6 @@ def test_a_passt_that_dies_is_the_end(
     with program:
         lease(inside, tmp_path)
         kill_program(host, "passt")
-        assert program.end()[0] in (0, 69)  # as socat takes it
+        status, said = program.end()
+    assert status == 0
+    assert "the peer closed the stream" in said

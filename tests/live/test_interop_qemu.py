@@ -66,8 +66,14 @@ def test_frames_pass_both_ways(
         assert program.end()[0] == 0
 
 
-def test_a_qemu_that_dies_is_the_end(left: Namespace, right: Namespace, tmp_path: Path) -> None:
-    with joined(left, right, *_unix(tmp_path), "--framing", "u32be") as (qemu, program):
+@pytest.mark.parametrize(
+    "netdev", ["unix", _TCP, _OLD], ids=["stream over a Unix socket", "stream over TCP", "socket"]
+)
+def test_a_qemu_that_dies_is_the_end(
+    left: Namespace, right: Namespace, tmp_path: Path, netdev: str
+) -> None:
+    netdev, address = _unix(tmp_path) if netdev == "unix" else (netdev, _PORT)
+    with joined(left, right, netdev, address, "--framing", "u32be") as (qemu, program):
         wait_reachable(left, RIGHT)
         qemu.kill()
         status, said = program.end()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.live.netns import require_kernel, require_tools
 from tests.live.programs import ROOT
-from tests.test_readme import Shell
+from tests.live.shell import Shell
 
 pytestmark = pytest.mark.live
 
@@ -58,6 +58,61 @@ def test_a_cable(shell: Shell, name: str, tap: str) -> None:
     shell.wait_for_lines("fp0 is ready", count=1)
     shell.run(f"{_WAIT} 10.9.0.2; kill %1; wait")
     assert re.search(r" [1-9]\d* received", shell.finish())
+
+
+def test_a_rate_that_a_plug_can_keep_up_with(shell: Shell) -> None:
+    require_tools("vde_plug", "tc")
+    first, _, rest = recipe("vde tap").partition("\n")
+    shell.run(f"{first}; {configure_other('vde0')}")
+    shell.run(rest)
+    shell.wait_for_lines("fp0 is ready", count=1)
+    shell.run(recipe("vde rate"))
+    shell.run(f"{_WAIT} 10.9.0.2; kill %1; wait")
+    assert re.search(r" [1-9]\d* received", shell.finish())
+
+
+def test_a_guest_of_passt(shell: Shell, tmp_path: Path) -> None:
+    require_tools("passt", "socat", "udhcpc")
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    tmp_path.chmod(0o777)  # passt does not stay root
+    shell.run("ip link add out0 type dummy; ip link set out0 up")
+    shell.run("ip address add 192.0.2.2/24 dev out0; ip route add default via 192.0.2.1")
+    shell.run(recipe("passt"))
+    shell.wait_for_lines("fp0 is ready", count=1)
+    shell.run(recipe("passt lease"))
+    shell.run("kill %2; wait %2; kill %1; wait")
+    assert "lease of 192.0.2.2 obtained" in shell.finish()
+
+
+def test_nc_and_socat_are_a_cable(shell: Shell) -> None:
+    require_tools("nc", "socat")
+    shell.run(recipe("nc"))
+    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.run(f"{_WAIT} 10.9.0.2; kill %2; wait")
+    assert re.search(r" [1-9]\d* received", shell.finish())
+
+
+def test_a_stream_is_kept_and_replayed(shell: Shell) -> None:
+    require_tools("tee")
+    shell.run(recipe("tee"))
+    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.run(f"{_WAIT} 10.9.0.2; kill %1; wait")
+    shell.run(recipe("replay"))
+    said = shell.finish()
+    assert re.search(r" [1-9]\d* received", said)
+    assert re.search(r"replay0: the peer closed the stream; .* to device [1-9]\d* frames", said)
+
+
+def test_a_capture_is_read_along(shell: Shell) -> None:
+    require_tools("tcpdump", "tail")
+    shell.run(recipe("capture"))
+    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.run(recipe("read along").rstrip() + " &")
+    shell.run(f"{_WAIT} 10.9.0.2")
+    shell.wait_for_lines("ICMP echo reply", count=1)
+    shell.run("kill %2; wait %2 || true; kill %1; wait")
+    assert "10.9.0.1 > 10.9.0.2: ICMP echo request" in shell.finish()
 
 
 def test_a_switch(shell: Shell) -> None:

@@ -41,6 +41,24 @@ def test_a_plug_on_a_tap_is_the_other_end(left: Namespace, right: Namespace, mtu
         assert program.end()[0] == 0
 
 
+def test_what_others_put_on_the_tap_of_a_plug_does_no_harm(
+    left: Namespace, right: Namespace
+) -> None:
+    with plug_into_tap(left, right) as program:
+        program.ready()
+        wait_reachable(left, RIGHT)
+        right.run(["ip", "link", "set", "vde0", "mtu", "9216"])
+        with PacketSocket(right, "vde0") as there, PacketSocket(left, "fp0") as here:
+            odd = [make_frame(0)[:15], bytes(60), b"\xff" * 60]
+            odd += [make_frame(1, size=size) for size in (1519, 9000, 9230)]
+            for frame in (*odd, make_frame(2)):
+                there.send(frame)
+            while (frame := here.receive()) != make_frame(2):
+                assert frame in odd
+        right.run(["ip", "link", "set", "vde0", "mtu", "1500"])
+        wait_reachable(left, RIGHT)
+
+
 def test_a_plug_that_is_killed_is_told(left: Namespace, right: Namespace) -> None:
     with plug_into_tap(left, right) as program:
         program.ready()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -485,6 +486,26 @@ def test_what_will_not_get_better_is_not_tried_again(
     assert done.status == 69
     assert f"ended with exit status {status}" in done.stderr
     assert "starting again" not in done.stderr
+    private.wait_empty(AT_ONCE)
+
+
+def test_what_cannot_be_started_for_now_is_tried_again(
+    private: Private, left: Namespace, tmp_path: Path
+) -> None:
+    echo = tmp_path / "echo"
+    shutil.copy(shutil.which("cat") or "", echo)
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:2]:
+        parent.chmod(0o755)
+    arguments = ["--reconnect", "--", str(echo)]
+    with Fethpipe(left, *arguments, launcher=private.entering(sys.executable, "-c", _QUICKLY)) as (
+        program
+    ):
+        with echo.open("ab"):  # which nobody may execute meanwhile
+            program.ready()
+            assert program.stderr.next(containing=f"cannot start {echo}: ETXTBSY")
+            assert "starting again" in program.stderr.next(containing="cannot start")
+        passes_frames(left)
     private.wait_empty(AT_ONCE)
 
 

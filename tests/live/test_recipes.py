@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import plistlib
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,19 +15,22 @@ from pathlib import Path
 import pytest
 
 from fethpipe import __version__
+from fethpipe.cli import _with_remote_joined, make_parser
+from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import PATIENCE, Namespace, require_tools
 from tests.live.programs import RIGHT, ROOT, Lines
-from tests.live.sshd import SYSTEM_PATH, Sshd, hide, join
+from tests.live.sshd import FAR, SYSTEM_PATH, Sshd, hide, join
 
 RECIPES = (ROOT / "docs/RECIPES.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 pytestmark = pytest.mark.live
 
 
-def block(kind: str, name: str) -> str:
-    """Return what is in a block of the document."""
+def block(kind: str, name: str, *, document: str = RECIPES) -> str:
+    """Return what is in a block of a document."""
     pattern = rf"<!-- {kind}: {re.escape(name)} -->\n```(?:sh)?\n(.*?)```"
-    found = re.findall(pattern, RECIPES, re.DOTALL)
+    found = re.findall(pattern, document, re.DOTALL)
     assert len(found) == 1, f"there are {len(found)} blocks named {name}"
     return str(found[0])
 
@@ -41,6 +47,7 @@ class Here:
         self._namespace = namespace
         self._folder = folder
         self._said: list[Lines] = []
+        self._last: subprocess.Popen[bytes] | None = None
         module = f'PYTHONPATH={ROOT} exec {sys.executable} -m fethpipe "$@"'
         self.program = folder / "fethpipe"
         write_script(self.program, module)
@@ -57,10 +64,16 @@ class Here:
         path = f"{self._folder}:/usr/sbin:/sbin:{SYSTEM_PATH}"
         environment = ["env", f"PATH={path}", f"HOME={self._folder}"]
         try:
-            self._namespace.popen([*environment, "sh", "-ec", commands], stderr=its_stderr)
+            shell = [*environment, "sh", "-ec", commands]
+            self._last = self._namespace.popen(shell, stderr=its_stderr)
         finally:
             os.close(its_stderr)
         return lines
+
+    def stop(self) -> None:
+        """End the last command of the recipe that was started last, which the shell became."""
+        assert self._last
+        self._last.terminate()
 
     def close(self) -> None:
         """Stop listening."""
@@ -163,3 +176,125 @@ def test_one_file(left: Namespace, right: Namespace, here: Here, tmp_path: Path)
         recipe = block("recipe", "ssh").replace("fethpipe", f"{sys.executable} {archive}", 1)
         assert here.start(recipe).next(containing="remote: fp0 is ready")
         left.run(["ping", "-c", "1", RIGHT])
+
+
+def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: Here) -> None:
+    require_tools("nft", "sysctl")
+    join(left, right)
+    with Namespace() as world, Sshd(right) as sshd:
+        right.run(["ip", "link", "add", "wan0", "type", "veth", "peer", "name", "wan1"])
+        with world.popen(["cat"], stdin=subprocess.PIPE) as inside:
+            right.run(["ip", "link", "set", "wan1", "netns", str(inside.pid), "name", "wan0"])
+        for namespace, address in ((right, "198.51.100.1/24"), (world, "198.51.100.9/24")):
+            namespace.run(["ip", "address", "add", address, "dev", "wan0"])
+            namespace.run(["ip", "link", "set", "wan0", "up"])
+        here.know(sshd)
+        assert here.start(block("recipe", "ssh")).next(containing="remote: fp0 is ready")
+        right.run(["sh", "-ec", block("recipe", "default route, far")])
+        near = block("recipe", "default route, near")
+        near = near.replace("203.0.113.7", FAR).replace("192.168.1.1", FAR)
+        left.run(["sh", "-ec", near])
+        # The world knows no way back to 10.9.0.0/24.
+        left.run(["ping", "-c", "1", "198.51.100.9"])
+        assert "via 10.9.0.2 dev fp0" in left.run(["ip", "route", "get", "198.51.100.9"])
+        assert "dev wire0" in left.run(["ip", "route", "get", FAR])
+
+
+def test_dhcp_and_router_advertisements(here: Here, tmp_path: Path, left: Namespace) -> None:
+    require_tools("dnsmasq", "udhcpc")
+    with Namespace(ipv6=True) as right:
+        left.run(["sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=0"])
+        join(left, right)
+        with Sshd(right) as sshd:
+            here.know(sshd)
+            said = here.start(block("recipe", "dhcp server"))
+            assert said.next(containing="remote: fp0 is ready")
+            # Its usual script would write this machine's resolv.conf.
+            script = tmp_path / "lease"
+            write_script(script, '[ "$1" != bound ] || ip address add "$ip/$mask" dev "$interface"')
+            client = block("recipe", "dhcp client").strip()
+            right.run(["sh", "-ec", f"{client} -s {script} -t 20 -T 1"])
+            right.run(["ping", "-c", "1", "10.9.0.1"])
+            assert "inet 10.9.0." in right.run(["ip", "-4", "address", "show", "dev", "fp0"])
+            show = ["ip", "-6", "address", "show", "dev", "fp0"]
+            right.wait_until(lambda: "inet6 fd00:9:" in right.run(show), "no address by IPv6")
+
+
+# ---- those of the README ----
+
+
+def test_a_switch(left: Namespace, here: Here, tmp_path: Path) -> None:
+    require_tools("vde_switch", "vde_plug")
+    path = tmp_path / "my-switch"
+    left.popen(["vde_switch", "-s", str(path)], stdin=subprocess.PIPE)
+    command = block("recipe", "switch", document=README).replace("/run/my-switch", str(path))
+    wait = f"until [ -S {path}/ctl ]; do sleep 0.05; done; "
+    assert here.start(wait + command).next(containing="fp0 is ready")
+    other = command.replace("10.9.0.1", RIGHT).replace("fethpipe", "fethpipe --name fp1", 1)
+    assert here.start(other).next(containing="fp1 is ready")
+    with PacketSocket(left, "fp0") as one, PacketSocket(left, "fp1") as two:
+        # vde_plug starts after the device: what is sent before it is there may be lost.
+        for number in range(200):
+            one.send(make_frame(number))
+            if two.comes(0.05):
+                break
+        assert two.receive() == make_frame(number)
+
+
+def test_a_stream_that_is_kept_and_replayed(
+    left: Namespace, right: Namespace, here: Here, installed: list[str], tmp_path: Path
+) -> None:
+    require_tools("tcpdump")
+    join(left, right)
+    with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
+        here.know(sshd)
+        capture = block("recipe", "capture", document=README)
+        assert here.start(f"cd {tmp_path}; exec {capture}").next(containing="fp0 is ready")
+        right.wait_until(lambda: "fp0" in right.interfaces(), "the far end did not start")
+        right.run(["ip", "address", "add", f"{RIGHT}/24", "dev", "fp0"])
+        left.run(["ping", "-c", "3", "-i", "0.1", "-w", "10", RIGHT])
+        here.stop()
+    left.wait_gone("fp0")
+    replay = block("recipe", "replay", document=README)
+    path = f"PATH={tmp_path}:/usr/sbin:{os.environ['PATH']}"
+    replaying = left.popen(
+        ["env", path, "sh", "-c", f"cd {tmp_path}; {replay}"], stdout=subprocess.PIPE
+    )
+    shown, _ = replaying.communicate(timeout=2 * PATIENCE)  # it ends when the device goes
+    assert shown.decode().count("ICMP echo reply") == 3
+
+
+# ---- files that other programs read ----
+
+
+def check_options(words: list[str]) -> None:
+    assert words[0] == "/usr/local/bin/fethpipe"
+    make_parser().parse_args(_with_remote_joined(words[1:]))
+
+
+def test_the_file_that_sudo_may_run() -> None:
+    first, _, rest = block("file", "sudo script").partition("\n")
+    assert first == "#!/bin/sh"
+    check_options(shlex.split(rest.partition("exec ")[2]))
+
+
+def test_the_sudoers_line(tmp_path: Path) -> None:
+    require_tools("visudo")
+    file = tmp_path / "office-tunnel"
+    file.write_text(block("file", "sudoers"))
+    file.chmod(0o440)
+    subprocess.run(["visudo", "-c", "-f", str(file)], check=True, capture_output=True)
+
+
+def test_the_systemd_unit() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(block("file", "systemd"))
+    assert unit.sections() == ["Unit", "Service", "Install"]
+    check_options(shlex.split(unit["Service"]["ExecStart"]))
+
+
+def test_the_launchd_daemon() -> None:
+    daemon = plistlib.loads(block("file", "launchd").encode())
+    check_options(daemon["ProgramArguments"])
+    assert daemon["RunAtLoad"] is True

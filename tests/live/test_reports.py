@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -113,6 +114,24 @@ def test_a_stderr_that_nobody_reads_does_not_stop_frames(left: Namespace, peer: 
                 assert device.receive() == make_frame(number)
         peer.stop_sending()
         assert program.end()[0] == 0
+
+
+@pytest.mark.parametrize("command", [(), ("--", "cat")], ids=["the pump alone", "with COMMAND"])
+def test_the_ready_descriptor_is_closed_behind_its_line(
+    left: Namespace, peer: Peer, command: tuple[str, ...]
+) -> None:
+    with peer.start(left, *command) as program:
+        program.ready()
+        assert program.says_no_more_when_ready()
+        program.report()  # so it runs
+
+
+def test_a_ready_descriptor_that_is_stderr_stays_open(left: Namespace) -> None:
+    done = finish(left, "--ready-fd", "2")
+    assert done.status == 0
+    said = done.stderr.splitlines()
+    assert json.loads(said[1])["interface"] == "fp0"
+    assert "the peer closed the stream" in said[2]
 
 
 def test_a_ready_descriptor_that_nobody_reads_is_an_error(left: Namespace) -> None:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from fethpipe import __version__
 from tests.darwin.simulation import Interface, SimulatedDarwin, missing_requirement
 from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.far_tap import far_tap
 from tests.live.netns import PATIENCE, Namespace, readable
-from tests.live.programs import ROOT, Lines
+from tests.live.peer import records
+from tests.live.peers import check_traffic
+from tests.live.programs import LEFT, RIGHT, ROOT, Lines
 
 pytestmark = pytest.mark.live
 
 FRAME, CONFIGURE, EXIT = b"\0", b"\1", b"\2"
 MAC = "02:00:5e:00:53:01"
-ARGUMENTS = ("100", MAC, "2800", "5")
+MTU = 2800
+ARGUMENTS = ("100", MAC, str(MTU), "5")
+UP = f"I feth100 feth5100 {__version__}"
 
 
 @pytest.fixture
@@ -33,24 +41,88 @@ def darwin(left: Namespace) -> Iterator[SimulatedDarwin]:
         assert darwin.violations() == []
 
 
-class Host:
-    """MacEthernetTap, the service's side: every request is one write of length and command."""
+class Agent:
+    """A running agent and the host's ends of its pipes; ``leaked`` are further descriptors."""
 
-    def __init__(self, namespace: Namespace, darwin: SimulatedDarwin, *arguments: str) -> None:
-        stdin, self._to_agent = os.pipe()
-        self._from_agent, stdout = os.pipe()
+    def __init__(
+        self,
+        namespace: Namespace,
+        darwin: SimulatedDarwin,
+        *arguments: str,
+        leaked: Sequence[int] = (),
+        launcher: Sequence[str] = (),
+    ) -> None:
+        stdin, self.stdin = os.pipe()
+        self.stdout, stdout = os.pipe()
         stderr, its_stderr = os.pipe()
         self.stderr = Lines(stderr)
         environment = [f"{name}={value}" for name, value in darwin.environment.items()]
-        agent = [sys.executable, "-m", "fethpipe.agent", *arguments]
+        agent = [*launcher, sys.executable, "-m", "fethpipe.agent", *arguments]
         self.process: subprocess.Popen[bytes] = namespace.popen(
-            ["env", *environment, *agent], stdin=stdin, stdout=stdout, stderr=its_stderr, cwd=ROOT
+            ["env", *environment, *agent],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=its_stderr,
+            pass_fds=leaked,
+            cwd=ROOT,
         )
         for descriptor in (stdin, stdout, its_stderr):
             os.close(descriptor)
 
-    def put(self, frame: bytes) -> None:
-        self.write(FRAME + frame)
+    def write(self, payload: bytes) -> None:
+        """Write a request, whatever it is."""
+        os.write(self.stdin, records(payload, prefix="=H"))
+
+    def hang_up(self) -> None:
+        """Close the pipe towards it."""
+        os.close(self.stdin)
+        self.stdin = -1
+
+    def end(self) -> int:
+        """Wait for its end, and return its exit status."""
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        with self.process:
+            self.process.kill()
+        for descriptor in (self.stdin, self.stdout):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.stderr.close()
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Tap:
+    """What MacEthernetTap is to ZeroTier's service: one network's device.
+
+    It allows an MTU of 10000, destroys every feth0 to feth9999, starts the agent for a number that
+    is free, and waits at most ten seconds for its interface. It writes the length and the words of
+    a configuration separately, a frame in one piece, and takes frames that are longer than their
+    header. To end it, it kills the agent and destroys both interfaces.
+    """
+
+    def __init__(self, namespace: Namespace, darwin: SimulatedDarwin, *, mtu: int = MTU) -> None:
+        self._namespace = namespace
+        self._darwin = darwin
+        self._mtu = mtu
+        self._received = b""
+        self._frames: list[bytes] = []
+        darwin.max_mtu = 10000
+        for name in darwin.interfaces():
+            if name.startswith("feth") and len(name) <= len("feth9999"):
+                darwin.destroy(name)
+        self.number = 100
+        self.device, self._io = f"feth{self.number}", f"feth{self.number + 5000}"
+        self.agent = Agent(namespace, darwin, str(self.number), MAC, str(mtu), "5")
+        deadline = time.monotonic() + PATIENCE
+        while self.device not in darwin.interfaces():
+            assert time.monotonic() < deadline, f"no {self.device} came"
+            readable(self.agent.stderr.descriptor, 0.1)
 
     def add_ip(self, address: str) -> None:
         self._ifconfig("inet6" if ":" in address else "inet", address, "alias")
@@ -59,82 +131,125 @@ class Host:
         self._ifconfig("inet6" if ":" in address else "inet", address, "-alias")
 
     def set_mtu(self, mtu: int) -> None:
-        self._ifconfig("mtu", str(mtu))
+        if mtu != self._mtu:
+            self._ifconfig("mtu", str(mtu))
+            self._mtu = mtu
 
     def _ifconfig(self, *words: str) -> None:
-        self.write(CONFIGURE + b"".join(word.encode() + b"\0" for word in words))
+        payload = CONFIGURE + b"".join(word.encode() + b"\0" for word in words)
+        os.write(self.agent.stdin, struct.pack("=H", len(payload)))
+        os.write(self.agent.stdin, payload)
 
-    def write(self, payload: bytes) -> None:
-        os.write(self._to_agent, struct.pack("=H", len(payload)) + payload)
+    def put(self, frame: bytes) -> None:
+        if len(frame) - 14 <= self._mtu:
+            os.writev(self.agent.stdin, [struct.pack("=H", len(frame) + 1), FRAME, frame])
 
     def get(self) -> bytes:
         """Return the next frame from the device."""
-        (length,) = struct.unpack("=H", self._read(2))
-        return self._read(length)
+        while not self._frames:
+            assert readable(self.agent.stdout, PATIENCE), "no frame came"
+            self._frames = self.read()
+        return self._frames.pop(0)
 
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            assert readable(self._from_agent, PATIENCE), "no frame came"
-            data += os.read(self._from_agent, size - len(data))
-        return data
+    def fileno(self) -> int:
+        return self.agent.stdout
 
-    def hang_up(self) -> None:
-        os.close(self._to_agent)
-        self._to_agent = -1
+    def read(self) -> list[bytes]:
+        """Read once, and return the frames that are whole."""
+        self._received += os.read(self.agent.stdout, 131072)
+        found = []
+        while len(self._received) >= 2:
+            (length,) = struct.unpack_from("=H", self._received)
+            if len(self._received) < 2 + length:
+                break
+            found.append(self._received[2 : 2 + length])
+            self._received = self._received[2 + length :]
+        return [frame for frame in found if len(frame) > 14]
 
-    def end(self) -> int:
-        return self.process.wait(PATIENCE)
+    def settled(self) -> Interface:
+        """Return the interface when everything that was written has been acted on."""
+        with PacketSocket(self._namespace, self.device) as device:
+            self.put(make_frame(999))
+            while device.receive() != make_frame(999):
+                pass
+        return self._darwin.interfaces()[self.device]
 
-    def close(self) -> None:
-        with self.process:
-            self.process.kill()
-        for descriptor in (self._to_agent, self._from_agent):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self.stderr.close()
+    def destroy(self) -> None:
+        """End the network, as the service does it."""
+        self.agent.process.kill()
+        assert self.agent.end() == -signal.SIGKILL
+        for name in (self.device, self._io):
+            with contextlib.suppress(OSError):  # the agent's keeper may be faster
+                self._darwin.destroy(name)
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Tap:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        self.agent.close()
 
 
-def settled(host: Host, namespace: Namespace, darwin: SimulatedDarwin) -> Interface:
-    """Return the interface when everything that was written has been acted on."""
-    with PacketSocket(namespace, "feth100") as device:
-        host.put(make_frame(999))
-        while device.receive() != make_frame(999):
-            pass
-    return darwin.interfaces()["feth100"]
+# ---- a whole life ----
 
 
 def test_it_does_what_the_service_wants(left: Namespace, darwin: SimulatedDarwin) -> None:
-    with Host(left, darwin, *ARGUMENTS) as host:
-        line = host.stderr.next()
-        assert line.split()[:2] == ["I", "feth100"]
+    with Tap(left, darwin) as tap:
+        assert tap.agent.stderr.next() == UP
         found = darwin.interfaces()
-        primary, io = found["feth100"], found[line.split()[2]]
-        assert (primary.mac, primary.mtu, primary.metric, primary.up) == (MAC, 2800, 5, True)
-        assert (io.peer, io.mtu, io.up) == ("feth100", 2800, True)
+        assert sorted(found) == ["feth100", "feth5100"]
+        primary, io = found["feth100"], found["feth5100"]
+        assert (primary.mac, primary.mtu, primary.metric, primary.up) == (MAC, MTU, 5, True)
+        assert (io.peer, io.mtu, io.up) == ("feth100", MTU, True)
 
-        host.add_ip("10.147.17.5/24")
-        host.add_ip("fd00:9::5/64")
-        host.set_mtu(1400)
-        primary = settled(host, left, darwin)
+        tap.add_ip("10.147.17.5/24")
+        tap.add_ip("fd00:9::5/64")
+        tap.set_mtu(9000)
+        primary = tap.settled()
         assert set(primary.addresses) >= {"10.147.17.5/24", "fd00:9::5/64"}
+        assert primary.mtu == darwin.interfaces()["feth5100"].mtu == 9000
+        tap.set_mtu(1400)
+        tap.remove_ip("10.147.17.5/24")
+        primary = tap.settled()
+        assert "10.147.17.5/24" not in primary.addresses
         assert primary.mtu == 1400
-        host.remove_ip("10.147.17.5/24")
-        assert "10.147.17.5/24" not in settled(host, left, darwin).addresses
 
         with PacketSocket(left, "feth100") as device:
-            device.send(make_frame(1, size=1000))
-        while host.get() != make_frame(1, size=1000):
-            pass
-        host.write(EXIT)
-        assert host.end() == 0
+            for size in (18, 60, 1000, 1414):
+                device.send(make_frame(1, size=size))
+                while tap.get() != make_frame(1, size=size):
+                    pass
+                tap.put(make_frame(2, size=size))
+                assert device.receive() == make_frame(2, size=size)
+        tap.destroy()
     assert darwin.interfaces() == {}
+
+
+def test_the_next_network_of_the_service_gets_the_same_interfaces(
+    left: Namespace, darwin: SimulatedDarwin
+) -> None:
+    for _ in range(3):
+        with Tap(left, darwin) as tap:
+            assert tap.agent.stderr.next() == UP
+            assert tap.settled().up
+            tap.destroy()
+    assert darwin.interfaces() == {}
+
+
+def test_ip_passes_through_the_service(
+    left: Namespace, right: Namespace, darwin: SimulatedDarwin
+) -> None:
+    with Tap(left, darwin) as tap:
+        assert tap.agent.stderr.next() == UP
+        tap.add_ip(f"{LEFT}/24")
+        tap.settled()
+        with far_tap(tap, right, RIGHT, mtu=MTU):
+            check_traffic(left, right, mtu=MTU, size=5_000_000)
+        tap.agent.write(EXIT)
+        assert tap.agent.end() == 0
+    assert darwin.interfaces() == {}
+
+
+# ---- what it is told ----
 
 
 @pytest.mark.parametrize(
@@ -158,13 +273,22 @@ def test_it_does_what_the_service_wants(left: Namespace, darwin: SimulatedDarwin
 def test_what_the_service_does_not_send_changes_nothing(
     left: Namespace, darwin: SimulatedDarwin, payload: bytes
 ) -> None:
-    with Host(left, darwin, *ARGUMENTS) as host:
-        assert host.stderr.next().startswith("I ")
-        before = settled(host, left, darwin)
-        host.write(payload)
-        assert settled(host, left, darwin) == before
-        host.write(EXIT)
-        assert host.end() == 0
+    with Tap(left, darwin) as tap:
+        assert tap.agent.stderr.next() == UP
+        before = tap.settled()
+        tap.agent.write(payload)
+        assert tap.settled() == before
+        tap.agent.write(EXIT)
+        assert tap.agent.end() == 0
+
+
+def test_what_cannot_be_done_is_told(left: Namespace, darwin: SimulatedDarwin) -> None:
+    with Tap(left, darwin) as tap:
+        assert tap.agent.stderr.next() == UP
+        tap.remove_ip("10.147.17.5/24")
+        line = tap.agent.stderr.next()
+        assert line.startswith("E cannot remove 10.147.17.5/24 from feth100: SIOCDIFADDR")
+        assert tap.settled().up
 
 
 @pytest.mark.parametrize(
@@ -181,33 +305,81 @@ def test_what_the_service_does_not_send_changes_nothing(
 def test_wrong_arguments_are_an_invalid_request(
     left: Namespace, darwin: SimulatedDarwin, arguments: tuple[str, ...]
 ) -> None:
-    with Host(left, darwin, *arguments) as host:
-        assert host.stderr.next().startswith("E invalid or missing argument(s)")
-        assert host.end() == 255
+    with Agent(left, darwin, *arguments) as agent:
+        assert agent.end() == 255
+        assert agent.stderr.all() == (
+            "E invalid or missing argument(s) "
+            "(usage: MacEthernetTapAgent <0-4999> <mac> <mtu> <metric>)\n"
+        )
     assert darwin.interfaces() == {}
 
 
-def test_a_device_that_exists_cannot_be_created(left: Namespace, darwin: SimulatedDarwin) -> None:
-    darwin.create("feth100")
-    with Host(left, darwin, *ARGUMENTS) as host:
-        assert host.stderr.next().startswith("E cannot create feth100: it exists")
-        assert host.end() == 254
-    assert set(darwin.interfaces()) == {"feth100"}
+def test_more_arguments_are_nothing_to_it(left: Namespace, darwin: SimulatedDarwin) -> None:
+    with Agent(left, darwin, *ARGUMENTS, "more") as agent:
+        assert agent.stderr.next() == UP
+
+
+def test_an_ordinary_user_is_refused(left: Namespace, darwin: SimulatedDarwin) -> None:
+    ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with Agent(left, darwin, *ARGUMENTS, launcher=ordinary) as agent:
+        assert agent.end() == 255
+        assert agent.stderr.all() == (
+            "E must be run as root or with root setuid bit on executable\n"
+        )
+
+
+@pytest.mark.parametrize("taken", ["feth100", "feth5100"])
+def test_a_device_that_exists_cannot_be_created(
+    left: Namespace, darwin: SimulatedDarwin, taken: str
+) -> None:
+    darwin.create(taken)
+    darwin.max_mtu = 10000
+    with Agent(left, darwin, *ARGUMENTS) as agent:
+        assert agent.stderr.next().startswith(f"E unable to create {taken}: it exists")
+        assert agent.end() == 254
+    assert set(darwin.interfaces()) == {taken}
+
+
+# ---- how it ends ----
 
 
 def test_the_end_of_the_service_is_a_read_error(left: Namespace, darwin: SimulatedDarwin) -> None:
-    with Host(left, darwin, *ARGUMENTS) as host:
-        assert host.stderr.next().startswith("I ")
-        host.hang_up()
-        assert host.end() == 253
+    with Agent(left, darwin, *ARGUMENTS) as agent:
+        assert agent.stderr.next() == UP
+        agent.hang_up()
+        assert agent.end() == 253
     assert darwin.interfaces() == {}
 
 
-def test_a_service_that_kills_it_gets_its_devices_removed(
+def test_the_pipes_that_the_service_leaks_keep_no_agent_alive(
     left: Namespace, darwin: SimulatedDarwin
 ) -> None:
-    with Host(left, darwin, *ARGUMENTS) as host:
-        assert host.stderr.next().startswith("I ")
-        host.process.send_signal(signal.SIGTERM)
-        assert host.end() == 0
+    with Agent(left, darwin, *ARGUMENTS) as first:
+        assert first.stderr.next() == UP
+        with Agent(left, darwin, "101", MAC, "2800", "0", leaked=[first.stdin]) as second:
+            assert second.stderr.next().startswith("I feth101 feth5101")
+            first.hang_up()
+            assert first.end() == 253
+            assert sorted(darwin.interfaces()) == ["feth101", "feth5101"]
+            second.write(EXIT)
+            assert second.end() == 0
+
+
+def test_a_device_that_goes_is_a_read_error(left: Namespace, darwin: SimulatedDarwin) -> None:
+    with Agent(left, darwin, *ARGUMENTS) as agent:
+        assert agent.stderr.next() == UP
+        darwin.destroy("feth5100")
+        assert agent.end() == 253
+        assert agent.stderr.next().startswith("E feth100 has gone")
+    assert darwin.interfaces() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_is_its_exit_status(
+    left: Namespace, darwin: SimulatedDarwin, number: signal.Signals
+) -> None:
+    with Agent(left, darwin, *ARGUMENTS) as agent:
+        assert agent.stderr.next() == UP
+        agent.process.send_signal(number)
+        assert agent.end() == number
     assert darwin.interfaces() == {}

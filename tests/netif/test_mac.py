@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fethpipe.netif.mac import format_mac, parse_mac, stable_mac
+from fethpipe.netif.mac import format_mac, parse_mac, random_mac, stable_mac
 from tests.strategies import macs
 
 MAC = bytes.fromhex("02005e00530a")
@@ -98,3 +98,9 @@ def test_it_is_the_address_of_a_station_and_locally_administered(host: bytes, na
     mac = stable_mac(host, name)
     assert mac[0] & 0b11 == 0b10
     assert parse_mac(format_mac(mac)) == mac
+
+
+def test_a_random_mac_is_anothers_to_have_and_nobodys_yet() -> None:
+    macs = {random_mac() for _ in range(50)}
+    assert len(macs) == 50
+    assert all(len(mac) == 6 and mac[0] & 0x03 == 0x02 for mac in macs)

@@ -1,0 +1,139 @@
+"""AF_PACKET: any Ethernet interface of Linux, beside its own IP stack (packet(7)).
+
+What comes in from the wire is received, by that stack as well; what is sent goes out to the wire.
+The kernel takes the VLAN tag out of a frame and tells it apart; here it comes back to its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ..abi import linux
+from ..errors import DeviceError, reason
+from ..stats import Counters
+from . import Buffer
+
+_READ_SIZE = 65600
+_BATCH_FRAMES = 64
+_RECEIVE_BUFFER = 4 << 20  # of the kernel's for us, where it allows that
+_ANCILLARY_SIZE = socket.CMSG_SPACE(linux.AUXDATA_SIZE)
+_TAG_OFFSET = 12
+_REFUSALS = {
+    errno.EMSGSIZE: "too long for the device",
+    errno.ENETDOWN: "interface down",
+    errno.ENOBUFS: "kernel out of buffers",
+    errno.ENOMEM: "kernel out of buffers",
+    errno.EAGAIN: "kernel queue full",
+    errno.EINVAL: "refused by the kernel",
+}
+
+_T = TypeVar("_T")
+
+
+def open_packet(interface: str) -> int:
+    """Return the descriptor of a packet socket that is bound to an interface, as root.
+
+    Raises OSError, DeviceError if the interface has no Ethernet frames.
+    """
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
+        packets.setblocking(False)
+        packets.setsockopt(linux.SOL_PACKET, linux.PACKET_AUXDATA, 1)
+        packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        packets.bind((interface, linux.ETH_P_ALL))
+        hardware = packets.getsockname()[3]
+        if hardware not in (linux.ARPHRD_ETHER, linux.ARPHRD_LOOPBACK):
+            raise DeviceError(f"cannot use {interface}: it is not an Ethernet interface")
+        promiscuous = linux.pack_promiscuous(socket.if_nametoindex(interface))
+        packets.setsockopt(linux.SOL_PACKET, linux.PACKET_ADD_MEMBERSHIP, promiscuous)
+        return packets.detach()
+
+
+class PacketDevice:
+    """An interface, from the descriptor that :func:`open_packet` made.
+
+    ``see_sent`` receives what this machine sends out of it as well, but not what we send.
+    """
+
+    def __init__(self, descriptor: int, name: str, *, see_sent: bool = False) -> None:
+        self.name = name
+        self.counters = Counters()
+        self.offload = None
+        self._socket = socket.socket(fileno=descriptor)
+        self._index = socket.if_nametoindex(name)
+        self._see_sent = see_sent
+        self._kernel_drops = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor that selects as readable while the kernel holds frames."""
+        return self._socket.fileno()
+
+    def read_frames(self) -> list[bytes]:
+        """Return the frames that wait, up to a batch."""
+        frames: list[bytes] = []
+        receive = self._socket.recvmsg
+        try:
+            for _ in range(_BATCH_FRAMES):
+                frame, ancillary, _, address = receive(_READ_SIZE, _ANCILLARY_SIZE)
+                if address[2] == linux.PACKET_OUTGOING and not self._see_sent:
+                    continue
+                tag = linux.unpack_vlan_tag(ancillary[0][2]) if ancillary else b""
+                if tag:
+                    frame = frame[:_TAG_OFFSET] + tag + frame[_TAG_OFFSET:]
+                frames.append(frame)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._check(error)
+        self.counters.frames_received += len(frames)
+        self.counters.bytes_received += sum(map(len, frames))
+        return frames
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order."""
+        self._write_each(os.write, frames)
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        """Send one frame that lies in several buffers."""
+        self._write_each(os.writev, (buffers,))
+
+    def kernel_drops(self) -> int:
+        """Return what the socket had no room for."""
+        statistics = self._socket.getsockopt(
+            linux.SOL_PACKET, linux.PACKET_STATISTICS, linux.PACKET_STATISTICS_SIZE
+        )
+        self._kernel_drops += linux.unpack_packet_drops(statistics)  # since it was asked last
+        return self._kernel_drops
+
+    def close(self) -> None:
+        """Close the socket; safe to call twice."""
+        self._socket.close()
+
+    def _write_each(self, write: Callable[[int, _T], int], frames: Sequence[_T]) -> None:
+        descriptor = self._socket.fileno()
+        size = sent = 0
+        for frame in frames:
+            try:
+                size += write(descriptor, frame)
+                sent += 1
+            except OSError as error:
+                if error.errno not in _REFUSALS:
+                    raise self._gone(error) from error
+                self.counters.drop(_REFUSALS[error.errno])
+        self.counters.frames_sent += sent
+        self.counters.bytes_sent += size
+
+    def _check(self, error: OSError) -> None:
+        """Raise DeviceError if the interface has gone; if it is just down, it may come up."""
+        try:
+            there = socket.if_nametoindex(self.name) == self._index
+        except OSError:
+            there = False
+        if error.errno != errno.ENETDOWN or not there:
+            raise self._gone(error) from error
+
+    def _gone(self, error: OSError) -> DeviceError:
+        return DeviceError(f"{self.name} has gone: {reason(error)}", hint="somebody deleted it")
