@@ -41,6 +41,20 @@ CONSTANTS = {
     "F_SETPIPE_SZ": 1031,
     "F_GETPIPE_SZ": 1032,
     "IFF_UP": 0x1,
+    "SOL_PACKET": 0x107,
+    "PACKET_ADD_MEMBERSHIP": 0x1,
+    "PACKET_STATISTICS": 0x6,
+    "PACKET_AUXDATA": 0x8,
+    "PACKET_MR_PROMISC": 0x1,
+    "PACKET_OUTGOING": 0x4,
+    "TP_STATUS_VLAN_VALID": 0x10,
+    "TP_STATUS_VLAN_TPID_VALID": 0x40,
+    "ETH_P_ALL": 0x3,
+    "ETH_P_8021Q": 0x8100,
+    "ARPHRD_ETHER": 0x1,
+    "ARPHRD_LOOPBACK": 0x304,
+    "AUXDATA_SIZE": 20,
+    "PACKET_STATISTICS_SIZE": 8,
     "IFNAMSIZ": 16,
     "NLMSG_ERROR": 2,
     "NLMSG_DONE": 3,
@@ -113,6 +127,33 @@ def link_message(attributes: str) -> bytes:
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_constant(name: str) -> None:
     assert getattr(linux, name) == CONSTANTS[name]
+
+
+FLAGS = {
+    "IFF_UP": 0x1,
+    "IFF_BROADCAST": 0x2,
+    "IFF_DEBUG": 0x4,
+    "IFF_LOOPBACK": 0x8,
+    "IFF_POINTOPOINT": 0x10,
+    "IFF_NOTRAILERS": 0x20,
+    "IFF_RUNNING": 0x40,
+    "IFF_NOARP": 0x80,
+    "IFF_PROMISC": 0x100,
+    "IFF_ALLMULTI": 0x200,
+    "IFF_MASTER": 0x400,
+    "IFF_SLAVE": 0x800,
+    "IFF_MULTICAST": 0x1000,
+    "IFF_PORTSEL": 0x2000,
+    "IFF_AUTOMEDIA": 0x4000,
+    "IFF_DYNAMIC": 0x8000,
+    "IFF_LOWER_UP": 0x10000,
+    "IFF_DORMANT": 0x20000,
+    "IFF_ECHO": 0x40000,
+}
+
+
+def test_every_flag_is_as_in_the_header() -> None:
+    assert {flag.name: flag.value for flag in linux.InterfaceFlag} == FLAGS
 
 
 def test_every_constant_has_a_golden_value() -> None:
@@ -425,3 +466,34 @@ def test_attributes_of_any_size(
     parser: Callable[[bytes], object], attributes: dict[int, bytes]
 ) -> None:
     refuses_or_parses(parser, linux.pack_link(3, attributes))
+
+
+# ---- packet sockets ----
+
+
+@golden
+@pytest.mark.parametrize(
+    ("status", "tag"),
+    [
+        ("51", "88a80005"),
+        ("11", "81000005"),  # from a kernel that does not tell which kind of tag
+        ("01", ""),
+    ],
+)
+def test_the_tag_that_the_kernel_took_out_is_known(status: str, tag: str) -> None:
+    auxdata = bytes.fromhex(status + "0000003c0000003c00000000000e000500a888")
+    assert linux.unpack_vlan_tag(auxdata).hex() == tag
+    assert linux.unpack_vlan_tag(auxdata[:-1]) == b""
+
+
+@golden
+def test_a_packet_socket_is_asked_and_answers() -> None:
+    assert linux.pack_promiscuous(3) == bytes.fromhex("0300000001000000") + bytes(8)
+    assert linux.unpack_packet_drops(bytes.fromhex("6400000007000000")) == 7
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/24", "fd00::1/64"])
+def test_an_address_message_has_its_address(text: str) -> None:
+    address = ip_interface(text)
+    found = linux.unpack_address(linux.pack_address(2, address))
+    assert (found.ifindex, found.interface) == (2, address)

@@ -8,9 +8,12 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from fethpipe.netif.darwin import DarwinInterfaces
+from tests.darwin.inside import Inside
 from tests.darwin.simulation import SimulatedDarwin, missing_requirement
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
@@ -266,6 +269,29 @@ def test_no_pair_is_left_however_it_ends(
     if number != signal.SIGKILL:
         assert status == 0
         assert f"{FETH}: stopped by {number.name}" in said
+
+
+@pytest.mark.parametrize("of_another", [False, True], ids=["as it was", "of somebody else by now"])
+def test_what_a_killed_keeper_left_goes_at_the_next_start(
+    left: Namespace, darwin: SimulatedDarwin, of_another: bool
+) -> None:
+    with Peer() as first, _start_on_mac(left, first, darwin) as program:
+        program.ready()
+        (keeper,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        os.kill(int(keeper), signal.SIGKILL)
+        status, said = program.end()
+        assert status == 71
+        assert f"the keeper of {FETH} has died" in said
+    assert sorted(darwin.interfaces()) == [FETH, IO]
+    if of_another:  # XNU gives a later one the same index; its MAC is what tells
+        with Inside(darwin, left.path) as inside:
+            inside.make(DarwinInterfaces).set_mac(FETH, bytes.fromhex("02005e005377"))
+    with Peer() as second, _start_on_mac(left, second, darwin) as program:
+        facts = program.ready()
+        assert facts.interface == ("feth10001" if of_another else FETH)
+        second.stop_sending()
+        assert program.end()[0] == 0
+    assert list(darwin.interfaces()) == ([FETH] if of_another else [])
 
 
 def test_it_ends_when_somebody_destroys_the_pair(

@@ -76,7 +76,7 @@ def test_a_guest_of_passt(shell: Shell, tmp_path: Path) -> None:
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o755)
     tmp_path.chmod(0o777)  # passt does not stay root
-    shell.run("ip link add out0 type dummy; ip link set out0 up")
+    shell.run("ip link add out0 type veth peer name out1; ip link set out0 up; ip link set out1 up")
     shell.run("ip address add 192.0.2.2/24 dev out0; ip route add default via 192.0.2.1")
     shell.run(recipe("passt"))
     shell.wait_for_lines("fp0 is ready", count=1)

@@ -17,7 +17,7 @@ from fethpipe import __version__
 from tests.darwin.simulation import Interface, SimulatedDarwin, missing_requirement
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.far_tap import far_tap
-from tests.live.netns import PATIENCE, Namespace, readable
+from tests.live.netns import PATIENCE, Namespace, readable, require_tools
 from tests.live.peer import records
 from tests.live.peers import check_traffic
 from tests.live.programs import LEFT, RIGHT, ROOT, Lines
@@ -320,8 +320,9 @@ def test_more_arguments_are_nothing_to_it(left: Namespace, darwin: SimulatedDarw
 
 
 def test_an_ordinary_user_is_refused(left: Namespace, darwin: SimulatedDarwin) -> None:
-    ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    with Agent(left, darwin, *ARGUMENTS, launcher=ordinary) as agent:
+    require_tools("unshare")
+    # Nobody to the program, and yet who may read Python's files.
+    with Agent(left, darwin, *ARGUMENTS, launcher=["unshare", "--user"]) as agent:
         assert agent.end() == 255
         assert agent.stderr.all() == (
             "E must be run as root or with root setuid bit on executable\n"
