@@ -36,7 +36,7 @@ from .errors import (
 )
 from .netif.mac import MAC_LENGTH
 from .provision import KINDS, Change, DeviceRequest, Kind, Provisioned, find_kind, provision
-from .records import Made, Record, abandoned, open_folder
+from .records import Made, Record, abandoned, current_network, open_folder
 from .vmnet.options import VmnetFacts, VmnetOptions
 
 _ANSWER_SECONDS = 10.0
@@ -283,7 +283,7 @@ class Keeper:
     def _note(self, kind: Kind, interface: str) -> None:
         """Remember an interface that was made just now, here and on disk."""
         mac = kind.mac(interface).hex() if kind.mac else ""
-        made = Made(kind.name, interface, _index(interface), mac)
+        made = Made(kind.name, interface, _index(interface), mac, current_network())
         self._made.append(made)
         if self._record is not None:
             with suppress(OSError):
@@ -333,9 +333,7 @@ def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
     try:
         for record in abandoned(folder):
             with suppress(FethpipeError):
-                reaped += [
-                    made for made in record.made if _has_its_mac(made) and _destroy_made(made)
-                ]
+                reaped += [made for made in record.made if _is_it(made) and _destroy_made(made)]
                 record.remove()
     finally:
         os.close(folder)
@@ -351,11 +349,12 @@ def _destroy_made(made: Made) -> bool:
     return True
 
 
-def _has_its_mac(made: Made) -> bool:
-    """Return whether an interface has the MAC that it had, as far as that is known.
-
-    While its keeper lives, somebody may change it; later, one with another is another.
+def _is_it(made: Made) -> bool:
+    """Return whether an interface is in this network, with the MAC that it had, as far as that is
+    known: while its keeper lives, somebody may change it; later, one with another is another.
     """
+    if made.network not in (0, current_network()):
+        return False
     if not made.mac or made.kind not in KINDS:
         return True
     kind = find_kind(made.kind)

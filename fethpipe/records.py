@@ -23,13 +23,25 @@ class Made(NamedTuple):
     """An interface that stays until somebody destroys it.
 
     The index tells it from a later one of the same name. XNU gives that one the same index: there
-    the MAC does, in hexadecimal, empty where it is not needed.
+    the MAC does, in hexadecimal, empty where it is not needed. On Linux every network namespace has
+    names and indexes of its own: ``network`` is the number of the namespace, 0 elsewhere.
     """
 
     kind: str
     interface: str
     ifindex: int
     mac: str = ""
+    network: int = 0
+
+
+def current_network() -> int:
+    """Return the number of our network namespace, 0 where there is no such thing
+    (network_namespaces(7)).
+    """
+    try:
+        return os.stat("/proc/self/ns/net").st_ino
+    except OSError:
+        return 0
 
 
 class Record:
@@ -137,6 +149,7 @@ def _parse(text: bytes) -> list[Made]:
                     str(entry["interface"]),
                     int(entry["ifindex"]),
                     str(entry.get("mac", "")),
+                    int(entry.get("network", 0)),
                 )
             )
     return made

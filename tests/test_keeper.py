@@ -358,8 +358,11 @@ def test_each_interface_is_on_record_the_moment_it_is_made(running: Running) -> 
     seen: list[str] = []
     running.kernel.on_made_called = lambda: seen.append(running.records())
     running.ask(request(name="fp7"))
-    first = '{"kind": "tap", "interface": "fp7", "ifindex": 10, "mac": "02000000000a"}\n'
-    second = '{"kind": "tap", "interface": "fp7io", "ifindex": 11, "mac": "02000000000b"}\n'
+    here = f'"network": {os.stat("/proc/self/ns/net").st_ino}'
+    first = f'{{"kind": "tap", "interface": "fp7", "ifindex": 10, "mac": "02000000000a", {here}}}\n'
+    second = (
+        f'{{"kind": "tap", "interface": "fp7io", "ifindex": 11, "mac": "02000000000b", {here}}}\n'
+    )
     assert seen == [first, first + second]
 
 
@@ -394,6 +397,23 @@ def test_a_later_interface_of_the_same_name_and_index_is_left_alone(
     record.close(keep=True)
     assert [made.interface for made in reap(lambda: open_folder(str(folder)))] == ["left"]
     assert set(kernel.interfaces) == {"eth0", "other", "another"}
+    assert list(folder.iterdir()) == []
+
+
+def test_an_interface_of_another_network_namespace_is_left_alone(
+    kernel: FakeKernel, tmp_path: Path
+) -> None:
+    """There, the same name can have the same index, and belong to a fethpipe that lives."""
+    folder = tmp_path / "records"
+    kernel.add("left")
+    here = os.stat("/proc/self/ns/net").st_ino
+    for network in (here + 1, here):
+        record = Record(open_folder(str(folder)))
+        record.add(Made(KIND, "left", kernel.index("left"), network=network))
+        record.close(keep=True)
+        reaped = reap(lambda: open_folder(str(folder)))
+        assert [made.network for made in reaped] == ([here] if network == here else [])
+        assert ("left" in kernel.interfaces) == (network != here)
     assert list(folder.iterdir()) == []
 
 
