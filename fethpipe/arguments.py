@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from .abi.linux import IPInterface
 from .errors import UsageError
 
 _T = TypeVar("_T")
@@ -32,16 +30,6 @@ def checked(convert: Callable[[str], _T]) -> Callable[[str], _T]:
             raise argparse.ArgumentTypeError(f"{text!a}: {error}") from error
 
     return convert_or_tell
-
-
-def address_with_prefix(text: str) -> IPInterface:
-    """Return an IPv4 or IPv6 address with its prefix length."""
-    if "/" not in text:
-        raise ValueError("needs a prefix length, like 10.9.0.1/24 or fd00::1/64")
-    address = ipaddress.ip_interface(text)
-    if address.version == 6 and "%" in text:
-        raise ValueError("a zone (%) does not belong here")
-    return address
 
 
 def count(text: str) -> int:

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import __version__
-from .arguments import Parser, address_with_prefix, checked, count
-from .errors import FethpipeError, UsageError
+from .arguments import Parser, checked, count
+from .errors import FethpipeError, SystemFailureError, UsageError
+from .netif.address import parse_address
 from .netif.mac import parse_mac
 from .netif.name import check_name
 from .provision import KINDS, DeviceRequest, find_kind
@@ -53,7 +54,11 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
         if options.selftest:
             from .selftest import selftest  # noqa: PLC0415 - only it needs namespaces and threads
 
-            return selftest(as_json=options.json)
+            try:
+                return selftest(as_json=options.json)
+            except BrokenPipeError:  # whoever read what it says has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                return SystemFailureError.status
         if not config.command and not config.remote:
             _refuse_terminals()
         run(config, on_ready=on_ready)
@@ -230,7 +235,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     device.add_argument(
         "--address",
-        type=checked(address_with_prefix),
+        type=checked(parse_address),
         metavar="CIDR",
         action="append",
         default=[],

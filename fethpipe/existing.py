@@ -17,7 +17,9 @@ _MISSING = (errno.ENXIO, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
 class Owned(NamedTuple):
-    """A feth that we made; its number tells it from a later one of the same name."""
+    """A feth that we made. Its number tells it from a later one of the same name as far as the
+    kernel gives that another number, which XNU need not do.
+    """
 
     name: str
     ifindex: int

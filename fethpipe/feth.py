@@ -124,8 +124,8 @@ class Feth:
             self.set_metric(side.metric)
         for address in side.addresses:
             self.add_address(address)
-        if side.up:
-            self.set_up()
+        if side.up or side.addresses:  # which bring it up
+            self.set_up(up=side.up)
 
     def set_mtu(self, mtu: int) -> None:
         """Set the MTU in bytes; what it may be was settled when the interface was made."""

@@ -35,8 +35,9 @@ from .errors import (
     system_step,
 )
 from .netif.mac import MAC_LENGTH
+from .netlink import network_cookie
 from .provision import KINDS, Change, DeviceRequest, Kind, Provisioned, find_kind, provision
-from .records import Made, Record, abandoned, current_network, open_folder
+from .records import Made, Record, abandoned, open_folder
 from .vmnet.options import VmnetFacts, VmnetOptions
 
 _ANSWER_SECONDS = 10.0
@@ -283,7 +284,7 @@ class Keeper:
     def _note(self, kind: Kind, interface: str) -> None:
         """Remember an interface that was made just now, here and on disk."""
         mac = kind.mac(interface).hex() if kind.mac else ""
-        made = Made(kind.name, interface, _index(interface), mac, current_network())
+        made = Made(kind.name, interface, _index(interface), mac, network_cookie())
         self._made.append(made)
         if self._record is not None:
             with suppress(OSError):
@@ -331,9 +332,14 @@ def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
     folder = open_records()
     reaped = []
     try:
+        here = (0, network_cookie())
         for record in abandoned(folder):
+            if any(made.network not in here for made in record.made):
+                continue  # for a reaper in that namespace
             with suppress(FethpipeError):
-                reaped += [made for made in record.made if _is_it(made) and _destroy_made(made)]
+                for made in record.made:
+                    if _has_its_mac(made) and _destroy_made(made):
+                        reaped.append(made)
                 record.remove()
     finally:
         os.close(folder)
@@ -349,12 +355,11 @@ def _destroy_made(made: Made) -> bool:
     return True
 
 
-def _is_it(made: Made) -> bool:
-    """Return whether an interface is in this network, with the MAC that it had, as far as that is
-    known: while its keeper lives, somebody may change it; later, one with another is another.
+def _has_its_mac(made: Made) -> bool:
+    """Return whether an interface has the MAC that it had, as far as that is known.
+
+    While its keeper lives, somebody may change it; later, one with another is another.
     """
-    if made.network not in (0, current_network()):
-        return False
     if not made.mac or made.kind not in KINDS:
         return True
     kind = find_kind(made.kind)

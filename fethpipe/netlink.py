@@ -8,12 +8,32 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from types import TracebackType
 
 from .abi import linux
 
 _ANSWER_SECONDS = 5.0
 _LARGEST_DATAGRAM = 1 << 16
+
+
+# include/uapi/asm-generic/socket.h
+_SO_NETNS_COOKIE = 71
+
+
+def network_cookie() -> int:
+    """Return the number of our network namespace, which no later one gets, unlike its inode.
+
+    0 where the kernel tells none: before Linux 5.14, and on other systems.
+    """
+    if os.uname().sysname != "Linux":
+        return 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return 0
+    return int.from_bytes(cookie, sys.byteorder)
 
 
 class Netlink:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from .errors import NotAllowedError, SystemFailureError, UsageError, reason
 
+_NO_ID = 2**32 - 1
+"""No number of an account: setresuid(2) takes it for "leave as it is"."""
+
 
 class Person(NamedTuple):
     """An account, looked up before privileges go: afterwards nothing needs the user database."""
@@ -36,7 +39,7 @@ def person_behind_sudo(environment: Mapping[str, str]) -> Person | None:
         uid, gid = int(environment["SUDO_UID"]), int(environment["SUDO_GID"])
     except (KeyError, ValueError):
         return None
-    if uid == 0:
+    if not (0 < uid < _NO_ID and 0 <= gid < _NO_ID):
         return None
     try:
         return _person(pwd.getpwuid(uid))

@@ -24,7 +24,7 @@ class Made(NamedTuple):
 
     The index tells it from a later one of the same name. XNU gives that one the same index: there
     the MAC does, in hexadecimal, empty where it is not needed. On Linux every network namespace has
-    names and indexes of its own: ``network`` is the number of the namespace, 0 elsewhere.
+    names and indexes of its own: ``network`` is the :func:`.netlink.network_cookie`.
     """
 
     kind: str
@@ -32,16 +32,6 @@ class Made(NamedTuple):
     ifindex: int
     mac: str = ""
     network: int = 0
-
-
-def current_network() -> int:
-    """Return the number of our network namespace, 0 where there is no such thing
-    (network_namespaces(7)).
-    """
-    try:
-        return os.stat("/proc/self/ns/net").st_ino
-    except OSError:
-        return 0
 
 
 class Record:

@@ -111,6 +111,8 @@ def run(
     kind = find_kind(config.device)
     with system_step(f"open {os.devnull}"):
         open_standard()
+    # Whoever started us may ignore it, and then nobody's end could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with ExitStack() as stack:
         with system_step("make a pipe"):
             signals = stack.enter_context(SignalPipe((*_STOPPING, *_REPORTING)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
 from typing import Union
 
 from .abi.linux import IPInterface
 from .errors import UsageError
+from .netif.address import parse_address
 from .netif.mac import parse_mac
 from .netif.name import check_name
 
@@ -30,7 +30,7 @@ def as_address(address: Address) -> IPInterface:
     if not isinstance(address, str):
         return address
     try:
-        return ip_interface(address)
+        return parse_address(address)
     except ValueError as error:
         raise UsageError(f"{address!a}: {error}") from error
 

@@ -15,7 +15,14 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parents[1] / "fethpipe"
 
 # Values of options are converted in these.
-_CONVERTERS = ("cli.py", "arguments.py", "ctl/cli.py", "netif/mac.py", "netif/name.py")
+_CONVERTERS = (
+    "cli.py",
+    "arguments.py",
+    "ctl/cli.py",
+    "netif/address.py",
+    "netif/mac.py",
+    "netif/name.py",
+)
 _STEPS = ("step", "system_step")
 _LEVELS = ("warning", "error")
 _GAP = "\0"

@@ -62,6 +62,7 @@ LAYERS = {
     "vmnet.process": 3,
     # Manage interfaces; move frames; start programs.
     "netif": 3,
+    "netif.address": 3,
     "netif.mac": 3,
     "netif.name": 3,
     "netif.linux": 3,

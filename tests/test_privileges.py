@@ -196,6 +196,9 @@ def test_no_more_groups_than_the_system_takes(monkeypatch: pytest.MonkeyPatch) -
         {"SUDO_UID": "", "SUDO_GID": ""},
         {"SUDO_UID": "ann", "SUDO_GID": "ann"},
         {"SUDO_UID": "0", "SUDO_GID": "0"},
+        {"SUDO_UID": "-1", "SUDO_GID": "1000"},
+        {"SUDO_UID": "4294967295", "SUDO_GID": "1000"},
+        {"SUDO_UID": "1000", "SUDO_GID": "4294967295"},
     ],
 )
 def test_nobody_is_behind_no_sudo(environment: dict[str, str]) -> None:

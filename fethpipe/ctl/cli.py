@@ -15,8 +15,10 @@ from typing import Any
 
 from .. import __version__
 from ..abi.linux import IPInterface
-from ..arguments import Parser, address_with_prefix, checked, count
-from ..errors import FethpipeError
+from ..arguments import Parser, checked, count
+from ..descriptors import open_standard
+from ..errors import FethpipeError, SystemFailureError, reason, system_step
+from ..netif.address import parse_address
 from ..netif.mac import parse_mac, random_mac
 from ..netif.name import check_name
 from ..report import configure_reports
@@ -42,18 +44,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run fethctl and return its exit status."""
     configure_reports(logging.INFO, prefix="fethctl: ")
     try:
+        with system_step(f"open {os.devnull}"):
+            open_standard()
         options = make_parser().parse_args(sys.argv[1:] if argv is None else argv)
         options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except FethpipeError as error:
         log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
         return error.status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever read what we say has heard enough
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _silence_stdout()
+    except OSError as error:
+        log.error("cannot write to stdout: %s", reason(error))  # noqa: TRY400
+        _silence_stdout()
+        return SystemFailureError.status
     return 0
+
+
+def _silence_stdout() -> None:
+    """Let what is still buffered lead nowhere, rather than fail once more at the exit."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -217,7 +231,7 @@ def _later(function: str) -> Callable[[argparse.Namespace], Any]:
 
 
 def _address_or_none(text: str) -> IPInterface | str:
-    return NONE if text == NONE else address_with_prefix(text)
+    return NONE if text == NONE else parse_address(text)
 
 
 def _mac(text: str) -> bytes:

@@ -7,7 +7,6 @@ import logging
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -27,7 +26,7 @@ from ..wire.responder import Responder, format_answer
 log = logging.getLogger("fethpipe")
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_STDOUT = 1
+_STDIN, _STDOUT = 0, 1
 _CHUNK = 1 << 18
 
 
@@ -94,7 +93,9 @@ def _batches(device: EthernetDevice, signals: SignalPipe) -> Iterator[list[bytes
         readable, _, _ = select.select([device.fileno(), signals.fileno()], [], [])
         if signals.fileno() in readable:
             return
-        yield device.receive_batch(timeout=0)
+        frames = device.receive_batch(timeout=0)
+        if frames:
+            yield frames
 
 
 def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes]], None]:
@@ -128,7 +129,7 @@ def _write_all(data: bytes) -> None:
 
 def _open_input(file: str, stack: ExitStack) -> int:
     if file == "-":
-        return sys.stdin.fileno()
+        return _STDIN
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

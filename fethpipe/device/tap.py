@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import TypeVar
 
@@ -146,7 +147,7 @@ class TapDevice:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise self._gone(error) from error
+            raise self.gone(error) from error
         if len(batch) == 1:
             counters.frames_received += 1
             counters.bytes_received += len(batch[0]) - self._header
@@ -177,7 +178,7 @@ class TapDevice:
                 sent += 1
             except OSError as error:
                 if error.errno not in _REFUSALS:
-                    raise self._gone(error) from error
+                    raise self.gone(error) from error
                 self.counters.drop(_REFUSALS[error.errno])
         self.counters.frames_sent += sent
         self.counters.bytes_sent += size - sent * self._header
@@ -196,7 +197,8 @@ class TapDevice:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _gone(self, error: OSError) -> DeviceError:
+    def gone(self, error: OSError) -> DeviceError:
+        """Return the error that says so."""
         return DeviceError(f"{self.name} has gone: {reason(error)}", hint="somebody deleted it")
 
 
@@ -210,11 +212,15 @@ class TapOffload:
 
     def enable(self, *, udp: bool) -> None:
         """Have the kernel make super-frames from now on; what it has queued are frames."""
-        self._allow(_TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0))
+        try:
+            self._allow(_TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0))
+        except OSError as error:
+            raise self._tap.gone(error) from error
 
     def disable(self) -> None:
         """Have the kernel make frames again; ``read_frames`` drops the super-frames left over."""
-        self._allow(0)
+        with suppress(OSError):  # it has gone: whoever reads it next is told
+            self._allow(0)
 
     def read_super_frames(self) -> list[bytes]:
         """Return the super-frames that wait, up to a batch."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from ..abi import linux
 from ..abi.linux import InterfaceFlag, IPInterface, LinkMessage
-from ..netlink import Netlink
+from ..netlink import Netlink, network_cookie
 
-# asm-generic/socket.h; the initial network namespace has cookie 1 (net/core/net_namespace.c).
-_SO_NETNS_COOKIE = 71
-_INITIAL_NAMESPACE = (1).to_bytes(8, "little")
+# The cookie of the first network namespace (net/core/net_namespace.c).
+_INITIAL_NAMESPACE = 1
 
 
 class Status(NamedTuple):
@@ -122,9 +122,5 @@ def _machine_id() -> bytes:
 
 
 def _namespace_cookie() -> bytes:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-        except OSError:  # before Linux 5.14
-            return b""
-    return b"" if cookie == _INITIAL_NAMESPACE else cookie
+    cookie = network_cookie()
+    return b"" if cookie in (0, _INITIAL_NAMESPACE) else cookie.to_bytes(8, sys.byteorder)

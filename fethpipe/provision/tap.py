@@ -142,7 +142,8 @@ def destroy_tap(name: str) -> None:
 def open_tap_device(provisioned: Provisioned) -> Device:
     """Return the device of a provisioned TAP."""
     (descriptor,) = provisioned.descriptors
-    return TapDevice(descriptor, provisioned.interface)
+    with step(f"use the TAP {provisioned.interface}"):
+        return TapDevice(descriptor, provisioned.interface)
 
 
 KIND = Kind("tap", "Linux", TAP_MTU, provision_tap, change_tap, open_tap_device, destroy_tap)

@@ -47,6 +47,8 @@ _HEADER_LENGTHS = {_TCP: 20, _UDP: 8}
 _IPV6_LENGTH = 40
 # Hop-by-hop options, routing, destination options: all say their length alike (RFC 8200, 4.2).
 _IPV6_EXTENSIONS = (0, 43, 60)
+# VLAN tags, and extension headers: more than frames have, and no more than take no time to skip.
+_MOST_HEADERS = 8
 
 # The least segment that Linux cuts TCP into (net/tcp.h: TCP_MIN_GSO_SIZE): without a bound, a peer
 # could have the kernel make 65535 packets of one. Of UDP it makes no more than 128 (linux/udp.h:
@@ -189,7 +191,9 @@ def _find_transport(packet: SuperFrame) -> _Transport | None:
     """Find the header of TCP or UDP behind Ethernet, VLAN tags and IP, if it is there."""
     offset = VNET_LENGTH + 12
     kind = _read_u16(packet, offset)
-    while kind in _VLAN_TYPES:
+    for _ in range(_MOST_HEADERS):
+        if kind not in _VLAN_TYPES:
+            break
         offset += 4
         kind = _read_u16(packet, offset)
     offset += 2
@@ -221,7 +225,9 @@ def _find_in_ipv6(packet: SuperFrame, start: int) -> _Transport | None:
     protocol = packet[start + 6]
     offset = start + _IPV6_LENGTH
     end = offset + _read_u16(packet, start + 4)
-    while protocol in _IPV6_EXTENSIONS:
+    for _ in range(_MOST_HEADERS):
+        if protocol not in _IPV6_EXTENSIONS:
+            break
         if offset + 8 > len(packet):
             return None
         protocol = packet[offset]

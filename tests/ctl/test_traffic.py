@@ -49,6 +49,21 @@ def _ready(responder: Running) -> None:
     assert responder.stdout.next().startswith("listening on ")
 
 
+# ---- where the words go ----
+
+
+def test_a_full_disk_is_told(tap: Namespace) -> None:
+    full = ["sh", "-c", 'exec "$@" > /dev/full', "sh"]
+    status, said = Fethctl(tap, launcher=full).refused("list")
+    assert (status, said) == (71, "cannot write to stdout: ENOSPC (No space left on device)")
+
+
+@pytest.mark.parametrize("words", [["list"], ["status", _TAP]])
+def test_a_closed_stdout_is_nowhere(tap: Namespace, words: list[str]) -> None:
+    closed = Fethctl(tap, launcher=["sh", "-c", 'exec "$@" >&-', "sh"])
+    assert closed(*words) == ""
+
+
 # ---- icmp ----
 
 

@@ -65,7 +65,8 @@ def drops_of(device: EthernetDevice) -> dict[str, int]:
 
 def test_a_pair_is_made_in_one_call(inside: Inside, darwin: SimulatedDarwin) -> None:
     side = Side(addresses=("10.0.0.1/24", "fd00::1/64"), mac=MAC, mtu=9000, metric=3)
-    pair = inside.make(create_pair, 0, side, 101, Side(mtu=9000, up=False))
+    other = Side(addresses=("10.0.1.1/24",), mtu=9000, up=False)
+    pair = inside.make(create_pair, 0, side, 101, other)
     primary, io = darwin.interfaces()["feth0"], darwin.interfaces()["feth101"]
     assert (primary.peer, io.peer) == ("feth101", "feth0")
     assert (primary.mac, primary.mtu, primary.metric) == (MAC, 9000, 3)
@@ -196,7 +197,11 @@ def test_what_is_no_feth_is_named(inside: Inside, darwin: SimulatedDarwin, metho
         (create_feth, (-1,), "units go from 0 to 32767"),
         (create_pair, (0, Side(mtu=16371)), "72 to 16370"),
         (create_pair, (0, Side(mac="01:00:00:00:00:00")), "a group address"),
-        (create_pair, (0, Side(addresses=("10.0.0.300/24",))), "does not appear to be"),
+        (
+            create_pair,
+            (0, Side(addresses=("10.0.0.300/24",))),
+            "no IP address with a prefix length",
+        ),
         (create_device, ("fp0",), "fp0 is no name for a feth"),
     ],
 )

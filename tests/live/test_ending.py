@@ -8,10 +8,13 @@ import socket
 
 import pytest
 
+from fethpipe.wire.connection import Connection
+from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, encode_switch
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
-from tests.live.programs import FETHPIPE, Fethpipe, tunnel
+from tests.live.programs import FETHPIPE, Fethpipe, finish, tunnel
 
 pytestmark = pytest.mark.live
 
@@ -130,6 +133,21 @@ def test_a_device_that_is_deleted_under_traffic_is_an_error(left: Namespace, pee
     assert "fp0 has gone" in said
 
 
+def test_a_device_that_is_deleted_under_super_frames_is_an_error(
+    left: Namespace, peer: Peer
+) -> None:
+    nonce = bytes(range(NONCE_LENGTH))
+    hello = Hello(nonce, mtu=1500, features=Feature.SUPER_FRAMES)
+    with peer.start(left) as program:
+        program.ready()
+        peer.send(Connection(FRAMINGS["u16be"], hello=hello).send_hello())
+        peer.receive(encode_switch(nonce).__eq__)
+        left.run(["ip", "link", "delete", "fp0"])
+        status, said = program.end(seconds=SOON)
+    assert status == 73
+    assert "fp0 has gone" in said
+
+
 def _send_for_ever(peer: Peer, data: bytes) -> None:
     while True:
         peer.send(data)
@@ -165,6 +183,13 @@ def test_the_descriptors_that_it_got_are_as_they_were(left: Namespace, blocking:
             program.send_signal(signal.SIGTERM)
             assert program.end()[0] == 0
         assert os.get_blocking(its.fileno()) is blocking
+
+
+def test_the_status_of_command_is_known_though_sigchld_was_ignored(left: Namespace) -> None:
+    ignoring = ["sh", "-c", 'trap "" CHLD; exec "$@"', "sh", *FETHPIPE]
+    done = finish(left, "--", "sh", "-c", "exit 3", launcher=ignoring)
+    assert done.status == 69
+    assert "sh ended with exit status 3" in done.stderr
 
 
 @pytest.mark.parametrize("number", _STOPPING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def _refused(done: Finished, status: int, message: str) -> None:
     assert done.stderr.count("\n") == 1, done.stderr
     assert message in done.stderr
     assert done.status == status
+
+
+def test_too_many_descriptors_are_refused(left: Namespace) -> None:
+    crowd = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000));"
+        "[os.set_inheritable(os.dup(0), True) for _ in range(1100)];"
+        "os.execvp(sys.argv[1], sys.argv[1:])"
+    )
+    done = finish(left, "--", "true", launcher=[sys.executable, "-c", crowd, *FETHPIPE])
+    _refused(done, 71, "descriptors are open, too many for select")
 
 
 _USAGE = [

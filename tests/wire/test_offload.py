@@ -211,6 +211,12 @@ def test_the_wrong_ones_are_dropped_and_counted() -> None:
     }
 
 
+@pytest.mark.parametrize(("count", "fault"), [(8, ""), (9, "super-frame without TCP or UDP")])
+def test_tags_without_end_are_not_skipped_for_ever(count: int, fault: str) -> None:
+    frame = build(4, TCP, tags=bytes.fromhex("8100 0001") * count)
+    assert find_fault(header(start=frame.transport, offset=16) + frame.frame) == fault
+
+
 @given(st.lists(st.binary(min_size=14, max_size=100)))
 def test_plain_frames_are_super_frames_and_back(plain: list[bytes]) -> None:
     counters = Counters()
