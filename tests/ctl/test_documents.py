@@ -88,7 +88,7 @@ def test_the_walkthrough_goes_as_it_says(
     assert said.partition("BEGIN\n")[2].partition("END\n")[0] == block("output", "status")
     answers = re.sub(r"id=\d+", "id=ID", said)
     for line in block("output", "responder").splitlines():
-        assert f"{line}\n" in answers  # maybe behind a line of ping's that is not complete
+        assert line in answers  # ping writes to the same pipe, maybe in the middle of a line
     assert "3 packets transmitted, 3 received, 0% packet loss" in said
     assert darwin.interfaces() == {}
 

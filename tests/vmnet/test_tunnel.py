@@ -479,7 +479,9 @@ def test_nothing_is_left_after_a_signal_at_any_moment(
             _signal(victim, private, program)
             if victim.startswith("term"):
                 status, said = program.end()
-                assert status in (0, -signal.SIGTERM), said
+                # COMMAND may end before the pump is told to.
+                ended = (69,) if victim == "term to all" else ()
+                assert status in (0, -signal.SIGTERM, *ended), said
                 assert "Traceback" not in said
             _wait_nothing_left(private, keeper_killed=victim in ("keeper", "all"))
             reached.append(ready)
