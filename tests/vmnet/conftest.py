@@ -7,25 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.darwin.inside import Inside
-from tests.live.netns import Namespace, require_kernel
-from tests.live.peer import Peer
+from tests.live.conftest import left, peer, right
+from tests.live.netns import Namespace
 from tests.vmnet.framework import MacWithVmnet, missing_requirement
 
-
-@pytest.fixture
-def left() -> Iterator[Namespace]:
-    """The Mac's network namespace; nothing in it sends frames of its own accord."""
-    require_kernel()
-    with Namespace() as namespace:
-        yield namespace
-
-
-@pytest.fixture
-def right() -> Iterator[Namespace]:
-    """Another such namespace."""
-    require_kernel()
-    with Namespace() as namespace:
-        yield namespace
+__all__ = ["inside", "left", "mac", "peer", "right", "settings"]
 
 
 @pytest.fixture
@@ -50,10 +36,3 @@ def inside(mac: MacWithVmnet, left: Namespace) -> Iterator[Inside]:
     """A process on the Mac, as root."""
     with Inside(mac, left.path) as inside:
         yield inside
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    """The other end of a stream."""
-    with Peer() as peer:
-        yield peer
