@@ -173,5 +173,11 @@ class _CapturedOffload:
         self._record(packets)
         self._offload.write_super_frames(packets)
 
+    def read_lone(self) -> bytes:
+        return b""
+
+    def write_lone(self, packet: SuperFrame) -> None:
+        self.write_super_frames((packet,))
+
     def _record(self, packets: Sequence[SuperFrame]) -> None:
         self._capture.record([packet[VNET_LENGTH:] for packet in packets])

@@ -116,7 +116,8 @@ class Pump:
                 if writable:
                     self._send(b"")
             else:
-                readable, _, _ = select(with_device, nothing, nothing, self._timeout())
+                timeout = self._timeout() if self._timers else None
+                readable, _, _ = select(with_device, nothing, nothing, timeout)
             for descriptor in readable:
                 if descriptor == device:
                     if not self._pending:  # else the device waits, see rule 1
@@ -140,6 +141,10 @@ class Pump:
 
     def _forward(self) -> None:
         if self._offload:
+            packet = self._offload.read_lone()
+            if packet:
+                self._send(self._connection.send_lone(packet))
+                return
             pieces = self._connection.send_super_frames(self._offload.read_super_frames())
             self._send_pieces(pieces)
         else:
@@ -154,6 +159,11 @@ class Pump:
             return
         if self._keepalive:
             self._keepalive.heard = True
+        if self._offload:
+            packet = self._connection.receive_lone(data)
+            if packet:
+                self._offload.write_lone(packet)
+                return
         for event in self._connection.receive(data):
             if isinstance(event, FramesReceived):
                 self._device.write_frames(event.frames)

@@ -46,11 +46,11 @@ class FakeDevice:
         assert not (self.offload and self.offload.enabled), "that would lose super-frames"
         return self.read_batch()
 
-    def read_batch(self) -> list[bytes]:
+    def read_batch(self, most: int = _BATCH_FRAMES) -> list[bytes]:
         self._check()
         frames: list[bytes] = []
         try:
-            while len(frames) < _BATCH_FRAMES:
+            while len(frames) < most:
                 frames.append(self._socket.recv(_LARGEST))
         except BlockingIOError:
             pass
@@ -116,6 +116,7 @@ class FakeOffload:
 
     def __init__(self, device: FakeDevice) -> None:
         self._device = device
+        self._lone = False
         self.udp = True
         self.enabled = False
         self.enabled_udp = False
@@ -128,8 +129,20 @@ class FakeOffload:
 
     def read_super_frames(self) -> list[bytes]:
         assert self.enabled
-        return [PLAIN + frame for frame in self._device.read_batch()]
+        frames = self._device.read_batch()
+        self._lone = len(frames) == 1
+        return [PLAIN + frame for frame in frames]
 
     def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
         assert all(packet[: len(PLAIN)] == PLAIN for packet in packets)
         self._device.write_frames([bytes(packet[len(PLAIN) :]) for packet in packets])
+
+    def read_lone(self) -> bytes:
+        """Read one after one that came alone, and the next time a batch again."""
+        assert self.enabled
+        frames = self._device.read_batch(1) if self._lone else []
+        self._lone = False
+        return PLAIN + frames[0] if frames else b""
+
+    def write_lone(self, packet: SuperFrame) -> None:
+        self.write_super_frames((packet,))

@@ -19,6 +19,7 @@ from fethpipe.stream import Stream
 from fethpipe.wire.connection import Connection, Event, PeerReady, SuperFramesReceived
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, decode_hello
+from fethpipe.wire.offload import SuperFrame
 from fethpipe.wire.virtio import PLAIN
 from tests.fakes import FakeDevice
 
@@ -485,6 +486,27 @@ def test_super_frames_flow_once_both_have_said_that_they_take_them() -> None:
         rig.stop()
         rig.ending()
         assert not offload.enabled
+
+
+def test_super_frames_that_come_alone_keep_their_order_among_others() -> None:
+    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
+    with Rig(hello=OURS, offload=True) as rig:
+        rig.peer.sendall(peer.send_hello())
+        assert _next_event(rig, peer) == PeerReady(OURS)
+        rig.peer.sendall(peer.send_switch())
+        for number in range(1, 10):
+            rig.emit(frame(number))
+            assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(number)])
+            rig.peer.sendall(peer.send_lone(PLAIN + frame(number)))
+            assert rig.absorb() == frame(number)
+        for number in range(10, 20):
+            rig.emit(frame(number))
+        packets: list[SuperFrame] = []
+        while len(packets) < 10:
+            event = _next_event(rig, peer)
+            assert isinstance(event, SuperFramesReceived)
+            packets += event.packets
+        assert packets == [PLAIN + frame(number) for number in range(10, 20)]
 
 
 @pytest.mark.parametrize(

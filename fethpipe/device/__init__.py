@@ -37,6 +37,14 @@ class Offload(Protocol):
     def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
         """Send super-frames that were checked; for the rest like ``write_frames``."""
 
+    def read_lone(self) -> bytes:
+        """Return the next super-frame where it is likely to be the only one that waits, and b""
+        to have ``read_super_frames`` called. For one, it is the shorter way.
+        """
+
+    def write_lone(self, packet: SuperFrame) -> None:
+        """Send one super-frame, as ``write_super_frames`` does."""
+
 
 class Device(Protocol):
     """An Ethernet device as the pump sees it.

@@ -10,10 +10,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import repeat
-from typing import TypeVar
 
 from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
@@ -35,6 +34,7 @@ _BATCH_BYTES = 1 << 15
 # To find nothing costs an exception, the dearest thing on this path. So after a frame that came
 # alone, a ping or a keystroke, only every so many wake-ups try for a second one.
 _LONE = 8
+_SHORT = 1 << 12
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
 # The kernel answers these for a frame, not for the device (drivers/net/tun.c: tun_get_user).
@@ -46,9 +46,6 @@ _REFUSALS = {
     errno.ENOMEM: "kernel out of buffers",
     errno.EMSGSIZE: "too long for the device",
 }
-
-
-_T = TypeVar("_T")
 
 
 def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[int, str]:
@@ -118,7 +115,8 @@ class TapDevice:
         self._header = VNET_LENGTH if self.offload else 0
         self._descriptor = descriptor
         self._limit = 2
-        self._lone = 0
+        self._lone = 0  # more wake-ups that read one frame
+        self._short = False
 
     def fileno(self) -> int:
         """Return the descriptor that selects as readable while the kernel holds frames."""
@@ -135,10 +133,9 @@ class TapDevice:
 
     def read_batch(self) -> list[bytes]:
         """Return what waits, up to a batch, as the kernel has it, and count it."""
-        counters = self.counters
         batch: list[bytes] = []
         try:
-            if self._limit == 1:
+            if self._lone:
                 batch.append(os.read(self._descriptor, _READ_SIZE))
             else:
                 # In C, for every frame: what came before the exception is kept.
@@ -148,40 +145,77 @@ class TapDevice:
             pass
         except OSError as error:
             raise self.gone(error) from error
+        if not batch:
+            return batch
+        size = sum(map(len, batch))
+        self.counters.frames_received += len(batch)
+        self.counters.bytes_received += size - len(batch) * self._header
         if len(batch) == 1:
-            counters.frames_received += 1
-            counters.bytes_received += len(batch[0]) - self._header
-            self._lone += 1
-            self._limit = 1 if self._lone % _LONE else 2
-        elif batch:
-            size = sum(map(len, batch))
-            counters.frames_received += len(batch)
-            counters.bytes_received += size - len(batch) * self._header
-            self._lone = 0
+            self._lone = (self._lone or _LONE) - 1
+            self._short = size < _SHORT
+        else:
             self._limit = max(2, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
         return batch
 
+    def read_lone(self) -> bytes:
+        """Return the next packet as the kernel has it, and count it, if the last one was short
+        and came alone; b"" if ``read_batch`` is to be asked.
+        """
+        if not self._lone or not self._short:
+            return b""
+        self._lone -= 1
+        try:
+            packet = os.read(self._descriptor, _READ_SIZE)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise self.gone(error) from error
+        counters = self.counters
+        counters.frames_received += 1
+        counters.bytes_received += len(packet) - self._header
+        return packet
+
     def write_batch(self, batch: Sequence[SuperFrame]) -> None:
         """Send a batch as the kernel wants it, and count it."""
-        self._write_each(os.write, batch)
+        if len(batch) == 1:
+            self.write_lone(batch[0])
+            return
+        sizes: list[int] = []
+        writes = map(os.write, repeat(self._descriptor), batch)
+        while True:
+            try:
+                sizes.extend(writes)  # in C as well, and again from behind a refused packet
+                break
+            except OSError as error:
+                self._refused(error)
+        self.counters.frames_sent += len(sizes)
+        self.counters.bytes_sent += sum(sizes) - len(sizes) * self._header
+
+    def write_lone(self, packet: SuperFrame) -> None:
+        """Send one packet as the kernel wants it, and count it."""
+        try:
+            size = os.write(self._descriptor, packet)
+        except OSError as error:
+            self._refused(error)
+            return
+        counters = self.counters
+        counters.frames_sent += 1
+        counters.bytes_sent += size - self._header
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
         """Send one frame that lies in several buffers."""
-        self._write_each(os.writev, ((PLAIN, *buffers) if self._header else buffers,))
+        try:
+            size = os.writev(self._descriptor, (PLAIN, *buffers) if self._header else buffers)
+        except OSError as error:
+            self._refused(error)
+            return
+        self.counters.frames_sent += 1
+        self.counters.bytes_sent += size - self._header
 
-    def _write_each(self, write: Callable[[int, _T], int], batch: Sequence[_T]) -> None:
-        descriptor = self._descriptor
-        size = sent = 0
-        for packet in batch:
-            try:
-                size += write(descriptor, packet)
-                sent += 1
-            except OSError as error:
-                if error.errno not in _REFUSALS:
-                    raise self.gone(error) from error
-                self.counters.drop(_REFUSALS[error.errno])
-        self.counters.frames_sent += sent
-        self.counters.bytes_sent += size - sent * self._header
+    def _refused(self, error: OSError) -> None:
+        if error.errno not in _REFUSALS:
+            raise self.gone(error) from error
+        self.counters.drop(_REFUSALS[error.errno])
 
     def kernel_drops(self) -> int:
         """Return what the TAP's queue dropped since it was made."""
@@ -208,6 +242,11 @@ class TapOffload:
     def __init__(self, tap: TapDevice, descriptor: int) -> None:
         self._tap = tap
         self._descriptor = descriptor
+        # One call less for every packet.
+        self.read_super_frames = tap.read_batch
+        self.write_super_frames = tap.write_batch
+        self.read_lone = tap.read_lone
+        self.write_lone = tap.write_lone
         self.udp = self._try_udp()
 
     def enable(self, *, udp: bool) -> None:
@@ -221,14 +260,6 @@ class TapOffload:
         """Have the kernel make frames again; ``read_frames`` drops the super-frames left over."""
         with suppress(OSError):  # it has gone: whoever reads it next is told
             self._allow(0)
-
-    def read_super_frames(self) -> list[bytes]:
-        """Return the super-frames that wait, up to a batch."""
-        return self._tap.read_batch()
-
-    def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
-        """Send super-frames in order."""
-        self._tap.write_batch(packets)
 
     def _try_udp(self) -> bool:
         try:
