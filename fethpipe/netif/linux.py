@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import NamedTuple
 from ..abi import linux
 from ..abi.linux import InterfaceFlag, IPInterface, LinkMessage
 from ..netlink import Netlink, network_cookie
+from .mac import format_mac
 
 # The cookie of the first network namespace (net/core/net_namespace.c).
 _INITIAL_NAMESPACE = 1
@@ -70,6 +73,19 @@ class LinuxInterfaces:
     def set_mac(self, name: str, mac: bytes) -> None:
         """Set the MAC."""
         self._set(name, {linux.IFLA_ADDRESS: mac})
+
+    def set_gro_flush_timeout(self, name: str, nanoseconds: int) -> None:
+        """Set for how long received TCP segments wait for others to be merged with.
+
+        It is in no rtnetlink message, only in sysfs (net/core/net-sysfs.c), and /sys may show the
+        interfaces of another network namespace: then nothing is set, and ENODEV raised.
+        """
+        link = self.link(name)
+        directory = Path("/sys/class/net", name)
+        shown = [(directory / fact).read_text().strip() for fact in ("ifindex", "address")]
+        if shown != [str(link.ifindex), format_mac(link.mac)]:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(directory))
+        (directory / "gro_flush_timeout").write_text(str(nanoseconds))
 
     def set_up(self, name: str) -> None:
         """Bring the interface up."""

@@ -9,9 +9,13 @@ import pytest
 from fethpipe.device.tap import TapDevice, open_tap
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
+from tests.live.peer import Peer
+from tests.live.programs import FETHPIPE
 
 pytestmark = pytest.mark.live
 
+# What `ip netns exec` does: /sys shows the interfaces of the namespace that it was mounted in.
+_OWN_SYSFS = ["unshare", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]
 _TOO_SHORT = bytes(13)
 
 
@@ -58,3 +62,20 @@ def test_frames_are_read_in_order_and_counted_alone_and_in_bursts(
     assert tap.counters.frames_received == len(sent)
     assert tap.counters.bytes_received == sum(map(len, sent))
     assert tap.read_frames() == []
+
+
+@pytest.mark.parametrize(
+    ("sysfs", "options", "nanoseconds"),
+    [
+        pytest.param(_OWN_SYSFS, ["--no-hello"], 20000, id="plain frames"),
+        pytest.param(_OWN_SYSFS, [], 0, id="super-frames"),
+        pytest.param([], ["--no-hello"], 0, id="the sysfs of others"),
+    ],
+)
+def test_the_kernel_merges_segments_where_only_frames_come(
+    left: Namespace, peer: Peer, sysfs: list[str], options: list[str], nanoseconds: int
+) -> None:
+    with peer.start(left, "--name", "lo7", *options, launcher=[*sysfs, *FETHPIPE]) as program:
+        program.ready()
+        shown = left.run([*_OWN_SYSFS, "cat", "/sys/class/net/lo7/gro_flush_timeout"])
+    assert int(shown) == nanoseconds
