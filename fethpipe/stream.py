@@ -10,8 +10,10 @@ from types import TracebackType
 
 from .abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ
 
-_PIPE_SIZE = 1 << 19
-"""Some of the longest records: with the usual 64 KiB each would take two wake-ups at both ends."""
+_PIPE_SIZE = 1 << 20
+"""The most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). Some of the longest records
+fit in; with the usual 64 KiB each would take two wake-ups at both ends.
+"""
 _READ_SIZE = _PIPE_SIZE
 
 
