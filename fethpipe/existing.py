@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from .errors import DeviceError, FethpipeError
+from .netif.name import interface_index
 from .provision.feth import destroy_feth
 from .provision.request import step
 
@@ -27,13 +27,13 @@ class Owned(NamedTuple):
 
 def own(name: str) -> Owned:
     """Return an interface that was made just now."""
-    return Owned(name, _index(name))
+    return Owned(name, interface_index(name))
 
 
 def destroy_owned(owned: Sequence[Owned]) -> None:
     """Destroy the feths that we made, the last one first; what has gone is no error."""
     for made in reversed(owned):
-        if _index(made.name) == made.ifindex:
+        if interface_index(made.name) == made.ifindex:
             destroy_feth(made.name)
 
 
@@ -48,7 +48,7 @@ def existing(what: str, *names: str) -> Iterator[None]:
     except DeviceError as error:
         if errno_behind(error) in _MISSING:
             for name in names:
-                if not _index(name):
+                if not interface_index(name):
                     raise DeviceError(f"cannot {what}: {name} does not exist") from error
         raise
 
@@ -56,11 +56,3 @@ def existing(what: str, *names: str) -> Iterator[None]:
 def errno_behind(error: FethpipeError) -> int | None:
     """Return the number of the system's error that an error was made from."""
     return getattr(error.__cause__, "errno", None)
-
-
-def _index(name: str) -> int:
-    """Return the index of an interface, 0 if there is none of this name."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0

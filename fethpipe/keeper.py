@@ -16,7 +16,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -35,6 +34,7 @@ from .errors import (
     system_step,
 )
 from .netif.mac import MAC_LENGTH
+from .netif.name import interface_index
 from .netlink import network_cookie
 from .provision import KINDS, Change, DeviceRequest, Kind, Provisioned, find_kind, provision
 from .records import Made, Record, abandoned, open_folder
@@ -278,13 +278,13 @@ class Keeper:
             self._destroy()
             raise
         self._kind, self._device = kind, device
-        self._index = _index(device.interface)
+        self._index = interface_index(device.interface)
         return {"device": pack_provisioned(device)}, device.descriptors
 
     def _note(self, kind: Kind, interface: str) -> None:
         """Remember an interface that was made just now, here and on disk."""
         mac = kind.mac(interface).hex() if kind.mac else ""
-        made = Made(kind.name, interface, _index(interface), mac, network_cookie())
+        made = Made(kind.name, interface, interface_index(interface), mac, network_cookie())
         self._made.append(made)
         if self._record is not None:
             with suppress(OSError):
@@ -303,7 +303,7 @@ class Keeper:
         if self._kind is None or self._device is None:
             raise RequestError("there is no device to change")
         name = self._device.interface
-        if _index(name) != self._index:
+        if interface_index(name) != self._index:
             raise DeviceError(f"{name} has gone", hint="somebody deleted or renamed it")
         self._kind.change(self._device, change)
 
@@ -349,7 +349,7 @@ def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
 def _destroy_made(made: Made) -> bool:
     """Destroy an interface and return True; False if it has gone, or is another by now."""
     known = made.kind in KINDS and made.ifindex
-    if not known or _index(made.interface) != made.ifindex:
+    if not known or interface_index(made.interface) != made.ifindex:
         return False
     find_kind(made.kind).destroy(made.interface)
     return True
@@ -364,14 +364,6 @@ def _has_its_mac(made: Made) -> bool:
         return True
     kind = find_kind(made.kind)
     return kind.mac is None or kind.mac(made.interface).hex() == made.mac
-
-
-def _index(interface: str) -> int:
-    """Return the index of an interface, 0 if there is none of this name."""
-    try:
-        return socket.if_nametoindex(interface)
-    except OSError:
-        return 0
 
 
 def keep(channel: Channel) -> NoReturn:

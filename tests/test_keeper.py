@@ -210,7 +210,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel) -> None:
     monkeypatch.setitem(KINDS, KIND, os.uname().sysname)
     module = SimpleNamespace(KIND=kernel.kind())
     monkeypatch.setitem(sys.modules, f"{provision.__name__}.{KIND}", module)
-    monkeypatch.setattr(keeper_module, "_index", kernel.index)
+    monkeypatch.setattr(keeper_module, "interface_index", kernel.index)
 
 
 @pytest.fixture

@@ -1,11 +1,20 @@
-"""Names of interfaces, as every system takes them."""
+"""Names of interfaces, as every system takes them, and the index that tells one from the next."""
 
 from __future__ import annotations
 
 import re
+import socket
 
 NAME_LENGTH = 15
 """Bytes of a name: IFNAMSIZ less the zero at its end."""
+
+
+def interface_index(name: str) -> int:
+    """Return the index of the interface of this name, 0 if there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
 
 
 def check_name(text: str) -> str:
