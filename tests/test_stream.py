@@ -30,7 +30,7 @@ def test_what_was_written_is_read(make_pipe: MakePipe) -> None:
 
 def test_a_full_pipe_leaves_the_rest(make_pipe: MakePipe) -> None:
     pipe = make_pipe()
-    data = bytes(range(256)) * 4096  # 1 MiB, more than pipes hold
+    data = bytes(range(256)) * 8192  # 2 MiB, more than pipes hold
     with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
         rest = stream.write(data)
         assert 0 < len(rest) < len(data)

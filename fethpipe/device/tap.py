@@ -159,6 +159,7 @@ class TapDevice:
         if len(batch) == 1:
             self._lone = (self._lone or _LONE) - 1
             self._short = size < _SHORT
+            self._limit = 2
         else:
             self._limit = max(2, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
         return batch

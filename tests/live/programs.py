@@ -201,10 +201,11 @@ def tunnel(
     *options: str,
     left_options: Sequence[str] = ("--address", f"{LEFT}/24"),
     right_options: Sequence[str] = ("--address", f"{RIGHT}/24"),
+    launcher: Sequence[str] = FETHPIPE,
 ) -> Iterator[tuple[Fethpipe, Fethpipe]]:
     """Join two namespaces by two fethpipes and two pipes, and wait until both are ready.
 
-    ``options`` are for both ends.
+    ``options`` and ``launcher`` are for both ends.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as ours:
@@ -212,11 +213,25 @@ def tunnel(
             left_stdin, right_stdout = os.pipe()
             for descriptor in (right_stdin, left_stdout, left_stdin, right_stdout):
                 ours.callback(os.close, descriptor)
+            left_arguments = (*options, *left_options)
             left_end = stack.enter_context(
-                Fethpipe(left, *options, *left_options, stdin=left_stdin, stdout=left_stdout)
+                Fethpipe(
+                    left,
+                    *left_arguments,
+                    stdin=left_stdin,
+                    stdout=left_stdout,
+                    launcher=launcher,
+                )
             )
+            right_arguments = (*options, *right_options)
             right_end = stack.enter_context(
-                Fethpipe(right, *options, *right_options, stdin=right_stdin, stdout=right_stdout)
+                Fethpipe(
+                    right,
+                    *right_arguments,
+                    stdin=right_stdin,
+                    stdout=right_stdout,
+                    launcher=launcher,
+                )
             )
         left_end.ready()
         right_end.ready()

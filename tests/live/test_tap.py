@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from fethpipe.abi import linux
 from fethpipe.device.tap import TapDevice, open_tap
+from fethpipe.wire.virtio import PLAIN
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
-from tests.live.peer import Peer
-from tests.live.programs import FETHPIPE
+from tests.live.programs import FETHPIPE, RIGHT, tunnel
+from tests.live.traffic import transfer
 
 pytestmark = pytest.mark.live
 
 # What `ip netns exec` does: /sys shows the interfaces of the namespace that it was mounted in.
 _OWN_SYSFS = ["unshare", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]
 _TOO_SHORT = bytes(13)
+_ETH_P_ALL = 3
 
 
 @pytest.fixture(params=[True, False], ids=["super-frames", "plain"])
@@ -55,27 +61,108 @@ def test_frames_are_read_in_order_and_counted_alone_and_in_bursts(
                 sender.send(frame)
             sent += frames
             while len(read) < len(sent):
-                batch = tap.read_frames()
+                batch = _read(tap)
                 assert batch, "less was read than the kernel has"
                 read += batch
     assert read == sent
     assert tap.counters.frames_received == len(sent)
     assert tap.counters.bytes_received == sum(map(len, sent))
-    assert tap.read_frames() == []
+    assert _read(tap) == []
+
+
+def _read(tap: TapDevice) -> list[bytes]:
+    """Return what waits, as the pump would read it."""
+    if tap.offload is None:
+        return tap.read_frames()
+    lone = tap.offload.read_lone()
+    packets = [lone] if lone else tap.offload.read_super_frames()
+    assert all(packet.startswith(PLAIN) for packet in packets)
+    return [packet[len(PLAIN) :] for packet in packets]
+
+
+def test_a_frame_that_is_written_alone_is_counted(left: Namespace) -> None:
+    with left.entered():
+        descriptor, name = open_tap("fp0")
+    with contextlib.closing(TapDevice(descriptor, name)) as tap:
+        assert tap.offload
+        tap.offload.write_lone(PLAIN + make_frame(1))
+        left.run(["ip", "link", "set", name, "up"])
+        with PacketSocket(left, name) as listener:
+            tap.offload.write_lone(PLAIN + make_frame(2))
+            assert listener.receive() == make_frame(2)
+        assert tap.counters.drops == {"interface down": 1}
+        assert (tap.counters.frames_sent, tap.counters.bytes_sent) == (1, len(make_frame(2)))
+
+
+def test_the_kernel_merges_the_segments_of_plain_frames(left: Namespace, right: Namespace) -> None:
+    with tunnel(left, right, "--no-hello", launcher=[*_OWN_SYSFS, *FETHPIPE]):
+        assert _merges(left)
+        assert _merges(right)
+        assert _longest_while(left, right) > 1514
+
+
+def test_it_merges_none_where_the_device_takes_super_frames(
+    left: Namespace, right: Namespace
+) -> None:
+    with tunnel(left, right, launcher=[*_OWN_SYSFS, *FETHPIPE]):
+        assert not _merges(left)
+        assert not _merges(right)
+
+
+def test_it_merges_none_where_sys_shows_other_interfaces(left: Namespace, right: Namespace) -> None:
+    with tunnel(left, right, "--no-hello"):
+        assert not _merges(left)
+        assert not _merges(right)
+        assert _longest_while(left, right) <= 1514
+
+
+def _merges(namespace: Namespace) -> bool:
+    """Return whether a TAP looks for segments to merge, and these wait for each other."""
+    files = [f"/sys/class/net/fp0/{name}" for name in ("tun_flags", "gro_flush_timeout")]
+    flags, nanoseconds = namespace.run([*_OWN_SYSFS, "cat", *files]).split()
+    assert nanoseconds in {"0", "20000"}
+    merges = bool(int(flags, 16) & linux.IFF_NAPI)
+    assert merges == (nanoseconds != "0")
+    return merges
+
+
+def _longest_while(left: Namespace, right: Namespace) -> int:
+    """Transfer some megabytes, and return the length of the longest frame that came."""
+    with right.socket(socket.AF_PACKET, socket.SOCK_RAW) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        listener.bind(("fp0", _ETH_P_ALL))
+        transfer(left, right, RIGHT, 5_000_000)
+        listener.setblocking(False)
+        longest = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                longest = max(longest, len(listener.recv(1 << 17)))
+    return longest
 
 
 @pytest.mark.parametrize(
-    ("sysfs", "options", "nanoseconds"),
+    ("index", "mac"),
     [
-        pytest.param(_OWN_SYSFS, ["--no-hello"], 20000, id="plain frames"),
-        pytest.param(_OWN_SYSFS, [], 0, id="super-frames"),
-        pytest.param([], ["--no-hello"], 0, id="the sysfs of others"),
+        pytest.param(8, "02:00:5e:00:53:07", id="another index"),
+        pytest.param(7, "02:00:5e:00:53:08", id="another MAC"),
     ],
 )
-def test_the_kernel_merges_segments_where_only_frames_come(
-    left: Namespace, peer: Peer, sysfs: list[str], options: list[str], nanoseconds: int
+def test_an_interface_of_another_namespace_is_left_alone(
+    left: Namespace, right: Namespace, index: int, mac: str
 ) -> None:
-    with peer.start(left, "--name", "lo7", *options, launcher=[*sysfs, *FETHPIPE]) as program:
-        program.ready()
-        shown = left.run([*_OWN_SYSFS, "cat", "/sys/class/net/lo7/gro_flush_timeout"])
-    assert int(shown) == nanoseconds
+    for namespace, its_index, its_mac in (
+        (left, 7, "02:00:5e:00:53:07"),
+        (right, index, mac),
+    ):
+        facts = ["index", str(its_index), "address", its_mac]
+        namespace.run(["ip", "link", "add", "fp0", *facts, "type", "veth", "peer", "name", "v0"])
+    script = (
+        "from fethpipe.netif.linux import LinuxInterfaces; from fethpipe.netlink import Netlink;"
+        "LinuxInterfaces(Netlink()).set_gro_flush_timeout('fp0', 20000)"
+    )
+    entering = ["nsenter", f"--net={left.path}", sys.executable, "-c", script]
+    with pytest.raises(AssertionError, match=r"OSError: .*No such device"):
+        right.run([*_OWN_SYSFS, *entering])
+    timeout = right.run([*_OWN_SYSFS, "cat", "/sys/class/net/fp0/gro_flush_timeout"])
+    assert int(timeout) == 0
+    left.run([*_OWN_SYSFS, sys.executable, "-c", script])
