@@ -32,8 +32,9 @@ _READ_SIZE = 65600
 _BATCH_FRAMES = 128
 _BATCH_BYTES = 1 << 15
 # To find nothing costs an exception, the dearest thing on this path. So after a frame that came
-# alone, a ping or a keystroke, only every so many wake-ups try for a second one.
-_LONE = 8
+# alone, a ping or a keystroke, only every so many wake-ups try for a second one: ever fewer, as
+# long as they find none.
+_LONE, _MOST_LONE = 8, 64
 _SHORT = 1 << 12
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
@@ -122,6 +123,7 @@ class TapDevice:
         self._descriptor = descriptor
         self._limit = 2
         self._lone = 0  # more wake-ups that read one frame
+        self._patience = _LONE
         self._short = False
 
     def fileno(self) -> int:
@@ -156,11 +158,15 @@ class TapDevice:
         size = sum(map(len, batch))
         self.counters.frames_received += len(batch)
         self.counters.bytes_received += size - len(batch) * self._header
-        if len(batch) == 1:
-            self._lone = (self._lone or _LONE) - 1
+        if self._lone:
+            self._lone -= 1
+        elif len(batch) == 1:
+            self._lone = self._patience
+            self._patience = min(2 * self._patience, _MOST_LONE)
             self._short = size < _SHORT
             self._limit = 2
         else:
+            self._patience = _LONE
             self._limit = max(2, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
         return batch
 
