@@ -32,9 +32,9 @@ _READ_SIZE = 65600
 _BATCH_FRAMES = 128
 _BATCH_BYTES = 1 << 15
 # To find nothing costs an exception, the dearest thing on this path. So after a frame that came
-# alone, a ping or a keystroke, only every so many wake-ups try for a second one: ever fewer, as
-# long as they find none.
-_LONE, _MOST_LONE = 8, 64
+# alone, a ping or a keystroke, not every wake-up tries for a second one: ever fewer do, down to
+# one of so many, as long as they find none.
+_MOST_LONE = 64
 _SHORT = 1 << 12
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
@@ -123,7 +123,7 @@ class TapDevice:
         self._descriptor = descriptor
         self._limit = 2
         self._lone = 0  # more wake-ups that read one frame
-        self._patience = _LONE
+        self._patience = 1
         self._short = False
 
     def fileno(self) -> int:
@@ -166,7 +166,7 @@ class TapDevice:
             self._short = size < _SHORT
             self._limit = 2
         else:
-            self._patience = _LONE
+            self._patience = 1
             self._limit = max(2, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
         return batch
 
