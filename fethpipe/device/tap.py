@@ -35,7 +35,7 @@ _BATCH_BYTES = 1 << 15
 # alone, a ping or a keystroke, not every wake-up tries for a second one: ever fewer do, down to
 # one of so many, as long as they find none.
 _MOST_LONE = 64
-_SHORT = 1 << 12
+_SHORT = 1 << 12  # of a longer one, the shorter way would copy too much
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
 # The kernel answers these for a frame, not for the device (drivers/net/tun.c: tun_get_user).
