@@ -213,21 +213,21 @@ def tunnel(
             left_stdin, right_stdout = os.pipe()
             for descriptor in (right_stdin, left_stdout, left_stdin, right_stdout):
                 ours.callback(os.close, descriptor)
-            left_arguments = (*options, *left_options)
             left_end = stack.enter_context(
                 Fethpipe(
                     left,
-                    *left_arguments,
+                    *options,
+                    *left_options,
                     stdin=left_stdin,
                     stdout=left_stdout,
                     launcher=launcher,
                 )
             )
-            right_arguments = (*options, *right_options)
             right_end = stack.enter_context(
                 Fethpipe(
                     right,
-                    *right_arguments,
+                    *options,
+                    *right_options,
                     stdin=right_stdin,
                     stdout=right_stdout,
                     launcher=launcher,
