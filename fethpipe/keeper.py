@@ -35,7 +35,6 @@ from .errors import (
 )
 from .netif.mac import MAC_LENGTH
 from .netif.name import interface_index
-from .netlink import network_cookie
 from .provision import KINDS, Change, DeviceRequest, Kind, Provisioned, find_kind, provision
 from .records import Made, Record, abandoned, open_folder
 from .vmnet.options import VmnetFacts, VmnetOptions
@@ -271,7 +270,8 @@ class Keeper:
         if self._kind is not None:
             raise RequestError("one device is all there is")
         kind = find_kind(name)
-        self._reap_and_record()
+        if kind.lasting:
+            self._reap_and_record()
         try:
             device = provision(kind, request, on_made=partial(self._note, kind))
         except BaseException:
@@ -282,9 +282,9 @@ class Keeper:
         return {"device": pack_provisioned(device)}, device.descriptors
 
     def _note(self, kind: Kind, interface: str) -> None:
-        """Remember an interface that was made just now, here and on disk."""
+        """Remember an interface that was made just now, here and on record."""
         mac = kind.mac(interface).hex() if kind.mac else ""
-        made = Made(kind.name, interface, interface_index(interface), mac, network_cookie())
+        made = Made(kind.name, interface, interface_index(interface), mac)
         self._made.append(made)
         if self._record is not None:
             with suppress(OSError):
@@ -332,10 +332,7 @@ def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
     folder = open_records()
     reaped = []
     try:
-        here = (0, network_cookie())
         for record in abandoned(folder):
-            if any(made.network not in here for made in record.made):
-                continue  # for a reaper in that namespace
             with suppress(FethpipeError):
                 for made in record.made:
                     if _has_its_mac(made) and _destroy_made(made):

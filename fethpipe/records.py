@@ -23,15 +23,13 @@ class Made(NamedTuple):
     """An interface that stays until somebody destroys it.
 
     The index tells it from a later one of the same name. XNU gives that one the same index: there
-    the MAC does, in hexadecimal, empty where it is not needed. On Linux every network namespace has
-    names and indexes of its own: ``network`` is the :func:`.netlink.network_cookie`.
+    the MAC does, in hexadecimal, empty where it is not needed.
     """
 
     kind: str
     interface: str
     ifindex: int
     mac: str = ""
-    network: int = 0
 
 
 class Record:
@@ -139,7 +137,6 @@ def _parse(text: bytes) -> list[Made]:
                     str(entry["interface"]),
                     int(entry["ifindex"]),
                     str(entry.get("mac", "")),
-                    int(entry.get("network", 0)),
                 )
             )
     return made

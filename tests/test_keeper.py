@@ -29,7 +29,6 @@ from fethpipe.channel import Channel, ChannelClosedError, Message
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
 from fethpipe.keeper import Keeper, KeeperProcess, fork_keeper, pack_change, pack_request, reap
-from fethpipe.netlink import network_cookie
 from fethpipe.provision import KINDS, Change, DeviceRequest, Kind, Provisioned
 from fethpipe.provision.request import MadeHook
 from fethpipe.records import Made, Record, open_folder
@@ -57,7 +56,7 @@ class FakeKernel:
         self.on_made_called: Callable[[], object] = lambda: None
         self._next_index = 10
 
-    def kind(self) -> Kind:
+    def kind(self, *, lasting: bool = True) -> Kind:
         system = os.uname().sysname
         return Kind(
             KIND,
@@ -67,7 +66,8 @@ class FakeKernel:
             self._change,
             _open,
             self._destroy,
-            self.mac,
+            lasting=lasting,
+            mac=self.mac,
         )
 
     def index(self, name: str) -> int:
@@ -359,12 +359,22 @@ def test_each_interface_is_on_record_the_moment_it_is_made(running: Running) -> 
     seen: list[str] = []
     running.kernel.on_made_called = lambda: seen.append(running.records())
     running.ask(request(name="fp7"))
-    here = f'"network": {network_cookie()}'
-    first = f'{{"kind": "tap", "interface": "fp7", "ifindex": 10, "mac": "02000000000a", {here}}}\n'
-    second = (
-        f'{{"kind": "tap", "interface": "fp7io", "ifindex": 11, "mac": "02000000000b", {here}}}\n'
-    )
+    first = '{"kind": "tap", "interface": "fp7", "ifindex": 10, "mac": "02000000000a"}\n'
+    second = '{"kind": "tap", "interface": "fp7io", "ifindex": 11, "mac": "02000000000b"}\n'
     assert seen == [first, first + second]
+
+
+def test_what_goes_by_itself_is_not_on_record(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sys.modules[f"{provision.__name__}.{KIND}"], "KIND", kernel.kind(lasting=False)
+    )
+    running = Running(kernel, tmp_path / "records")
+    running.ask(request(name="fp7"))
+    assert not running.folder.exists()
+    running.end()
+    assert running.kernel.interfaces == {"eth0": 1, "other": 2}
 
 
 def test_a_start_removes_what_a_killed_keeper_left(kernel: FakeKernel, tmp_path: Path) -> None:
@@ -399,24 +409,6 @@ def test_a_later_interface_of_the_same_name_and_index_is_left_alone(
     assert [made.interface for made in reap(lambda: open_folder(str(folder)))] == ["left"]
     assert set(kernel.interfaces) == {"eth0", "other", "another"}
     assert list(folder.iterdir()) == []
-
-
-def test_an_interface_of_another_network_namespace_is_left_alone(
-    kernel: FakeKernel, tmp_path: Path
-) -> None:
-    """There, the same name can have the same index, and belong to a fethpipe that lives."""
-    folder = tmp_path / "records"
-    kernel.add("left")
-    here = network_cookie()
-    assert here
-    for network in (here + 1, here):
-        record = Record(open_folder(str(folder)))
-        record.add(Made(KIND, "left", kernel.index("left"), network=network))
-        record.close(keep=True)
-        reaped = reap(lambda: open_folder(str(folder)))
-        assert [made.network for made in reaped] == ([here] if network == here else [])
-        assert ("left" in kernel.interfaces) == (network != here)
-    assert len(list(folder.iterdir())) == 1  # for a reaper in that namespace
 
 
 def test_a_mac_that_somebody_changed_does_not_save_what_we_made(running: Running) -> None:

@@ -351,6 +351,7 @@ KIND = Kind(
     change_feth,
     open_feth_device,
     destroy_feth,
-    mac_of_feth,
-    check_feth,
+    lasting=True,
+    mac=mac_of_feth,
+    check=check_feth,
 )

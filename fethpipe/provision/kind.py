@@ -16,10 +16,11 @@ class Kind(NamedTuple):
     All of them raise FethpipeError. ``destroy`` removes one interface of those that ``provision``
     told its hook, and what is gone already is no error.
 
-    ``mac`` returns the MAC of such an interface, empty if it has gone, where its index does not
-    tell it from the next one of its name. ``check``, which needs no root, raises DeviceError when
-    the device is broken in a way that its descriptors do not tell. ``release`` ends what
-    ``provision`` started besides interfaces, where it was called.
+    ``lasting`` interfaces stay when the last descriptor of them is closed: what a killed keeper
+    leaves behind. ``mac`` returns the MAC of an interface, empty if it has gone, where its index
+    does not tell it from the next one of its name. ``check``, which needs no root, raises
+    DeviceError when the device is broken in a way that its descriptors do not tell. ``release``
+    ends what ``provision`` started besides interfaces, where it was called.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Kind(NamedTuple):
     change: Callable[[Provisioned, Change], None]
     open: Callable[[Provisioned], Device]
     destroy: Callable[[str], None]
+    lasting: bool = False
     mac: Callable[[str], bytes] | None = None
     check: Callable[[Provisioned], None] | None = None
     release: Callable[[], None] | None = None

@@ -30,7 +30,6 @@ from tests.live.private import (
     Process,
     command_lines,
     descriptors_of,
-    wait_for_process,
 )
 from tests.live.programs import Fethpipe, finish
 
@@ -100,14 +99,12 @@ def is_ordinary(process: Process) -> None:
 
 
 def keeps_to_itself(roles: Roles) -> None:
-    """Check what the keeper holds: its channel, stderr, and its record in the folder of records."""
+    """Check what the keeper holds: its channel and stderr."""
     held = descriptors_of(roles.keeper.pid)
     assert held.pop(2) == descriptors_of(roles.pump.pid)[2]
     links = [link for link in held.values() if link != "/dev/null"]
-    assert len(links) == 3
-    assert sum(link.startswith("socket:") for link in links) == 1
-    assert "/run/fethpipe" in links
-    assert sum(link.endswith(".json") for link in links) == 1
+    assert len(links) == 1
+    assert links[0].startswith("socket:")
     assert roles.keeper.session == roles.keeper.pid != roles.pump.session
 
 
@@ -206,8 +203,6 @@ def test_a_keeper_behind_sudo_does_its_work_too(
             status, said = program.end()
             assert status == 71
             assert "the keeper of fp0 has died" in said
-            (record,) = with_sudo.records()
-            (with_sudo.root / "run/fethpipe" / record).unlink()
         elif victim == "pump":
             program.send_signal(signal.SIGKILL)
         else:
@@ -317,7 +312,7 @@ def test_command_has_the_environment_of_its_user(private: Private, left: Namespa
 
 # ---- SIGKILL ----
 
-_VICTIMS = ("pump", "command", "both", "group")
+_VICTIMS = ("pump", "command", "both", "group", "all")
 _MOMENTS = 200
 _WORKERS = 2
 
@@ -370,19 +365,20 @@ def _kill(victim: str, private: Private, pump: int) -> None:
         with contextlib.suppress(ProcessLookupError):  # not yet a group: setsid is still to come
             os.killpg(pump, signal.SIGKILL)
             return
+    processes = list(private.processes())
     commands = [
         pid
-        for pid, line in command_lines(list(private.processes())).items()
+        for pid, line in command_lines(processes).items()
         if line.startswith(("cat", "sh -c cat"))
     ]
-    if victim in {"both", "group"} or not commands:
+    if victim == "both" or not commands:
         commands.append(pump)
-    for pid in [pump] if victim == "pump" else commands:
+    for pid in {"pump": [pump], "all": processes}.get(victim, commands):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_keeper_that_is_killed_is_told_and_its_record_reaped(
+def test_a_keeper_that_is_killed_is_told_and_leaves_nothing(
     private: Private, left: Namespace
 ) -> None:
     with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
@@ -391,36 +387,7 @@ def test_a_keeper_that_is_killed_is_told_and_its_record_reaped(
         status, said = program.end()
         assert status == 71
         assert "the keeper of fp0 has died; start again" in said
-    deadline = time.monotonic() + AT_ONCE
-    for pid in private.processes():
-        wait_for_process(pid, deadline)
-    old = private.records()
-    assert len(old) == 1
-    with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
-        ready_pid(program)
-        assert len(private.records()) == 1
-        assert private.records() != old
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
     private.wait_empty(AT_ONCE)
-
-
-def test_a_start_removes_what_a_killed_keeper_left_and_nothing_else(
-    private: Private, left: Namespace
-) -> None:
-    for name in ("fp7", "fp8"):
-        left.run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
-    write = (
-        "import socket; from fethpipe.records import *; record = Record(open_folder());"
-        "record.add(Made('tap', 'fp7', socket.if_nametoindex('fp7')));"
-        "record.add(Made('tap', 'fp8', socket.if_nametoindex('fp8') + 1000));"
-        "record.close(keep=True)"
-    )
-    left.run(private.entering(sys.executable, "-c", write))
-    done = finish(left, "--", "true", launcher=private.fethpipe())
-    assert done.status == 0
-    assert left.interfaces() == ["lo", "fp8"]
-    assert private.records() == []
 
 
 def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -> None:

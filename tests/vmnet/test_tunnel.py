@@ -24,7 +24,6 @@ from tests.live.private import (
     Process,
     command_lines,
     descriptors_of,
-    wait_for_process,
 )
 from tests.live.programs import Fethpipe, Finished, finish
 from tests.live.traffic import transfer
@@ -483,7 +482,7 @@ def test_nothing_is_left_after_a_signal_at_any_moment(
                 ended = (69,) if victim == "term to all" else ()
                 assert status in (0, -signal.SIGTERM, *ended), said
                 assert "Traceback" not in said
-            _wait_nothing_left(private, keeper_killed=victim in ("keeper", "all"))
+            private.wait_empty(AT_ONCE)
             reached.append(ready)
     assert _KILLS / 10 <= sum(reached) <= _KILLS * 9 / 10  # not all too early, not all too late
 
@@ -512,14 +511,3 @@ def _signal(victim: str, private: Private, program: Fethpipe) -> None:
     for pid in chosen or [program.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _wait_nothing_left(private: Private, *, keeper_killed: bool) -> None:
-    if keeper_killed:  # its record stays, for the next start to remove
-        deadline = time.monotonic() + AT_ONCE
-        while pids := private.processes():
-            for pid in pids:
-                wait_for_process(pid, deadline)
-        for name in private.records():
-            (private.root / "run/fethpipe" / name).unlink()
-    private.wait_empty(AT_ONCE)
