@@ -19,7 +19,7 @@ from fethpipe.stream import Stream
 from fethpipe.wire.connection import Connection, Event, PeerReady, SuperFramesReceived
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, decode_hello
-from fethpipe.wire.offload import SuperFrame
+from fethpipe.wire.offload import SUPER_FRAMES, SuperFrame
 from fethpipe.wire.virtio import PLAIN
 from tests.fakes import FakeDevice
 
@@ -39,7 +39,8 @@ def records(*payloads: bytes) -> bytes:
 
 class Rig:
     """A pump that runs in a thread. The test is the kernel behind its device, and the peer that it
-    talks with over a socket.
+    talks with over a socket. One of the kind SOCK_SEQPACKET has it read what was sent at once at
+    once.
     """
 
     def __init__(
@@ -51,13 +52,17 @@ class Rig:
         hello: Hello | None = None,
         keepalive: float | None = None,
         offload: bool = False,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+        room: int | None = None,
     ) -> None:
         self.peers: list[Hello] = []
         with ExitStack() as stack:
             self.device = FakeDevice(offload=offload)
             stack.callback(self.device.close)
-            self.peer, self._ours = map(stack.enter_context, socket.socketpair())
+            self.peer, self._ours = map(stack.enter_context, socket.socketpair(type=kind))
             self.peer.settimeout(PATIENCE)
+            if room:
+                self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
             self._stopper, stopped = map(stack.enter_context, socket.socketpair())
             stream = Stream(self._ours.fileno(), self._ours.fileno())
             stack.enter_context(stream)
@@ -497,7 +502,7 @@ def test_super_frames_that_come_alone_keep_their_order_among_others() -> None:
         for number in range(1, 10):
             rig.emit(frame(number))
             assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(number)])
-            rig.peer.sendall(peer.send_lone(PLAIN + frame(number)))
+            rig.peer.sendall(b"".join(peer.send_super_frames([PLAIN + frame(number)])))
             assert rig.absorb() == frame(number)
         for number in range(10, 20):
             rig.emit(frame(number))
@@ -507,6 +512,73 @@ def test_super_frames_that_come_alone_keep_their_order_among_others() -> None:
             assert isinstance(event, SuperFramesReceived)
             packets += event.packets
         assert packets == [PLAIN + frame(number) for number in range(10, 20)]
+
+
+_LONE = PLAIN + frame(1)
+_RECORD = SUPER_FRAMES.encode([_LONE])
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([_RECORD, _RECORD], id="whole"),
+        pytest.param([_RECORD * 2], id="two at once"),
+        pytest.param([_RECORD[:3], _RECORD[3:]], id="cut in its length"),
+        pytest.param([_RECORD[:-1], _RECORD[-1:]], id="cut before its end"),
+        pytest.param([_RECORD + _RECORD[:30], _RECORD[30:]], id="one and a half"),
+        pytest.param(
+            # The rest of a record may look like one.
+            [SUPER_FRAMES.encode([_LONE + _RECORD])[: -len(_RECORD)], _RECORD],
+            id="one inside of another",
+        ),
+        pytest.param([SUPER_FRAMES.encode([b""])], id="empty"),
+        pytest.param([SUPER_FRAMES.encode([PLAIN + bytes(13)])], id="no frame"),
+        pytest.param([SUPER_FRAMES.encode([b"\xff" + _LONE[1:]])], id="unknown flags"),
+        pytest.param([SUPER_FRAMES.encode([PLAIN + frame(1, 5000)])], id="long"),
+    ],
+)
+def test_records_that_come_alone_are_taken_as_others_are(chunks: list[bytes]) -> None:
+    peer, twin = (Connection(FRAMINGS["u16be"], hello=each) for each in (THEIRS, OURS))
+    with Rig(hello=OURS, offload=True, kind=socket.SOCK_SEQPACKET) as rig:
+        twin.receive(peer.send_hello())
+        rig.peer.sendall(peer.send_hello())
+        assert _next_event(rig, peer) == PeerReady(OURS)
+        switch = peer.send_switch()
+        chunks = [switch, *chunks, SUPER_FRAMES.encode([PLAIN + frame(99)])]
+        events = [event for chunk in chunks for event in twin.receive(chunk)]
+        for chunk in chunks:
+            rig.peer.sendall(chunk)
+        for event in events:
+            assert isinstance(event, SuperFramesReceived)
+            for packet in event.packets:
+                assert rig.absorb() == packet[len(PLAIN) :]
+        assert rig.device.counters.drops == twin.counters.drops
+
+
+def test_a_super_frame_alone_waits_for_a_stream_that_is_full() -> None:
+    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
+    with Rig(hello=OURS, offload=True) as rig:
+        rig.peer.sendall(peer.send_hello())
+        assert _next_event(rig, peer) == PeerReady(OURS)
+        sent = 0
+        while rig.device.emit(frame(sent, 1000), seconds=0.2):  # one by one, until nothing moves
+            sent += 1
+        packets: list[SuperFrame] = []
+        while len(packets) < sent:
+            event = _next_event(rig, peer)
+            assert isinstance(event, SuperFramesReceived)
+            packets += event.packets
+        assert packets == [PLAIN + frame(number, 1000) for number in range(sent)]
+
+
+def test_a_super_frame_alone_that_is_longer_than_the_stream_has_room_for_is_sent_whole() -> None:
+    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
+    with Rig(hello=OURS, offload=True, room=1 << 14) as rig:
+        rig.peer.sendall(peer.send_hello())
+        assert _next_event(rig, peer) == PeerReady(OURS)
+        for number in range(10):
+            rig.emit(frame(number, 40000))
+            assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(number, 40000)])
 
 
 @pytest.mark.parametrize(

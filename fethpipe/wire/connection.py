@@ -15,7 +15,7 @@ from ..errors import ProtocolError
 from ..stats import Counters
 from .framing import HEADER_LENGTH, Command, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
-from .offload import SUPER_FRAMES, SuperFrame, add_headers, check_super_frames, find_fault
+from .offload import SUPER_FRAMES, SuperFrame, add_headers, check_super_frames
 
 _TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b"
 _HEAD = 2 + HEADER_LENGTH
@@ -23,7 +23,6 @@ _HEAD = 2 + HEADER_LENGTH
 _QUOTED = 64
 _FEW = 4
 _LONG = 1 << 12
-_SUPER_PREFIX, _SUPER_MAXIMUM = SUPER_FRAMES.prefix, SUPER_FRAMES.maximum
 _HELLO_FRAMING = "u16be"
 
 
@@ -72,6 +71,7 @@ class Connection:
     ``hello`` is what we say of ourselves, with a nonce that nobody can guess; without it we neither
     say hello nor listen to one. ``peer`` is what the peer has said.
     ``peer_keeps_alive`` tells that the peer sends empty records, so that it can be missed.
+    ``between_super_frames`` tells that the next bytes are the start of a super-frame's record.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Connection:
             self._interpret = self._obey
         self._gives_commands = framing.commands and role is Role.HOST
         self.peer_keeps_alive = False
+        self.between_super_frames = False
         self._short = False
         self._head = b""
         self._checked = False
@@ -122,16 +123,6 @@ class Connection:
         except ProtocolError as error:
             raise self._explained(error) from None
         return self._interpret(payloads) if payloads else []
-
-    def receive_lone(self, data: bytes) -> bytes:
-        """Return the super-frame if the next bytes of the stream are one short record of a good
-        one: what ``receive`` does, in half the time. b"" if it has to see them.
-        """
-        if self._short and len(data) < _LONG:
-            packet = self._decoder.feed_one(data)
-            if packet and not find_fault(packet):
-                return packet
-        return b""
 
     def receive_eof(self) -> None:
         """Say that the stream has ended. Raises TruncatedError if it did so inside a record."""
@@ -178,22 +169,13 @@ class Connection:
         if self._outgoing is not SUPER_FRAMES:
             raise ValueError("super-frames come after the switch")
         if len(packets) == 1 and len(packets[0]) < _LONG:
-            return [self.send_lone(packets[0])]
+            return [SUPER_FRAMES.encode_one(packets[0])]
         if len(packets) > _FEW or max(map(len, packets), default=0) > SUPER_FRAMES.maximum:
             return [self._encode(packets)]
         pieces: list[bytes] = []
         for packet in packets:
             pieces += SUPER_FRAMES.encode_length(len(packet)), packet
         return pieces
-
-    def send_lone(self, packet: bytes) -> bytes:
-        """Return the bytes that carry one super-frame: what ``send_super_frames`` does, and for a
-        short one in half the time. Raises ValueError before the switch, or if it is too long for
-        a record.
-        """
-        if self._outgoing is not SUPER_FRAMES or len(packet) > _SUPER_MAXIMUM:
-            raise ValueError("super-frames come after the switch, and fit a record")
-        return _SUPER_PREFIX.pack(len(packet)) + packet
 
     def send_keepalive(self) -> bytes:
         """Return an empty record, which says no more than that we are there."""
@@ -249,6 +231,7 @@ class Connection:
         rest = self._framing.encode(payloads[position + 1 :]) + self._decoder.pending
         self._decoder = RecordDecoder(SUPER_FRAMES)
         self._switched = self._short = True
+        self.between_super_frames = not rest
         return events + (self._super_frames(rest) if rest else [])
 
     def _super_frames(self, data: bytes) -> list[Event]:
@@ -259,6 +242,7 @@ class Connection:
             payloads = decoder.feed(data) if self._short else decoder.feed_views(data)
         except ProtocolError as error:
             raise self._explained(error) from None
+        self.between_super_frames = not decoder.buffered
         if not payloads:
             return []
         self._short = len(data) < _LONG * len(payloads)

@@ -130,15 +130,6 @@ class RecordDecoder:
             return [data[size:]]
         return self._cut(data, data)
 
-    def feed_one(self, data: bytes) -> bytes:
-        """Return the payload if ``data`` is one whole record that has any. Else return b"", and
-        nothing has happened: ``feed`` still takes it.
-        """
-        size = self._size
-        if self._pending or len(data) < size:
-            return b""
-        return data[size:] if self._unpack(data)[0] == len(data) - size <= self._maximum else b""
-
     def feed_views(self, data: bytes) -> list[memoryview]:
         """Do as ``feed`` does, and copy nothing: better for long payloads, worse for short ones."""
         if self._pending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Union
 
 import pytest
@@ -245,63 +246,22 @@ def test_the_end_inside_a_super_frame_is_an_error() -> None:
         other.receive_eof()
 
 
-# ---- one super-frame at a time ----
+# ---- where a record starts ----
 
 
-def test_a_lone_super_frame_is_sent_as_others_are() -> None:
-    one, _ = met()
-    for send in (lambda: one.send_lone(PACKET), lambda: one.send_super_frames([PACKET])):
-        with pytest.raises(ValueError, match="after the switch"):
-            send()
-    one.send_switch()
-    assert one.send_lone(PACKET) == b"".join(one.send_super_frames([PACKET]))
-    with pytest.raises(ValueError, match="fit a record"):
-        one.send_lone(bytes(SUPER_FRAMES.maximum + 1))
-
-
-def test_nothing_is_a_lone_super_frame_before_the_switch() -> None:
-    one, other = met()
-    one.send_switch()
-    record = one.send_lone(PACKET)
-    assert other.receive_lone(record) == b""
-    assert met(theirs=None)[1].receive_lone(record) == b""
-
-
-LONE: st.SearchStrategy[bytes] = st.one_of(
-    st.binary(min_size=14, max_size=40).map(PLAIN.__add__),
-    st.binary(max_size=60),
-    st.just(PACKET + bytes(5000)),
-)
-
-
-@given(st.lists(LONE, max_size=8), st.one_of(st.none(), cuts()))
-def test_what_is_taken_as_lone_is_what_would_have_been_received(
-    packets: list[bytes], positions: list[int] | None
+@given(st.lists(st.binary(max_size=60), max_size=8), cuts())
+def test_it_tells_when_the_next_bytes_start_a_super_frame(
+    packets: list[bytes], positions: list[int]
 ) -> None:
     one, other = met()
-    other.receive(one.send_switch())
-    same, twin = met()
-    twin.receive(same.send_switch())
-    chunks = [SUPER_FRAMES.encode_one(packet) for packet in packets]
-    if positions is not None:
-        chunks = list(chunked(b"".join(chunks), positions))
-    for chunk in chunks:
-        packet = other.receive_lone(chunk)
-        expected = twin.receive(chunk)
-        if packet:
-            assert expected == [SuperFramesReceived([packet])]
-        else:
-            assert other.receive(chunk) == expected
-    assert other.counters.drops == twin.counters.drops
-
-
-def test_a_good_super_frame_that_comes_alone_is_taken_as_lone() -> None:
-    one, other = met()
-    other.receive(one.send_switch())
-    assert other.receive_lone(one.send_lone(PACKET)) == PACKET
-    assert other.receive_lone(one.send_lone(PACKET) * 2) == b""
-    assert other.receive_lone(one.send_lone(b"\xff" + PACKET[1:])) == b""
-    assert other.receive_lone(one.send_lone(PACKET + bytes(5000))) == b""
+    assert not other.between_super_frames
+    switch = one.send_switch()
+    starts = list(accumulate(map(len, [switch, *map(SUPER_FRAMES.encode_one, packets)])))
+    came = 0
+    for chunk in chunked(switch + SUPER_FRAMES.encode(packets), positions):
+        other.receive(chunk)
+        came += len(chunk)
+        assert other.between_super_frames == (came in starts)
 
 
 # ---- any conversation, cut anywhere ----
