@@ -119,14 +119,15 @@ class Pump:
         outgoing = [self._stream.write_descriptor]
         others = [*self._watch, incoming]
         with_device = [*others, device]
-        nothing: list[int] = []
+        nothing = ()
+        timers = self._timers
         while self._ending is None:
             if self._pending:
                 readable, writable, _ = select(others, outgoing, nothing, self._timeout())
                 if writable:
                     self._send(b"")
             else:
-                timeout = self._timeout() if self._timers else None
+                timeout = self._timeout() if timers else None
                 readable, _, _ = select(with_device, nothing, nothing, timeout)
             for descriptor in readable:
                 if descriptor == device:
@@ -136,7 +137,7 @@ class Pump:
                     self._receive()
                 else:
                     self._attend(descriptor)
-            if self._timers:
+            if timers:
                 self._tick()
         if self._ending is _NO_READER:
             return self._hear_out()
