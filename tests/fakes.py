@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Sequence
 
+from fethpipe.device import Buffer
 from fethpipe.errors import DeviceError
 from fethpipe.stats import Counters
 from fethpipe.wire.offload import SuperFrame
@@ -109,6 +110,13 @@ class FakeDevice:
         """Let the interface be deleted, which a real descriptor announces by being readable."""
         self._vanished = True
         self._kernel.send(b"")
+
+
+class VectoredFake(FakeDevice):
+    """One that takes frames in pieces as well."""
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        self.write_frames([b"".join(buffers)])
 
 
 class FakeOffload:

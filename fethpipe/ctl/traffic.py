@@ -9,11 +9,11 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timezone
 
 from ..capture import open_capture
-from ..errors import UsageError, reason
+from ..errors import DeviceError, UsageError, reason
 from ..ethernet import EthernetDevice
 from ..opening import open_far_end, open_interface
 from ..privileges import can_become, drop_privileges, find_nobody, person_behind_sudo
@@ -28,6 +28,8 @@ log = logging.getLogger("fethpipe")
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDIN, _STDOUT = 0, 1
 _CHUNK = 1 << 18
+_LAST_BATCHES = 256
+"""More than the kernel keeps for us."""
 
 
 def capture(options: argparse.Namespace) -> None:
@@ -88,14 +90,19 @@ def inject(options: argparse.Namespace) -> None:
 
 
 def _batches(device: EthernetDevice, signals: SignalPipe) -> Iterator[list[bytes]]:
-    """Yield frames by the batch until a signal comes."""
+    """Yield frames by the batch until a signal comes, and then what the kernel holds by now."""
     while True:
         readable, _, _ = select.select([device.fileno(), signals.fileno()], [], [])
         if signals.fileno() in readable:
-            return
-        frames = device.receive_batch(timeout=0)
-        if frames:
+            break
+        if frames := device.receive_batch(timeout=0):
             yield frames
+    with suppress(DeviceError):  # the signal is the better reason
+        for _ in range(_LAST_BATCHES):  # under a flood there would be no end
+            if not select.select([device.fileno()], [], [], 0)[0]:
+                break
+            if frames := device.receive_batch(timeout=0):
+                yield frames
 
 
 def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes]], None]:

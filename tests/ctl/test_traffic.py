@@ -177,6 +177,20 @@ def _wait_for_growth(file: Path, size: int) -> None:
         assert grown
 
 
+def test_what_was_captured_before_the_signal_is_shown(left: Namespace, cable: Namespace) -> None:
+    with Fethctl(left).start("capture", "va") as capture, PacketSocket(left, "va") as here:
+        assert capture.stderr.next()
+        os.kill(capture.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, capture.pid, os.WSTOPPED)
+        for number in range(200):  # more than a batch
+            here.send(make_frame(number))
+        os.kill(capture.pid, signal.SIGINT)
+        os.kill(capture.pid, signal.SIGCONT)
+        assert capture.wait() == 0
+        assert capture.stdout.all().count("0x88b6") == 200
+        assert "200 frames, 0 dropped by the kernel" in capture.stderr.all()
+
+
 def test_wireshark_reads_it_from_a_pipe(left: Namespace, cable: Namespace) -> None:
     require_tools("tshark")
     reader, writer = os.pipe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextlib import ExitStack
 from typing import Any, Callable
 
@@ -13,20 +13,12 @@ import pytest
 
 from fethpipe import DeviceError, EthernetDevice, Side, create_device, create_pair
 from fethpipe.aio import AsyncDevice
-from fethpipe.device import Buffer
 from tests.darwin.inside import Inside
-from tests.fakes import FakeDevice
+from tests.fakes import VectoredFake
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import PATIENCE, Namespace
 
 FRAMES = [make_frame(number, size=60 + number) for number in range(10)]
-
-
-class VectoredFake(FakeDevice):
-    """A device without a kernel, that takes frames in pieces."""
-
-    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        self.write_frames([b"".join(buffers)])
 
 
 def run(main: Awaitable[None], selector: Callable[[], Any] = selectors.DefaultSelector) -> None:
