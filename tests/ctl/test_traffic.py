@@ -17,6 +17,7 @@ from tests.ctl.running import Fethctl, Running
 from tests.live.ethernet import PacketSocket, is_test_frame, make_frame
 from tests.live.netns import PATIENCE, Namespace, readable, require_tools
 from tests.live.peer import Peer, records
+from tests.live.peers import ping_at_once, ping_in_turn
 from tests.live.programs import ROOT
 
 pytestmark = pytest.mark.live
@@ -89,7 +90,7 @@ def test_ipv6_is_answered_as_well() -> None:
         with Fethctl(namespace).start("icmp", _TAP, "fd00::2") as responder:
             _ready(responder)
             namespace.wait_usable("fd00::1")
-            said = namespace.run(["ping", "-6", "-c", "5", "-i", "0.02", "fd00::2"])
+            said = ping_at_once(namespace, "fd00::2", 5, "-6")
             assert "5 packets transmitted, 5 received, 0% packet loss" in said
             lines = responder.stop().splitlines()
     assert lines[1] == ("neighbour advertisement: fd00::2 is at 02:00:00:00:00:02 (to fd00::1)")
@@ -116,7 +117,7 @@ def test_any_ethernet_interface_will_do(left: Namespace, cable: Namespace) -> No
     mac = "02:00:5e:00:53:77"
     with Fethctl(cable).start("icmp", "vb", "10.0.0.9", "--mac", mac) as responder:
         _ready(responder)
-        assert "3 received" in left.run(["ping", "-c3", "-i0.02", "10.0.0.9"])
+        assert "3 received" in ping_at_once(left, "10.0.0.9", 3)
         assert mac in left.run(["ip", "neighbour", "show", "10.0.0.9"])
         assert len(responder.stop().splitlines()) == 5
 
@@ -141,13 +142,13 @@ def test_both_directions_are_captured(left: Namespace, cable: Namespace) -> None
     cable.run(["ip", "address", "add", "10.0.0.2/24", "dev", "vb"])
     with Fethctl(left).start("capture", "va") as capture:
         assert capture.stderr.next() == "fethctl: listening on va"
-        left.run(["ping", "-c3", "-i0.02", "10.0.0.2"])
+        ping_in_turn(left, "10.0.0.2", 3)
         lines = [capture.stdout.next(containing="ICMP") for _ in range(6)]
         capture.stop()
         assert re.search(r"\d+ frames, 0 dropped by the kernel", capture.stderr.all())
     kinds = [re.search(r"echo (\w+) id \d+ seq (\d)", line) for line in lines]
     assert [each and each.groups() for each in kinds] == [
-        (kind, str(sequence)) for sequence in (1, 2, 3) for kind in ("request", "reply")
+        (kind, "1") for _ in range(3) for kind in ("request", "reply")
     ]
     assert all(re.match(r"\d\d:\d\d:\d\d\.\d{6} (..:){5}.. > (..:){5}..", line) for line in lines)
 

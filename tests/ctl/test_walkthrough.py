@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 from fethpipe.wire.pcap import PcapDecoder
 from tests.ctl.running import Fethctl
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.netns import Namespace, require_tools
+from tests.live.netns import PATIENCE, Namespace, readable, require_tools
+from tests.live.peers import ping_at_once, ping_in_turn
 
 pytestmark = pytest.mark.live
 
 _UP_RUNNING = 0x1 | 0x40
 _ARP, _REQUEST = b"\x08\x06", b"\x00\x01"
+_IPV6, _ECHO_REPLY = b"\x86\xdd", b"\x81"
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def test_the_walkthrough(fethctl: Fethctl, left: Namespace, darwin: SimulatedDar
         said = responder.stdout.next()
         assert said == "listening on feth101 as 10.0.0.2 (02:00:0a:00:00:02)"
         assert "PROMISC" in fethctl("status", "feth101")  # somebody listens there
-        assert "3 received, 0% packet loss" in left.run(["ping", "-c3", "-i0.05", "10.0.0.2"])
+        assert "3 received, 0% packet loss" in ping_at_once(left, "10.0.0.2", 3)
         lines = responder.stop().splitlines()
     assert lines[1] == "ARP reply: 10.0.0.2 is at 02:00:0a:00:00:02 (to 10.0.0.1)"
     assert [line.split()[:5] for line in lines[2:]] == [
@@ -79,16 +82,19 @@ def test_the_answers_are_summed_rightly(pair: Fethctl, left: Namespace, tmp_path
     require_tools("tcpdump")
     pair("set", "feth0", "--addr", "fd00::1/64")
     file = tmp_path / "capture"
-    argv = ["tcpdump", "--immediate-mode", "-U", "-i", "feth0", "-w", str(file)]
-    with left.popen(argv, stderr=subprocess.PIPE) as tcpdump:
+    argv = ["tcpdump", "--immediate-mode", "-U", "-i", "feth0", "-w", "-"]
+    with left.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tcpdump:
+        assert tcpdump.stdout is not None
         assert tcpdump.stderr is not None
         assert b"listening on feth0" in tcpdump.stderr.readline()
         for address, peer in (("10.0.0.2", "10.0.0.1"), ("fd00::2", "fd00::1")):
             with pair.start("icmp", "feth101", address) as responder:
                 assert responder.stdout.next()
-                said = left.run(["ping", "-c5", "-i0.02", "-s", "1001", "-I", peer, address])
+                said = ping_at_once(left, address, 5, "-s", "1001", "-I", peer)
                 assert "5 received, 0% packet loss" in said
+        captured = _read_echo_replies(tcpdump.stdout.fileno(), 5)
         tcpdump.send_signal(signal.SIGINT)
+        file.write_bytes(captured + tcpdump.stdout.read())
     said = left.run(["tcpdump", "-nn", "-vv", "-r", str(file), "icmp or icmp6 or arp"])
     assert said.count("ICMP echo reply, id") == 5
     assert said.count("[icmp6 sum ok] ICMP6, echo reply") == 5
@@ -96,6 +102,20 @@ def test_the_answers_are_summed_rightly(pair: Fethctl, left: Namespace, tmp_path
     assert "is-at 02:00:0a:00:00:02" in said
     assert "bad" not in said
     assert "wrong" not in said
+
+
+def _read_echo_replies(descriptor: int, count: int) -> bytes:
+    """Return the bytes of a capture until so many echo replies of IPv6 are in it."""
+    captured = b""
+    decoder = PcapDecoder()
+    while count > 0:
+        assert readable(descriptor, PATIENCE), "an echo reply is not captured"
+        chunk = os.read(descriptor, 1 << 16)
+        assert chunk, "the capture ended"
+        captured += chunk
+        frames = [record.frame for record in decoder.feed(chunk)]
+        count -= sum(frame[12:14] == _IPV6 and frame[54:55] == _ECHO_REPLY for frame in frames)
+    return captured
 
 
 def test_tshark_reads_what_is_captured(pair: Fethctl, left: Namespace, tmp_path: Path) -> None:
@@ -107,11 +127,11 @@ def test_tshark_reads_what_is_captured(pair: Fethctl, left: Namespace, tmp_path:
     ):
         assert responder.stdout.next()
         assert capture.stderr.next() == "fethctl: listening on feth101"
-        left.run(["ping", "-c4", "-i0.02", "10.0.0.2"])
+        ping_in_turn(left, "10.0.0.2", 4)
         capture.stop(signal.SIGTERM)
     fields = ["-T", "fields", "-e", "icmp.type", "-e", "icmp.seq", "-e", "icmp.checksum.status"]
     rows = left.run(["tshark", "-r", str(file), "-Y", "icmp", *fields]).splitlines()
-    assert rows == [f"{kind}\t{sequence}\t1" for sequence in range(1, 5) for kind in (8, 0)]
+    assert rows == [f"{kind}\t1\t1" for _ in range(4) for kind in (8, 0)]
 
 
 def test_a_capture_is_one_line_a_frame(pair: Fethctl, left: Namespace) -> None:
@@ -121,7 +141,7 @@ def test_a_capture_is_one_line_a_frame(pair: Fethctl, left: Namespace) -> None:
     ):
         assert responder.stdout.next()
         assert capture.stderr.next() == "fethctl: listening on feth0"
-        left.run(["ping", "-c2", "-i0.02", "10.0.0.2"])
+        ping_in_turn(left, "10.0.0.2", 2)
         lines = capture.stop().splitlines()
     texts = [line.split(", ", 1)[1] for line in lines]
     assert texts[:2] == [
@@ -142,10 +162,12 @@ def test_a_capture_is_injected_again(pair: Fethctl, left: Namespace, tmp_path: P
     ):
         assert responder.stdout.next()
         assert capture.stderr.next()
-        left.run(["ping", "-c2", "-i0.02", "10.0.0.2"])
+        ping_at_once(left, "10.0.0.2", 2)
         capture.stop()
         frames = [record.frame for record in PcapDecoder().feed(file.read_bytes())]
         assert pair("inject", "feth0", str(file)) == f"sent {len(frames)} frames\n"
+        for _ in range(2):  # the second request, of the stack and then of inject, is the last
+            assert responder.stdout.next(containing="seq=2")
         lines = responder.stop().splitlines()
     asked = sum(frame[12:14] == _ARP and frame[20:22] == _REQUEST for frame in frames)
     assert asked >= 1  # on a slow machine it is asked again

@@ -323,7 +323,8 @@ def test_a_ping_reaches_a_host_behind_the_io_side(
     reader = open_bpf(program, IO)
     writer = open_ndrv(program, IO, send_buffer=16388)
     program.start("answer_pings", reader.fd, reader.length, writer, 3)
-    linux(namespace, "ping", "-q", "-c3", "-i0.01", "-W5", "-Mdo", f"-s{size}", "10.0.0.2")
+    at_once = ("-c3", "-l3", "-i5", "-S200000")  # then it waits 5 s for the last answer
+    linux(namespace, "ping", "-q", *at_once, "-Mdo", f"-s{size}", "10.0.0.2")
     assert program.finish() == 3
 
 

@@ -29,6 +29,19 @@ def wait_reachable(namespace: Namespace, address: str) -> None:
     namespace.run(["ping", "-q", "-c", "1", "-i", "0.05", "-w", str(int(PATIENCE)), address])
 
 
+def ping_at_once(namespace: Namespace, address: str, count: int, *options: str) -> str:
+    """Send so many pings at once, wait 5 s for the last answer, and return what ping said."""
+    # Its socket has room for one, and what waits for an address is still in there.
+    at_once = ["-c", str(count), "-l", str(count), "-i", "5", "-S", "200000"]
+    return namespace.run(["ping", *at_once, *options, address])
+
+
+def ping_in_turn(namespace: Namespace, address: str, count: int) -> None:
+    """Ping so many times, each when the one before is answered."""
+    for _ in range(count):
+        namespace.run(["ping", "-q", "-c", "1", "-W", "5", address])
+
+
 def check_pings(namespace: Namespace, address: str, *, mtu: int = 1500) -> None:
     """Ping with every size that is special, up to what fills the MTU; none may be lost."""
     for size in (0, 1, 17, 18, 19, 56, 255, 256, 1000, mtu - _HEADERS - 1, mtu - _HEADERS):

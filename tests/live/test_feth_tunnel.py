@@ -18,6 +18,7 @@ from tests.darwin.simulation import SimulatedDarwin, missing_requirement
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
+from tests.live.peers import ping_at_once
 from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
 from tests.live.traffic import transfer
 
@@ -126,7 +127,7 @@ def test_ipv6_passes(darwin: SimulatedDarwin, left: Namespace) -> None:
         )
         with ends:
             right.wait_usable("fd00:9::2")
-            said = right.run(["ping", "-6", "-c", "20", "-i", "0.01", "-q", "fd00:9::1"])
+            said = ping_at_once(right, "fd00:9::1", 20, "-6", "-q")
     assert "20 packets transmitted, 20 received, 0% packet loss" in said
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import PATIENCE, Namespace
-from tests.live.peers import wait_reachable
+from tests.live.peers import ping_at_once, wait_reachable
 from tests.live.programs import LEFT, RIGHT, tunnel
 from tests.live.traffic import transfer
 
@@ -80,7 +80,7 @@ def test_ipv6_addresses_talk_to_each_other() -> None:
         with tunnel(left, right, **options):
             left.wait_usable("fd00:9::1")
             right.wait_usable("fd00:9::2")
-            said = left.run(["ping", "-6", "-c", "20", "-i", "0.01", "-q", "fd00:9::2"])
+            said = ping_at_once(left, "fd00:9::2", 20, "-6", "-q")
     assert "20 packets transmitted, 20 received, 0% packet loss" in said
 
 
