@@ -469,7 +469,9 @@ def test_nothing_is_left_after_a_signal_at_any_moment(
         began = time.monotonic()
         due = began + random.uniform(0, 1.6) * unit
         with Fethpipe(left, *VMNET, *command, launcher=launcher) as program:
-            if turn < 2:  # the first one compiles
+            # The first one compiles, and how busy the machine is changes.
+            measuring = turn < 2 or turn % 6 == 0
+            if measuring:
                 _ready(program)
                 unit = time.monotonic() - began
             ready = program.is_ready(due - time.monotonic())
@@ -483,8 +485,10 @@ def test_nothing_is_left_after_a_signal_at_any_moment(
                 assert status in (0, -signal.SIGTERM, *ended), said
                 assert "Traceback" not in said
             private.wait_empty(AT_ONCE)
-            reached.append(ready)
-    assert _KILLS / 10 <= sum(reached) <= _KILLS * 9 / 10  # not all too early, not all too late
+            if not measuring:
+                reached.append(ready)
+    # Not all too early, not all too late.
+    assert len(reached) / 10 <= sum(reached) <= len(reached) * 9 / 10
 
 
 def _signal(victim: str, private: Private, program: Fethpipe) -> None:
