@@ -18,9 +18,6 @@ from tests.live.programs import FETHPIPE, Fethpipe, finish, tunnel
 
 pytestmark = pytest.mark.live
 
-SOON = 1.0
-"""Seconds in which one end must notice that the other has gone."""
-
 _STOPPING = [
     pytest.param(number, id=number.name)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -35,11 +32,11 @@ def test_when_one_end_stops_the_other_does(
     namespaces = left, right
     with tunnel(left, right) as ends:
         ends[victim].send_signal(number)
-        status, said = ends[not victim].end(seconds=SOON)
+        status, said = ends[not victim].end()
         assert status == 0
         assert "fp0: the peer closed the stream" in said
         for namespace in namespaces:
-            namespace.wait_gone("fp0", seconds=SOON)
+            namespace.wait_gone("fp0")
         status, said = ends[victim].end()
     if number == signal.SIGKILL:
         assert status == -signal.SIGKILL
@@ -58,7 +55,7 @@ def test_a_signal_ends_it_while_the_stream_is_stuck(
             for index in range(500):  # more than the pipe holds
                 device.send(make_frame(index, size=1514))
         program.send_signal(number)
-        status, said = program.end(seconds=2 * SOON)  # of which one is for the stream to move
+        status, said = program.end()
     assert status == 0
     assert f"stopped by {number.name}" in said
     left.wait_gone("fp0")
@@ -68,7 +65,7 @@ def test_the_end_of_the_stream_is_a_clean_end(left: Namespace, peer: Peer) -> No
     with peer.start(left) as program:
         program.ready()
         peer.stop_sending()
-        status, said = program.end(seconds=SOON)
+        status, said = program.end()
     assert status == 0
     assert "the peer closed the stream" in said
     left.wait_gone("fp0")
@@ -90,7 +87,7 @@ def test_the_end_of_the_stream_inside_a_record_is_told(
         program.ready()
         peer.send(start)
         peer.stop_sending()
-        status, said = program.end(seconds=SOON)
+        status, said = program.end()
     assert status == 76
     assert f"the stream ended inside a record: {explanation}" in said
     left.wait_gone("fp0")
@@ -105,7 +102,7 @@ def test_a_peer_that_no_longer_reads_is_an_end_and_not_a_sigpipe(
         peer.stop_receiving()
         with PacketSocket(left, "fp0") as device:
             device.send(make_frame(1))
-        status, said = program.end(seconds=SOON)
+        status, said = program.end()
     assert status == 0
     assert "the peer no longer reads the stream" in said
     left.wait_gone("fp0")
@@ -115,7 +112,7 @@ def test_a_device_that_is_deleted_is_an_error(left: Namespace, peer: Peer) -> No
     with peer.start(left) as program:
         program.ready()
         left.run(["ip", "link", "delete", "fp0"])
-        status, said = program.end(seconds=SOON)
+        status, said = program.end()
     assert status == 73
     assert "fp0 has gone" in said
     assert said.count("\n") == 2  # ready, and this
@@ -129,7 +126,7 @@ def test_a_device_that_is_deleted_under_traffic_is_an_error(left: Namespace, pee
         left.run(["ip", "link", "delete", "fp0"])
         with pytest.raises(BrokenPipeError):
             _send_for_ever(peer, frames)
-        status, said = program.end(seconds=SOON)
+        status, said = program.end()
     assert status == 73
     assert "fp0 has gone" in said
 
@@ -144,7 +141,7 @@ def test_a_device_that_is_deleted_under_super_frames_is_an_error(
         peer.send(Connection(FRAMINGS["u16be"], hello=hello).send_hello())
         peer.receive(encode_switch(nonce).__eq__)
         left.run(["ip", "link", "delete", "fp0"])
-        status, said = program.end(seconds=SOON)
+        status, said = program.end()
     assert status == 73
     assert "fp0 has gone" in said
 
@@ -165,7 +162,7 @@ def test_a_device_that_is_down_counts_frames_and_goes_on(left: Namespace, peer: 
             peer.send(records(make_frame(3)))
             assert device.receive() == make_frame(3)
         peer.stop_sending()
-        status, said = program.end(seconds=SOON)
+        status, said = program.end()
     assert status == 0
     assert "dropped: 2 interface down" in said
 

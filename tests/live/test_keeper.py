@@ -17,6 +17,7 @@ from random import Random
 
 import pytest
 
+from fethpipe.launcher import GRACE_SECONDS
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import PATIENCE, Namespace, require_kernel
 from tests.live.private import (
@@ -39,8 +40,8 @@ pytestmark = [
 ]
 
 NOBODY = 65534
-AT_ONCE = 2.0
-"""Seconds after which nothing may be left of a tunnel that was killed."""
+AT_ONCE = 10.0
+"""Seconds after which nothing may be left of a tunnel that was killed; a leak stays for ever."""
 
 _NO_PASSWORD = f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n"
 _SUDOERS = {
@@ -489,10 +490,11 @@ def test_the_first_pause_is_a_second_and_a_signal_ends_it(
         program.ready()
         assert program.stderr.next(containing="starting again in 1 s")
         assert program.stderr.next(containing="starting again in 2 s")
+        assert program.stderr.next(containing="starting again in 4 s")
         started = time.monotonic()
         program.send_signal(signal.SIGTERM)
         assert program.end()[0] == 0
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
     private.wait_empty(AT_ONCE)
 
 
@@ -506,7 +508,7 @@ def test_a_command_that_does_not_listen_is_killed_and_waited_for(
         program.send_signal(signal.SIGTERM)
         status, _ = program.end(seconds=PATIENCE)
         assert status == 0
-        assert 5 <= time.monotonic() - started < 7
+        assert time.monotonic() - started >= GRACE_SECONDS
         assert not Path(f"/proc/{roles.command.pid}").exists()  # nor a zombie
         assert not Path(f"/proc/{roles.launcher.pid}").exists()
         assert not Path(f"/proc/{roles.keeper.pid}").exists()

@@ -41,8 +41,8 @@ RANGE = (
     *("--vmnet-mask", "255.255.255.0"),
 )
 NOBODY = 65534
-AT_ONCE = 3.0
-"""Seconds after which nothing may be left of a tunnel that was killed."""
+AT_ONCE = 10.0
+"""Seconds after which nothing may be left of a tunnel that was killed; a leak stays for ever."""
 VMNET = ("--device", "vmnet")
 
 
