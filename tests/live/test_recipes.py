@@ -18,6 +18,7 @@ from fethpipe import __version__
 from fethpipe.cli import _with_remote_joined, make_parser
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import PATIENCE, Namespace, require_tools
+from tests.live.peers import ping_in_turn
 from tests.live.programs import RIGHT, ROOT, Lines
 from tests.live.sshd import FAR, SYSTEM_PATH, Sshd, hide, join
 
@@ -234,11 +235,13 @@ def test_a_switch(left: Namespace, here: Here, tmp_path: Path) -> None:
     assert here.start(other).next(containing="fp1 is ready")
     with PacketSocket(left, "fp0") as one, PacketSocket(left, "fp1") as two:
         # vde_plug starts after the device: what is sent before it is there may be lost.
+        sent = []
         for number in range(200):
-            one.send(make_frame(number))
+            sent.append(make_frame(number))
+            one.send(sent[-1])
             if two.comes(0.05):
                 break
-        assert two.receive() == make_frame(number)
+        assert two.receive() in sent  # it may have taken longer to come than the next to go
 
 
 def test_a_stream_that_is_kept_and_replayed(
@@ -249,10 +252,11 @@ def test_a_stream_that_is_kept_and_replayed(
     with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
         here.know(sshd)
         capture = block("recipe", "capture", document=README)
-        assert here.start(f"cd {tmp_path}; exec {capture}").next(containing="fp0 is ready")
-        right.wait_until(lambda: "fp0" in right.interfaces(), "the far end did not start")
+        said = here.start(f"cd {tmp_path}; exec {capture}")
+        for _ in range(2):  # both ends
+            assert said.next(containing="fp0 is ready")
         right.run(["ip", "address", "add", f"{RIGHT}/24", "dev", "fp0"])
-        left.run(["ping", "-c", "3", "-i", "0.1", "-w", "10", RIGHT])
+        ping_in_turn(left, RIGHT, 3)
         here.stop()
     left.wait_gone("fp0")
     replay = block("recipe", "replay", document=README)
