@@ -209,7 +209,8 @@ def test_json_tells_a_failure_as_well() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 def test_nothing_of_it_outlives_a_signal(number: signal.Signals) -> None:
-    with subprocess.Popen(SELFTEST, cwd=ROOT, stdout=subprocess.PIPE) as process:
+    # Unbuffered: select does not tell of a line that a buffer holds.
+    with subprocess.Popen(SELFTEST, cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as process:
         assert process.stdout is not None
         line = b""
         while not line.startswith(b"near end: fp0 is up"):

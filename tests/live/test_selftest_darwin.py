@@ -210,7 +210,9 @@ def test_the_words_for_people(darwin: SimulatedDarwin) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_pair_outlives_a_signal(darwin: SimulatedDarwin, number: signal.Signals) -> None:
-    with subprocess.Popen(command(darwin), cwd=ROOT, stdout=subprocess.PIPE) as process:
+    argv = command(darwin)
+    # Unbuffered: select does not tell of a line that a buffer holds.
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as process:
         assert process.stdout is not None
         line = b""
         while not line.startswith(b"ok "):
