@@ -341,10 +341,14 @@ def library_path() -> Path:
     content = b"".join(each.read_bytes() for each in sources) + header.encode() + _COMPILE.encode()
     name = f"simulated-darwin-{os.getuid()}-{hashlib.sha256(content).hexdigest()[:16]}"
     directory = Path(tempfile.gettempdir(), name)
-    library = directory / "darwin.so"
-    if not (library.exists() and directory.lstat().st_uid == os.getuid()):
+    if not _is_built(directory):
         _build(directory, header)
-    return library
+    return directory / "darwin.so"
+
+
+def _is_built(directory: Path) -> bool:
+    """Whether the library is there, and ours."""
+    return (directory / "darwin.so").exists() and directory.lstat().st_uid == os.getuid()
 
 
 def _build(directory: Path, header: str) -> None:
@@ -359,12 +363,12 @@ def _build(directory: Path, header: str) -> None:
         if built.returncode != 0:
             raise RuntimeError(f"cannot build the simulated Darwin kernel:\n{built.stderr}")
         (work / "darwin.so").chmod(0o755)  # an ordinary user's programs load it too
-        shutil.rmtree(directory, ignore_errors=True)
         try:
             work.rename(directory)
-        except OSError:  # somebody else was first
-            if not (directory / "darwin.so").exists():
-                raise
+        except OSError:  # somebody else was first, or what is there is no good
+            if not _is_built(directory):
+                shutil.rmtree(directory, ignore_errors=True)
+                work.rename(directory)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -94,10 +94,15 @@ def library_path(*, old: bool = False) -> Path:
     sources = sorted(_SOURCES.glob("*.[ch]"))
     content = b"".join(each.read_bytes() for each in sources) + " ".join(command).encode()
     name = f"simulated-vmnet-{os.getuid()}-{hashlib.sha256(content).hexdigest()[:16]}"
-    library = Path(tempfile.gettempdir(), name, _NAME)
-    if not (library.exists() and library.parent.lstat().st_uid == os.getuid()):
-        _build(library.parent, command)
-    return library
+    directory = Path(tempfile.gettempdir(), name)
+    if not _is_built(directory):
+        _build(directory, command)
+    return directory / _NAME
+
+
+def _is_built(directory: Path) -> bool:
+    """Whether the library is there, and ours."""
+    return (directory / _NAME).exists() and directory.lstat().st_uid == os.getuid()
 
 
 def _build(directory: Path, command: list[str]) -> None:
@@ -111,11 +116,11 @@ def _build(directory: Path, command: list[str]) -> None:
         if built.returncode != 0:
             raise RuntimeError(f"cannot build the stand-in for vmnet.framework:\n{built.stderr}")
         (work / _NAME).chmod(0o755)  # an ordinary user's programs load it too
-        shutil.rmtree(directory, ignore_errors=True)
         try:
             work.rename(directory)
-        except OSError:  # somebody else was first
-            if not (directory / _NAME).exists():
-                raise
+        except OSError:  # somebody else was first, or what is there is no good
+            if not _is_built(directory):
+                shutil.rmtree(directory, ignore_errors=True)
+                work.rename(directory)
     finally:
         shutil.rmtree(work, ignore_errors=True)
