@@ -429,7 +429,8 @@ def test_both_ends_go_when_the_network_vanishes(left: Namespace, right: Namespac
 
 
 def test_a_quiet_tunnel_stays(left: Namespace, right: Namespace) -> None:
-    with Sshd(right) as sshd, start(left, sshd, "--keepalive", "0.1", "--stats", "1.5") as program:
+    options = ("--keepalive", "0.5", "--stats", "5")  # three times as long as silence may last
+    with Sshd(right) as sshd, start(left, sshd, *options) as program:
         wait_started(program)
         assert program.stderr.next(containing="from device 0 frames")
         ping(left)
