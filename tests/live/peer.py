@@ -89,6 +89,14 @@ class Peer:
         self._pending = self._pending[size + length :]
         return payload
 
+    def is_full(self) -> bool:
+        """Return whether the pipe from the fethpipe has no room, but for the rest of a page."""
+        writer = os.open(f"/proc/self/fd/{self._incoming}", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            return not select.select([], [writer], [], 0)[1]
+        finally:
+            os.close(writer)
+
     def stop_sending(self) -> None:
         """Close the pipe towards the fethpipe."""
         self._outgoing = _closed(self._outgoing)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 
 import pytest
 
+from fethpipe.pump import FLUSH_SECONDS
 from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, encode_switch
@@ -52,10 +54,16 @@ def test_a_signal_ends_it_while_the_stream_is_stuck(
     with peer.start(left) as program:
         program.ready()
         with PacketSocket(left, "fp0") as device:
-            for index in range(500):  # more than the pipe holds
-                device.send(make_frame(index, size=1514))
+            full = False
+            while not full:
+                full = peer.is_full()  # so the last of them find no room
+                for index in range(100):
+                    device.send(make_frame(index, size=1514))
+                program.report()  # it has moved some of them
+        started = time.monotonic()
         program.send_signal(number)
         status, said = program.end()
+        assert time.monotonic() - started >= FLUSH_SECONDS  # it was stuck
     assert status == 0
     assert f"stopped by {number.name}" in said
     left.wait_gone("fp0")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +23,14 @@ def test_a_peer_that_stops_reading_costs_frames_and_no_memory(left: Namespace, p
     with peer.start(left) as program:
         pid = program.ready().pid
         with PacketSocket(left, "fp0") as device:
-            for number in range(2000):  # the stream is full, and so is the device's queue
-                device.send(make_frame(number, size=1000))
+            frames = (make_frame(number, size=1000) for number in range(_FLOOD))
+            while not peer.is_full():
+                _send(device, frames, 100)
+                program.report()  # it has moved some of them
+            _send(device, frames, 2000)  # the stream is full, and now the device's queue is too
             program.report()
             before = _resident(pid)
-            for number in range(2000, _FLOOD):
-                device.send(make_frame(number, size=1000))
+            _send(device, frames)
             report = program.report(showing="kernel queue full")
             assert _resident(pid) < before + _SLACK
             # The other direction is open all the while.
@@ -43,6 +47,12 @@ def test_a_peer_that_stops_reading_costs_frames_and_no_memory(left: Namespace, p
             assert peer.receive() == make_frame(_FLOOD)
         peer.stop_sending()
         assert program.end()[0] == 0
+
+
+def _send(device: PacketSocket, frames: Iterator[bytes], most: int | None = None) -> None:
+    """Send these frames, or as many of them."""
+    for frame in itertools.islice(frames, most):
+        device.send(frame)
 
 
 def _resident(pid: int) -> int:
