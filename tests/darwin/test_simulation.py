@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -45,6 +46,7 @@ from tests.darwin.rig import (
     open_ndrv,
 )
 from tests.darwin.simulation import DEVIATIONS, Call, SimulatedDarwin, abi_header
+from tests.live.netns import PATIENCE
 
 live = pytest.mark.live
 
@@ -277,9 +279,11 @@ def test_a_state_survives_a_process_killed_at_any_moment(
     for _ in range(5):
         with Program(darwin, namespace) as victim:
             fd = open_ndrv(victim, IO)
+            enough = darwin.counters()["ndrv_writes"] + 100
             victim.start("write_each", fd, [frame()] * 5000)
-            while darwin.counters()["ndrv_writes"] % 5000 < 100:
-                pass
+            deadline = time.monotonic() + PATIENCE
+            while darwin.counters()["ndrv_writes"] < enough:
+                assert time.monotonic() < deadline
             victim.kill()
     reader = open_bpf(program, PRIMARY)
     program.write(open_ndrv(program, IO), frame())
