@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from select import select
@@ -58,6 +59,10 @@ def restart(times: int) -> Load:
         interface.read_frames()
         interface.close()
         interface.close()
+    # A queue's thread ends behind the queue, and nothing tells of it.
+    deadline = time.monotonic() + PATIENCE
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     natives = len(os.listdir("/proc/self/task"))
     assert threading.active_count() == 1
