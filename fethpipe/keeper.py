@@ -308,7 +308,7 @@ class Keeper:
         self._kind.change(self._device, change)
 
     def _destroy(self) -> None:
-        """Destroy what was made. What resists stays on record, for a later start to remove."""
+        """Destroy what was made. What resists stays on record, if it has one, for a later start."""
         resisting = False
         while self._made:
             try:

@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from select import select
@@ -21,7 +20,7 @@ from typing import NamedTuple
 from .device import Device, Offload
 from .errors import PeerSilentError
 from .keepalive import Keepalive
-from .stream import READ_SIZE, Stream
+from .stream import Stream
 from .wire.connection import (
     ConfigureReceived,
     Connection,
@@ -30,9 +29,8 @@ from .wire.connection import (
     PeerReady,
     SuperFramesReceived,
 )
-from .wire.framing import HEADER_LENGTH
 from .wire.hello import Feature, Hello
-from .wire.offload import SUPER_FRAMES, find_fault
+from .wire.offload import LONG, SHORTEST, SUPER_FRAMES, find_fault
 from .wire.virtio import PLAIN, VNET_LENGTH
 
 FLUSH_SECONDS = 1.0
@@ -55,8 +53,8 @@ _LAST_READS = 16
 # A super-frame that comes alone, a ping or a keystroke, does not go through all the layers: each
 # call of a Python function there and back costs 1 % of its round trip.
 _PREFIX = SUPER_FRAMES.prefix
-_LEAST_RECORD = _PREFIX.size + VNET_LENGTH + HEADER_LENGTH
-_LONG = 1 << 12  # of a longer one, a copy costs more than that
+_LEAST_RECORD = _PREFIX.size + SHORTEST
+_LONGEST_RECORD = _PREFIX.size + LONG
 
 Watch = Mapping[int, Callable[[], "Ending | None"]]
 Periodic = Sequence["tuple[float, Callable[[], None]]"]
@@ -160,22 +158,15 @@ class Pump:
             pieces = self._connection.send_super_frames(offload.read_super_frames())
             self._send_pieces(pieces)
             return
-        record = _PREFIX.pack(len(packet)) + packet
-        try:
-            written = os.write(self._stream.write_descriptor, record)
-        except OSError:  # the longer way knows which
-            self._send(record)
-            return
-        if written < len(record):
-            self._pending = record[written:]
         if self._keepalive:
             self._keepalive.sent = True
+        try:
+            self._pending = self._stream.write(_PREFIX.pack(len(packet)) + packet)
+        except (BrokenPipeError, ConnectionResetError):
+            self._lose_reader()
 
     def _receive(self) -> None:
-        try:
-            data: bytes | None = os.read(self._stream.read_descriptor, READ_SIZE)
-        except OSError:  # the longer way knows which
-            data = self._stream.read()
+        data = self._stream.read()
         if data is None:
             return
         if not data:
@@ -185,7 +176,7 @@ class Pump:
             self._keepalive.heard = True
         if (
             self._offload
-            and _LEAST_RECORD <= len(data) < _LONG
+            and _LEAST_RECORD <= len(data) < _LONGEST_RECORD
             and self._connection.between_super_frames
             and _PREFIX.unpack_from(data)[0] == len(data) - _PREFIX.size
         ):

@@ -14,8 +14,7 @@ _PIPE_SIZE = 1 << 20
 """The most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). Some of the longest records
 fit in; with the usual 64 KiB each would take two wake-ups at both ends.
 """
-READ_SIZE = _PIPE_SIZE
-"""How much of the stream to read at once."""
+_READ_SIZE = _PIPE_SIZE
 
 
 class Stream:
@@ -36,7 +35,7 @@ class Stream:
             os.set_blocking(descriptor, False)
             _enlarge_pipe(descriptor)
 
-    def read(self, most: int = READ_SIZE) -> bytes | None:
+    def read(self, most: int = _READ_SIZE) -> bytes | None:
         """Return the bytes that wait, b"" at the end of the stream, None if none wait.
 
         A reset by the peer is an end.

@@ -257,7 +257,7 @@ def _watch(
     def attend_keeper() -> Ending | None:
         raise SystemFailureError(
             f"the keeper of {device.name} has died",
-            hint="start again: that removes what it may have left",
+            hint="start again: that removes a feth pair that it may have left",
         )
 
     watch: dict[int, Callable[[], Ending | None]] = {signals.fileno(): attend_signals}

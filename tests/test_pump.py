@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Callable
 
 import pytest
@@ -451,6 +451,21 @@ def test_what_is_periodic_does_not_wait_for_frames_to_stop() -> None:
                     calls += len(far.recv(100))
 
 
+def test_an_error_that_the_stream_tells_once_is_not_missed() -> None:
+    """After it, a socket has nothing more to tell."""
+    device = FakeDevice()
+    with closing(device), socket.socket(type=socket.SOCK_DGRAM) as ours:
+        with socket.socket(type=socket.SOCK_DGRAM) as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            ours.connect(nobody.getsockname())
+        with Stream(ours.fileno(), ours.fileno()) as stream:
+            late = [(PATIENCE, lambda: pytest.fail("the error was missed"))]
+            pump = Pump(device, stream, Connection(FRAMINGS["u16be"]), periodic=late)
+            ours.send(b"refused")
+            with pytest.raises(ConnectionRefusedError):
+                pump.run()
+
+
 # --- between two fethpipes ------------------------------------------------------------------------
 
 
@@ -563,6 +578,7 @@ def test_a_super_frame_alone_waits_for_a_stream_that_is_full() -> None:
         sent = 0
         while rig.device.emit(frame(sent, 1000), seconds=0.2):  # one by one, until nothing moves
             sent += 1
+        assert rig.device.counters.frames_received < sent
         packets: list[SuperFrame] = []
         while len(packets) < sent:
             event = _next_event(rig, peer)
@@ -579,6 +595,18 @@ def test_a_super_frame_alone_that_is_longer_than_the_stream_has_room_for_is_sent
         for number in range(10):
             rig.emit(frame(number, 40000))
             assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(number, 40000)])
+
+
+def test_a_peer_that_no_longer_reads_is_an_end_for_a_super_frame_alone_too() -> None:
+    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
+    with Rig(hello=OURS, offload=True) as rig:
+        rig.peer.sendall(peer.send_hello())
+        assert _next_event(rig, peer) == PeerReady(OURS)
+        rig.emit(frame(1))  # what comes next is taken to be alone
+        assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(1)])
+        rig.peer.shutdown(socket.SHUT_RD)
+        rig.emit(frame(2))
+        assert rig.ending() == Ending("the peer no longer reads the stream")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timezone
+from itertools import chain
 
 from ..capture import open_capture
 from ..errors import DeviceError, UsageError, reason
@@ -28,8 +29,8 @@ log = logging.getLogger("fethpipe")
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDIN, _STDOUT = 0, 1
 _CHUNK = 1 << 18
-_LAST_BATCHES = 256
-"""More than the kernel keeps for us."""
+_LAST_SECONDS = 0.5
+"""How long the end of a capture waits, at most, for what the kernel holds to be written."""
 
 
 def capture(options: argparse.Namespace) -> None:
@@ -39,7 +40,7 @@ def capture(options: argparse.Namespace) -> None:
         device = stack.enter_context(open_interface(options.name, see_sent=True))
         show = _open_output(options.file, stack)
         log.info("listening on %s", device.name)
-        for frames in _batches(device, signals):
+        for frames in chain(_batches(device, signals), _last_batches(device)):
             show(frames)
         passed, dropped = device.counters.frames_received, device.kernel_drops()
         log.info("%d frames, %d dropped by the kernel", passed, dropped)
@@ -90,17 +91,20 @@ def inject(options: argparse.Namespace) -> None:
 
 
 def _batches(device: EthernetDevice, signals: SignalPipe) -> Iterator[list[bytes]]:
-    """Yield frames by the batch until a signal comes, and then what the kernel holds by now."""
+    """Yield frames by the batch until a signal comes."""
     while True:
         readable, _, _ = select.select([device.fileno(), signals.fileno()], [], [])
         if signals.fileno() in readable:
-            break
+            return
         if frames := device.receive_batch(timeout=0):
             yield frames
-    with suppress(DeviceError):  # the signal is the better reason
-        for _ in range(_LAST_BATCHES):  # under a flood there would be no end
-            if not select.select([device.fileno()], [], [], 0)[0]:
-                break
+
+
+def _last_batches(device: EthernetDevice) -> Iterator[list[bytes]]:
+    """Yield what the kernel holds by now; under a flood there would be no end."""
+    deadline = time.monotonic() + _LAST_SECONDS
+    with suppress(DeviceError):  # the signal is the better reason for an end
+        while select.select([device.fileno()], [], [], 0)[0] and time.monotonic() < deadline:
             if frames := device.receive_batch(timeout=0):
                 yield frames
 

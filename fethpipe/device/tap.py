@@ -18,7 +18,7 @@ from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
 from ..netlink import Netlink
 from ..stats import Counters
-from ..wire.offload import SuperFrame, add_headers, strip_headers
+from ..wire.offload import LONG, SuperFrame, add_headers, strip_headers
 from ..wire.virtio import PLAIN, VNET_LENGTH
 from . import Buffer
 
@@ -35,7 +35,6 @@ _BATCH_BYTES = 1 << 15
 # alone, a ping or a keystroke, not every wake-up tries for a second one: ever fewer do, down to
 # one of so many, as long as they find none.
 _MOST_LONE = 64
-_SHORT = 1 << 12  # of a longer one, the shorter way would copy too much
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
 # The kernel answers these for a frame, not for the device (drivers/net/tun.c: tun_get_user).
@@ -163,7 +162,7 @@ class TapDevice:
         elif len(batch) == 1:
             self._lone = self._patience
             self._patience = min(2 * self._patience, _MOST_LONE)
-            self._short = size < _SHORT
+            self._short = size < LONG
             self._limit = 2
         else:
             self._patience = 1

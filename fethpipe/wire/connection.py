@@ -2,7 +2,8 @@
 
 It knows what the records mean: which carry a frame, which are commands, which are to be ignored.
 Whoever owns the descriptors feeds it what came and writes what it returns; a select loop, asyncio
-and the tests all drive the same object.
+and the tests all drive the same object. Between super-frames, it can do without it for one that
+needs nothing looked at but itself.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ from ..errors import ProtocolError
 from ..stats import Counters
 from .framing import HEADER_LENGTH, Command, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
-from .offload import SUPER_FRAMES, SuperFrame, add_headers, check_super_frames
+from .offload import LONG, SUPER_FRAMES, SuperFrame, add_headers, check_super_frames
 
 _TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b"
 _HEAD = 2 + HEADER_LENGTH
 """How much of the stream tells text from frames: a length and an Ethernet header."""
 _QUOTED = 64
 _FEW = 4
-_LONG = 1 << 12
 _HELLO_FRAMING = "u16be"
 
 
@@ -168,7 +168,7 @@ class Connection:
         """
         if self._outgoing is not SUPER_FRAMES:
             raise ValueError("super-frames come after the switch")
-        if len(packets) == 1 and len(packets[0]) < _LONG:
+        if len(packets) == 1 and len(packets[0]) < LONG:
             return [SUPER_FRAMES.encode_one(packets[0])]
         if len(packets) > _FEW or max(map(len, packets), default=0) > SUPER_FRAMES.maximum:
             return [self._encode(packets)]
@@ -245,7 +245,7 @@ class Connection:
         self.between_super_frames = not decoder.buffered
         if not payloads:
             return []
-        self._short = len(data) < _LONG * len(payloads)
+        self._short = len(data) < LONG * len(payloads)
         if not all(payloads):
             self.peer_keeps_alive = True
             payloads = [payload for payload in payloads if payload]

@@ -36,7 +36,11 @@ SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
 SuperFrame = Union[bytes, memoryview]
 """A virtio header and a frame; a view where copying would cost."""
 
-_MINIMUM = VNET_LENGTH + HEADER_LENGTH
+SHORTEST = VNET_LENGTH + HEADER_LENGTH
+"""Bytes of the shortest super-frame."""
+
+LONG = 1 << 12
+"""From here on, to copy a super-frame costs more than what saves the copy."""
 
 _VLAN_TYPES = (0x8100, 0x88A8)
 _IPV4, _IPV6 = 0x0800, 0x86DD
@@ -69,7 +73,7 @@ _USUAL = {
     for protocol, offset in _CHECKSUM_OFFSETS.items()
     for fragment in (b"\0\0", b"\x40\0")
 }
-_USUAL_LENGTH = _MINIMUM + 20 + _HEADER_LENGTHS[_TCP]
+_USUAL_LENGTH = SHORTEST + 20 + _HEADER_LENGTHS[_TCP]
 
 _strip = itemgetter(slice(VNET_LENGTH, None))
 
@@ -123,7 +127,7 @@ def _drop_faulty(packets: Sequence[SuperFrame], counters: Counters) -> Sequence[
 
 def find_fault(packet: SuperFrame) -> str:
     """Return what is wrong with a super-frame, "" if nothing is."""
-    if len(packet) < _MINIMUM:
+    if len(packet) < SHORTEST:
         return "shorter than an Ethernet header"
     if packet[:VNET_LENGTH] == PLAIN:
         return ""

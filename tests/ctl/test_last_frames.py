@@ -1,16 +1,17 @@
-"""What the kernel held when a signal came is not lost, and a flood does not put the end off."""
+"""What the kernel held when a capture was ended is in it, and a flood does not put the end off."""
 
 from __future__ import annotations
 
-import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from fethpipe.ctl.traffic import _LAST_BATCHES, _batches
+from fethpipe.ctl import traffic
+from fethpipe.ctl.traffic import _last_batches
 from fethpipe.ethernet import EthernetDevice
-from fethpipe.signals import SignalPipe
 from tests.fakes import VectoredFake
+from tests.live.netns import PATIENCE
 
 FRAMES = [bytes.fromhex("02000000000102000000000288b6") + bytes((number,)) for number in range(40)]
 
@@ -26,37 +27,28 @@ def device(kernel: VectoredFake) -> Iterator[EthernetDevice]:
         yield device
 
 
-@pytest.fixture
-def signals() -> Iterator[SignalPipe]:
-    with SignalPipe([signal.SIGUSR1]) as signals:
-        yield signals
-
-
-def test_all_that_came_before_the_signal_is_there(
-    device: EthernetDevice, kernel: VectoredFake, signals: SignalPipe
+def test_all_that_came_before_the_end_is_there(
+    device: EthernetDevice, kernel: VectoredFake
 ) -> None:
     for frame in FRAMES:  # more than a batch
         assert kernel.emit(frame, seconds=0)
-    signal.raise_signal(signal.SIGUSR1)
-    assert [frame for frames in _batches(device, signals) for frame in frames] == FRAMES
+    assert [frame for frames in _last_batches(device) for frame in frames] == FRAMES
 
 
 def test_a_flood_does_not_put_the_end_off(
-    device: EthernetDevice, kernel: VectoredFake, signals: SignalPipe
+    device: EthernetDevice, kernel: VectoredFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(traffic, "_LAST_SECONDS", 0.05)
     assert kernel.emit(FRAMES[0], seconds=0)
-    signal.raise_signal(signal.SIGUSR1)
-    batches = 0
-    for frames in _batches(device, signals):
+    deadline = time.monotonic() + PATIENCE
+    for frames in _last_batches(device):
         assert frames == FRAMES[:1]
         assert kernel.emit(FRAMES[0], seconds=0)
-        batches += 1
-    assert batches == _LAST_BATCHES
+        assert time.monotonic() < deadline
 
 
-def test_the_signal_counts_when_the_interface_has_gone(
-    device: EthernetDevice, kernel: VectoredFake, signals: SignalPipe
+def test_an_interface_that_has_gone_is_no_error_then(
+    device: EthernetDevice, kernel: VectoredFake
 ) -> None:
     kernel.vanish()
-    signal.raise_signal(signal.SIGUSR1)
-    assert list(_batches(device, signals)) == []
+    assert list(_last_batches(device)) == []

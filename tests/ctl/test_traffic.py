@@ -320,6 +320,10 @@ def test_a_capture_goes_on_when_the_interface_comes_up_again(
         assert capture.stderr.next()
         left.run(["ip", "link", "set", "va", "down"])
         left.run(["ip", "link", "set", "va", "up"])
+        # Its peer takes no frames before the kernel has come round to noticing.
+        cable.wait_until(
+            lambda: "state UP" in cable.run(["ip", "link", "show", "vb"]), "vb did not come up"
+        )
         with PacketSocket(cable, "vb") as there:
             there.send(make_frame(1))
         assert capture.stdout.next(containing="0x88b6")

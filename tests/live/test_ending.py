@@ -14,7 +14,7 @@ from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, encode_switch
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import Namespace
+from tests.live.netns import PATIENCE, Namespace
 from tests.live.peer import Peer, records
 from tests.live.programs import FETHPIPE, Fethpipe, finish, tunnel
 
@@ -55,7 +55,9 @@ def test_a_signal_ends_it_while_the_stream_is_stuck(
         program.ready()
         with PacketSocket(left, "fp0") as device:
             full = False
+            deadline = time.monotonic() + PATIENCE
             while not full:
+                assert time.monotonic() < deadline, "the stream does not fill"
                 full = peer.is_full()  # so the last of them find no room
                 for index in range(100):
                     device.send(make_frame(index, size=1514))

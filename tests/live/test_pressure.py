@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.live.ethernet import PacketSocket, frame_number, make_frame
-from tests.live.netns import Namespace
+from tests.live.netns import PATIENCE, Namespace
 from tests.live.peer import Peer, records
 
 pytestmark = pytest.mark.live
@@ -24,7 +25,9 @@ def test_a_peer_that_stops_reading_costs_frames_and_no_memory(left: Namespace, p
         pid = program.ready().pid
         with PacketSocket(left, "fp0") as device:
             frames = (make_frame(number, size=1000) for number in range(_FLOOD))
+            deadline = time.monotonic() + PATIENCE
             while not peer.is_full():
+                assert time.monotonic() < deadline, "the stream does not fill"
                 _send(device, frames, 100)
                 program.report()  # it has moved some of them
             _send(device, frames, 2000)  # the stream is full, and now the device's queue is too
