@@ -51,7 +51,8 @@ _NO_READER = Ending("the peer no longer reads the stream")
 _LAST_READS = 16
 
 # A super-frame that comes alone, a ping or a keystroke, does not go through all the layers: each
-# call of a Python function there and back costs 1 % of its round trip.
+# call of a Python function costs 1 to 3 % of its round trip. So _forward does itself what _send and
+# Framing.encode_one do, 7 % in all.
 _PREFIX = SUPER_FRAMES.prefix
 _LEAST_RECORD = _PREFIX.size + SHORTEST
 _LONGEST_RECORD = _PREFIX.size + LONG
