@@ -11,17 +11,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import hashlib
 import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests.darwin.libraries import built_library
 
 _HERE = Path(__file__).parent
 _ABI = _HERE / "abi.json"
@@ -335,42 +335,14 @@ def _product(release: str) -> str:
 
 @functools.cache
 def library_path() -> Path:
-    """The built library; one that an earlier run built from the same sources is used again."""
-    header = abi_header()
-    sources = sorted(_SOURCES.glob("*.[ch]"))
-    content = b"".join(each.read_bytes() for each in sources) + header.encode() + _COMPILE.encode()
-    name = f"simulated-darwin-{os.getuid()}-{hashlib.sha256(content).hexdigest()[:16]}"
-    directory = Path(tempfile.gettempdir(), name)
-    if not _is_built(directory):
-        _build(directory, header)
-    return directory / "darwin.so"
-
-
-def _is_built(directory: Path) -> bool:
-    """Whether the library is there, and ours."""
-    return (directory / "darwin.so").exists() and directory.lstat().st_uid == os.getuid()
-
-
-def _build(directory: Path, header: str) -> None:
-    """Build beside, then rename: test runs at the same time must not see half a library."""
-    work = Path(tempfile.mkdtemp(prefix="simulated-darwin-build-"))
-    try:
-        work.chmod(0o755)
-        (work / "darwin_abi.h").write_text(header)
-        sources = [str(each) for each in sorted(_SOURCES.glob("*.c"))]
-        command = [*_COMPILE.split(), f"-I{work}", "-o", str(work / "darwin.so"), *sources]
-        built = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-        if built.returncode != 0:
-            raise RuntimeError(f"cannot build the simulated Darwin kernel:\n{built.stderr}")
-        (work / "darwin.so").chmod(0o755)  # an ordinary user's programs load it too
-        try:
-            work.rename(directory)
-        except OSError:  # somebody else was first, or what is there is no good
-            if not _is_built(directory):
-                shutil.rmtree(directory, ignore_errors=True)
-                work.rename(directory)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    """The built library."""
+    return built_library(
+        "darwin",
+        "the simulated Darwin kernel",
+        _SOURCES,
+        _COMPILE.split(),
+        headers={"darwin_abi.h": abi_header()},
+    )
 
 
 @functools.cache

@@ -7,15 +7,14 @@ builds it, and tells what the environment of a program needs to find it.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.darwin import simulation
+from tests.darwin.libraries import built_library
 from tests.darwin.simulation import SimulatedDarwin
 from tests.live.programs import FETHPIPE
 
@@ -24,7 +23,6 @@ _COMPILE = (
     "clang -std=gnu11 -O2 -fblocks -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -pthread"
 )
 _LIBRARIES = "-lBlocksRuntime -ldl"
-_NAME = "vmnet.so"
 
 
 @functools.cache
@@ -89,38 +87,11 @@ class MacWithVmnet(SimulatedDarwin):
 
 @functools.cache
 def library_path(*, old: bool = False) -> Path:
-    """The built library; one that an earlier run built from the same sources is used again."""
-    command = [*_COMPILE.split(), *(["-DOLD_MACOS"] if old else [])]
-    sources = sorted(_SOURCES.glob("*.[ch]"))
-    content = b"".join(each.read_bytes() for each in sources) + " ".join(command).encode()
-    name = f"simulated-vmnet-{os.getuid()}-{hashlib.sha256(content).hexdigest()[:16]}"
-    directory = Path(tempfile.gettempdir(), name)
-    if not _is_built(directory):
-        _build(directory, command)
-    return directory / _NAME
-
-
-def _is_built(directory: Path) -> bool:
-    """Whether the library is there, and ours."""
-    return (directory / _NAME).exists() and directory.lstat().st_uid == os.getuid()
-
-
-def _build(directory: Path, command: list[str]) -> None:
-    """Build beside, then rename: test runs at the same time must not see half a library."""
-    work = Path(tempfile.mkdtemp(prefix="simulated-vmnet-build-"))
-    try:
-        work.chmod(0o755)
-        sources = [str(each) for each in sorted(_SOURCES.glob("*.c"))]
-        argv = [*command, "-o", str(work / _NAME), *sources, *_LIBRARIES.split()]
-        built = subprocess.run(argv, check=False, stderr=subprocess.PIPE, text=True)
-        if built.returncode != 0:
-            raise RuntimeError(f"cannot build the stand-in for vmnet.framework:\n{built.stderr}")
-        (work / _NAME).chmod(0o755)  # an ordinary user's programs load it too
-        try:
-            work.rename(directory)
-        except OSError:  # somebody else was first, or what is there is no good
-            if not _is_built(directory):
-                shutil.rmtree(directory, ignore_errors=True)
-                work.rename(directory)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    """The built library."""
+    return built_library(
+        "vmnet",
+        "the stand-in for vmnet.framework",
+        _SOURCES,
+        [*_COMPILE.split(), *(["-DOLD_MACOS"] if old else [])],
+        libraries=_LIBRARIES.split(),
+    )
