@@ -43,6 +43,8 @@ def cable(left: Namespace) -> Iterator[Namespace]:
         left.run(["ip", "address", "add", "10.0.0.1/24", "dev", "va"])
         left.run(["ip", "link", "set", "va", "up"])
         right.run(["ip", "link", "set", "vb", "up"])
+        left.wait_up("va")
+        right.wait_up("vb")
         yield right
 
 
@@ -320,10 +322,7 @@ def test_a_capture_goes_on_when_the_interface_comes_up_again(
         assert capture.stderr.next()
         left.run(["ip", "link", "set", "va", "down"])
         left.run(["ip", "link", "set", "va", "up"])
-        # Its peer takes no frames before the kernel has come round to noticing.
-        cable.wait_until(
-            lambda: "state UP" in cable.run(["ip", "link", "show", "vb"]), "vb did not come up"
-        )
+        cable.wait_up("vb")
         with PacketSocket(cable, "vb") as there:
             there.send(make_frame(1))
         assert capture.stdout.next(containing="0x88b6")

@@ -28,6 +28,15 @@ def _receive(device: EthernetDevice, count: int) -> list[bytes]:
     return [device.receive(PATIENCE) for _ in range(count)]
 
 
+def _lay_cable(namespace: Namespace) -> None:
+    """Make a pair of veth, va and vb, and bring both up."""
+    namespace.run(["ip", "link", "add", "va", "type", "veth", "peer", "name", "vb"])
+    for name in ("va", "vb"):
+        namespace.run(["ip", "link", "set", name, "up"])
+    for name in ("va", "vb"):
+        namespace.wait_up(name)
+
+
 def test_a_tap_is_made_and_goes(left: Namespace) -> None:
     with left.entered():
         device = create_device("fp9", addresses=["10.0.0.1/24"], mac="02:00:5e:00:53:01", mtu=1400)
@@ -64,9 +73,7 @@ def test_the_far_end_of_a_tap_is_its_descriptor_if_nobody_has_it(left: Namespace
 
 
 def test_frames_of_any_interface(left: Namespace) -> None:
-    left.run(["ip", "link", "add", "va", "type", "veth", "peer", "name", "vb"])
-    for name in ("va", "vb"):
-        left.run(["ip", "link", "set", name, "up"])
+    _lay_cable(left)
     tagged = make_frame(7, tag=bytes.fromhex("81000005"))
     with left.entered(), open_interface("va") as va, open_interface("vb", see_sent=True) as vb:
         va.send_batch([*FRAMES, tagged])
@@ -89,9 +96,7 @@ def test_frames_of_any_interface(left: Namespace) -> None:
 
 
 def test_what_was_not_received_in_time_is_counted(left: Namespace) -> None:
-    left.run(["ip", "link", "add", "va", "type", "veth", "peer", "name", "vb"])
-    for name in ("va", "vb"):
-        left.run(["ip", "link", "set", name, "up"])
+    _lay_cable(left)
     frame = make_frame(1, size=1500)
     with left.entered(), open_interface("va") as va, open_interface("vb") as vb:
         while not vb.kernel_drops():

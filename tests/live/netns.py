@@ -133,6 +133,15 @@ class Namespace:
             lambda: interface not in self.interfaces(), f"{interface} did not go", seconds
         )
 
+    def wait_up(self, interface: str) -> None:
+        """Wait until an interface takes frames, which is not yet so when it gets its carrier: until
+        link watch runs, what is sent there is lost (net/core/link_watch.c).
+        """
+        self.wait_until(
+            lambda: "state UP" in self.run(["ip", "link", "show", interface]),
+            f"{interface} did not come up",
+        )
+
     def wait_usable(self, address: str, *, seconds: float = PATIENCE) -> None:
         """Wait until duplicate address detection is done with an IPv6 address."""
         self.wait_until(lambda: self._usable(address), f"{address} did not become usable", seconds)
