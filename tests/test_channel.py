@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fethpipe.channel import Channel, ChannelClosedError, ChannelError, channel_pair
+from tests.patience import PATIENCE
 from tests.strategies import chunked, cuts
 
-PATIENCE = 10.0
 MESSAGE = {"do": "this"}
 
 

@@ -13,8 +13,8 @@ import pytest
 from fethpipe.command import Command, describe_status, prepare_command
 from fethpipe.errors import LaunchError
 from tests.conftest import MakePipe
+from tests.patience import PATIENCE
 
-PATIENCE = 5.0
 SHORT = 0.01
 """Patience with programs that would never end by themselves."""
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.live.netns import PATIENCE, require_tools
+from tests.live.netns import require_tools
+from tests.patience import PATIENCE
 from tools.make_completion import FOLDER, make_completions
 
 FILES = make_completions()

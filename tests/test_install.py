@@ -17,7 +17,7 @@ from tests.live.netns import require_tools
 
 ROOT = Path(__file__).parents[1]
 FORMULA = (ROOT / "packaging/homebrew/fethpipe.rb").read_text()
-PATIENCE = 120
+INSTALL_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*argv: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run(
-        argv, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+        argv, cwd=cwd, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

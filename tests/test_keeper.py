@@ -32,10 +32,10 @@ from fethpipe.keeper import Keeper, KeeperProcess, fork_keeper, pack_change, pac
 from fethpipe.provision import KINDS, Change, DeviceRequest, Kind, Provisioned
 from fethpipe.provision.request import MadeHook
 from fethpipe.records import Made, Record, open_folder
+from tests.patience import PATIENCE
 from tests.strategies import interfaces as addresses
 from tests.strategies import macs
 
-PATIENCE = 10.0
 KIND = "tap"
 ADDRESS = ip_interface("10.9.0.1/24")
 

@@ -17,8 +17,7 @@ import pytest
 from fethpipe.command import Command, describe_status, prepare_command
 from fethpipe.errors import LaunchError, NotNowError, SystemFailureError
 from fethpipe.launcher import GRACE_SECONDS
-
-PATIENCE = 10.0
+from tests.patience import PATIENCE
 
 
 @contextlib.contextmanager

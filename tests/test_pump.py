@@ -22,8 +22,8 @@ from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, decode_hello
 from fethpipe.wire.offload import SUPER_FRAMES, SuperFrame
 from fethpipe.wire.virtio import PLAIN
 from tests.fakes import FakeDevice
+from tests.patience import PATIENCE
 
-PATIENCE = 5.0
 STOPPED = Ending("the test stopped it", requested=True)
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from fethpipe.stats import Counters
 from fethpipe.statusline import CONNECTED, SUPER_FRAMES, WAITING, StatusLine, scale
-from tests.live.netns import PATIENCE, readable
+from tests.live.netns import readable
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
 from tests.live.programs import ROOT, Finished, Lines, finish
+from tests.patience import PATIENCE
 
 
 class Fethctl:

@@ -11,7 +11,7 @@ from fethpipe.ctl import traffic
 from fethpipe.ctl.traffic import _last_batches
 from fethpipe.ethernet import EthernetDevice
 from tests.fakes import VectoredFake
-from tests.live.netns import PATIENCE
+from tests.patience import PATIENCE
 
 FRAMES = [bytes.fromhex("02000000000102000000000288b6") + bytes((number,)) for number in range(40)]
 

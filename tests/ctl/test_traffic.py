@@ -15,10 +15,11 @@ import pytest
 from fethpipe.wire.pcap import FILE_HEADER, PcapDecoder, pack_records
 from tests.ctl.running import Fethctl, Running
 from tests.live.ethernet import PacketSocket, is_test_frame, make_frame
-from tests.live.netns import PATIENCE, Namespace, readable, require_tools
+from tests.live.netns import Namespace, readable, require_tools
 from tests.live.peer import Peer, records
 from tests.live.peers import ping_at_once, ping_in_turn
 from tests.live.programs import ROOT
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

@@ -13,8 +13,9 @@ import pytest
 from fethpipe.wire.pcap import PcapDecoder
 from tests.ctl.running import Fethctl
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.netns import PATIENCE, Namespace, readable, require_tools
+from tests.live.netns import Namespace, readable, require_tools
 from tests.live.peers import ping_at_once, ping_in_turn
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

@@ -46,7 +46,7 @@ from tests.darwin.rig import (
     open_ndrv,
 )
 from tests.darwin.simulation import DEVIATIONS, Call, SimulatedDarwin, abi_header
-from tests.live.netns import PATIENCE
+from tests.patience import PATIENCE
 
 live = pytest.mark.live
 

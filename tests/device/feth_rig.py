@@ -32,8 +32,7 @@ from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from tests.darwin.client import parse_batch
 from tests.darwin.layouts import REQUEST, frame, from_u32
-
-PATIENCE = 10.0
+from tests.patience import PATIENCE
 
 
 def provision_with(request: dict[str, Any]) -> Provisioned:

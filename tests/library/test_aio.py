@@ -16,7 +16,8 @@ from fethpipe.aio import AsyncDevice
 from tests.darwin.inside import Inside
 from tests.fakes import VectoredFake
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
+from tests.patience import PATIENCE
 
 FRAMES = [make_frame(number, size=60 + number) for number in range(10)]
 

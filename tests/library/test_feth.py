@@ -25,7 +25,8 @@ from fethpipe import (
 from tests.darwin.inside import Inside
 from tests.darwin.simulation import SimulatedDarwin
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

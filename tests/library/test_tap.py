@@ -17,7 +17,8 @@ from fethpipe import (
     open_interface,
 )
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

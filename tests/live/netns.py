@@ -26,8 +26,7 @@ from typing import Callable
 
 import pytest
 
-PATIENCE = 10.0
-"""Seconds after which what should take milliseconds has failed."""
+from tests.patience import PATIENCE
 
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _CHANGES = 0x1 | 0x100  # <linux/rtnetlink.h>: RTMGRP_LINK, RTMGRP_IPV6_IFADDR

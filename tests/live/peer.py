@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Callable
 
 from tests.live.ethernet import is_test_frame
-from tests.live.netns import PATIENCE, Namespace, readable
+from tests.live.netns import Namespace, readable
 from tests.live.programs import FETHPIPE, Fethpipe
+from tests.patience import PATIENCE
 
 
 def records(*payloads: bytes, prefix: str = ">H") -> bytes:

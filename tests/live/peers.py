@@ -7,10 +7,11 @@ import signal
 import socket
 from pathlib import Path
 
-from tests.live.netns import PATIENCE, Namespace, require_tools
+from tests.live.netns import Namespace, require_tools
 from tests.live.private import pids_in
 from tests.live.programs import LEFT, RIGHT, Lines
 from tests.live.traffic import transfer
+from tests.patience import PATIENCE
 
 _HEADERS = 28
 """Bytes of an IPv4 header and of an ICMP header."""

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.live.netns import PATIENCE, Namespace, readable
+from tests.live.netns import Namespace, readable
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FETHPIPE = (sys.executable, "-m", "fethpipe")

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from tests.live.netns import PATIENCE, readable
+from tests.live.netns import readable
 from tests.live.programs import ROOT
+from tests.patience import PATIENCE
 
 
 class Shell:

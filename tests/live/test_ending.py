@@ -14,9 +14,10 @@ from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, encode_switch
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
 from tests.live.programs import FETHPIPE, Fethpipe, finish, tunnel
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.netns import PATIENCE, Namespace, require_kernel, require_tools
+from tests.live.netns import Namespace, require_kernel, require_tools
 from tests.live.ordinary import NOBODY
 from tests.live.peers import check_pings, kill_program
 from tests.live.programs import FETHPIPE, Facts, Fethpipe
 from tests.live.traffic import transfer
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

@@ -19,7 +19,7 @@ import pytest
 
 from fethpipe.launcher import GRACE_SECONDS
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace, require_kernel
+from tests.live.netns import Namespace, require_kernel
 from tests.live.private import (
     EXTRA_GID,
     GID,
@@ -33,6 +33,7 @@ from tests.live.private import (
     descriptors_of,
 )
 from tests.live.programs import Fethpipe, finish
+from tests.patience import PATIENCE
 
 pytestmark = [
     pytest.mark.live,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.live.ethernet import PacketSocket, frame_number, make_frame
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

@@ -17,10 +17,11 @@ import pytest
 from fethpipe import __version__
 from fethpipe.cli import _with_remote_joined, make_parser
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace, require_tools
+from tests.live.netns import Namespace, require_tools
 from tests.live.peers import ping_in_turn
 from tests.live.programs import RIGHT, ROOT, Lines
 from tests.live.sshd import FAR, SYSTEM_PATH, Sshd, hide, join
+from tests.patience import PATIENCE
 
 RECIPES = (ROOT / "docs/RECIPES.md").read_text()
 README = (ROOT / "README.md").read_text()

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from fethpipe import __version__
-from tests.live.netns import PATIENCE, readable, require_kernel, require_tools
+from tests.live.netns import readable, require_kernel, require_tools
 from tests.live.programs import FETHPIPE, ROOT
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

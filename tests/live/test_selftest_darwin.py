@@ -17,8 +17,9 @@ import pytest
 
 from tests.darwin.conftest import darwin, namespace, release
 from tests.darwin.simulation import DEVIATIONS, SimulatedDarwin
-from tests.live.netns import PATIENCE, readable
+from tests.live.netns import readable
 from tests.live.programs import ROOT
+from tests.patience import PATIENCE
 
 __all__ = ["darwin", "namespace", "release"]
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from fethpipe.launcher import GRACE_SECONDS
-from tests.live.netns import PATIENCE, Namespace, readable, require_tools
+from tests.live.netns import Namespace, readable, require_tools
 from tests.live.ordinary import NOBODY
 from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
 from tests.live.sshd import FAR, PASSWORD, USER, USER_ID, Sshd, descendants, hide, join, kill
 from tests.live.traffic import transfer
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("wired")]
 

@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.live.netns import PATIENCE, Namespace, readable
+from tests.live.netns import Namespace, readable
 from tests.live.programs import FETHPIPE, ROOT
+from tests.patience import PATIENCE
 from tests.test_statusline import Screen, set_columns
 
 pytestmark = pytest.mark.live

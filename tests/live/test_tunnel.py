@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
 from tests.live.peers import ping_at_once, wait_reachable
 from tests.live.programs import LEFT, RIGHT, Lines, tunnel
 from tests.live.traffic import transfer
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

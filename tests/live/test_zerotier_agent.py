@@ -17,10 +17,11 @@ from fethpipe import __version__
 from tests.darwin.simulation import Interface, SimulatedDarwin, missing_requirement
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.far_tap import far_tap
-from tests.live.netns import PATIENCE, Namespace, readable, require_tools
+from tests.live.netns import Namespace, readable, require_tools
 from tests.live.peer import records
 from tests.live.peers import check_traffic
 from tests.live.programs import LEFT, RIGHT, ROOT, Lines
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 

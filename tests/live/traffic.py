@@ -7,7 +7,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
+from tests.patience import PATIENCE
 
 _NOISE = Random(1).randbytes(1 << 20)
 

@@ -14,7 +14,7 @@ from fethpipe.vmnet.interface import VmnetInterface, start_interface
 from fethpipe.vmnet.options import VmnetOptions
 from fethpipe.vmnet.refusals import VmnetError
 from tests.live.ethernet import is_test_frame
-from tests.live.netns import PATIENCE
+from tests.patience import PATIENCE
 
 
 class Load(NamedTuple):

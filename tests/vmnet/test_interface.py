@@ -16,8 +16,9 @@ from fethpipe.errors import DeviceError, FethpipeError, NotAllowedError, SystemF
 from fethpipe.vmnet.options import VmnetOptions
 from tests.darwin.inside import Inside, become
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import PATIENCE, Namespace
+from tests.live.netns import Namespace
 from tests.live.programs import ROOT
+from tests.patience import PATIENCE
 from tests.vmnet import interfaces
 from tests.vmnet.framework import MacWithVmnet
 
