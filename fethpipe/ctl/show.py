@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable
 from enum import IntFlag
 from typing import Any, NamedTuple
 
 from ..abi.linux import IPInterface
+from ..errors import DeviceError
 from ..existing import existing
 from ..feth import Feth
 from ..netif.darwin import interface_names
 from ..netif.linux import LinuxInterfaces
 from ..netif.mac import format_mac
+from ..netif.name import interface_index
 from ..netlink import Netlink
 
 
@@ -35,7 +36,7 @@ class _Facts(NamedTuple):
 
 def status(options: argparse.Namespace) -> None:
     """Show one interface or all."""
-    facts = _read([options.name] if options.name else None)
+    facts = [_read(options.name)] if options.name else _read_all()
     if options.json:
         print(json.dumps([_as_json(each) for each in facts], indent=2))
     else:
@@ -46,7 +47,7 @@ def status(options: argparse.Namespace) -> None:
 def list_names(_options: argparse.Namespace) -> None:
     """Print the names of the interfaces that fethpipe could use."""
     darwin = _is_darwin()
-    for each in _read(None):
+    for each in _read_all():
         if each.name.startswith("feth") if darwin else each.kind == "tun":
             print(each.name)
 
@@ -55,49 +56,55 @@ def _is_darwin() -> bool:
     return os.uname().sysname == "Darwin"
 
 
-def _read(names: Iterable[str] | None) -> list[_Facts]:
-    return _read_darwin(names) if _is_darwin() else _read_linux(names)
-
-
-def _read_darwin(names: Iterable[str] | None) -> list[_Facts]:
+def _read_all() -> list[_Facts]:
     facts = []
-    for name in sorted(interface_names(), key=_by_number) if names is None else names:
-        found = Feth(name).status()
-        facts.append(
-            _Facts(
-                name=found.name,
-                flags=found.flags,
-                mtu=found.mtu,
-                mac=found.mac,
-                addresses=found.addresses,
-                active=found.active,
-                peer=found.peer or None,
-                metric=found.metric,
-                largest_mtu=found.largest_mtu,
-            )
-        )
+    for name in _names():
+        try:
+            facts.append(_read(name))
+        except DeviceError:
+            if interface_index(name):  # else it has gone since
+                raise
     return facts
 
 
-def _read_linux(names: Iterable[str] | None) -> list[_Facts]:
-    facts = []
+def _names() -> list[str]:
+    if _is_darwin():
+        return sorted(interface_names(), key=_by_number)
     with Netlink() as netlink:
-        interfaces = LinuxInterfaces(netlink)
-        for name in interfaces.names() if names is None else names:
-            with existing(f"read the state of {name}", name):
-                found = interfaces.status(name)
-            facts.append(
-                _Facts(
-                    name=found.name,
-                    flags=found.flags,
-                    mtu=found.mtu,
-                    mac=found.mac,
-                    addresses=found.addresses,
-                    active=bool(found.flags & found.flags.IFF_LOWER_UP),
-                    kind=found.kind or None,
-                )
-            )
-    return facts
+        return LinuxInterfaces(netlink).names()
+
+
+def _read(name: str) -> _Facts:
+    return _read_darwin(name) if _is_darwin() else _read_linux(name)
+
+
+def _read_darwin(name: str) -> _Facts:
+    found = Feth(name).status()
+    return _Facts(
+        name=found.name,
+        flags=found.flags,
+        mtu=found.mtu,
+        mac=found.mac,
+        addresses=found.addresses,
+        active=found.active,
+        peer=found.peer or None,
+        metric=found.metric,
+        largest_mtu=found.largest_mtu,
+    )
+
+
+def _read_linux(name: str) -> _Facts:
+    with existing(f"read the state of {name}", name), Netlink() as netlink:
+        found = LinuxInterfaces(netlink).status(name)
+    return _Facts(
+        name=found.name,
+        flags=found.flags,
+        mtu=found.mtu,
+        mac=found.mac,
+        addresses=found.addresses,
+        active=bool(found.flags & found.flags.IFF_LOWER_UP),
+        kind=found.kind or None,
+    )
 
 
 def _by_number(name: str) -> tuple[str, int]:

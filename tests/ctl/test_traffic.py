@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from fethpipe.ctl.show import list_names
+from fethpipe.netif.linux import LinuxInterfaces
 from fethpipe.wire.pcap import FILE_HEADER, PcapDecoder, pack_records
 from tests.ctl.running import Fethctl, Running
 from tests.live.ethernet import PacketSocket, is_test_frame, make_frame
@@ -352,3 +355,13 @@ def test_status_is_that_of_ip(tap: Namespace) -> None:
         ["10.0.0.1/24"],
     )
     assert (told[0]["addresses"][0], told[0]["active"]) == ("127.0.0.1/8", True)
+
+
+def test_an_interface_that_goes_meanwhile_is_not_shown(
+    tap: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = LinuxInterfaces.names
+    monkeypatch.setattr(LinuxInterfaces, "names", lambda self: [*names(self), "gone0"])
+    with tap.entered():
+        list_names(argparse.Namespace())
+    assert capsys.readouterr().out == f"{_TAP}\n"
