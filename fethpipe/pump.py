@@ -57,6 +57,11 @@ _PREFIX = SUPER_FRAMES.prefix
 _LEAST_RECORD = _PREFIX.size + SHORTEST
 _LONGEST_RECORD = _PREFIX.size + LONG
 
+# So much is read at once: of frames, what stays in the processor's cache until the last of them is
+# written; of super-frames, some of the longest, for a wake-up costs them more than the cache saves.
+_FEW = 1 << 17
+_MANY = 1 << 20
+
 Watch = Mapping[int, Callable[[], "Ending | None"]]
 Periodic = Sequence["tuple[float, Callable[[], None]]"]
 
@@ -167,7 +172,7 @@ class Pump:
             self._lose_reader()
 
     def _receive(self) -> None:
-        data = self._stream.read()
+        data = self._stream.read(_MANY if self._connection.switched else _FEW)
         if data is None:
             return
         if not data:

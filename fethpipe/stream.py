@@ -14,7 +14,6 @@ _PIPE_SIZE = 1 << 20
 """The most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). Some of the longest records
 fit in; with the usual 64 KiB each would take two wake-ups at both ends.
 """
-_READ_SIZE = _PIPE_SIZE
 
 
 class Stream:
@@ -35,7 +34,7 @@ class Stream:
             os.set_blocking(descriptor, False)
             _enlarge_pipe(descriptor)
 
-    def read(self, most: int = _READ_SIZE) -> bytes | None:
+    def read(self, most: int = _PIPE_SIZE) -> bytes | None:
         """Return the bytes that wait, b"" at the end of the stream, None if none wait.
 
         A reset by the peer is an end.

@@ -71,6 +71,7 @@ class Connection:
     ``hello`` is what we say of ourselves, with a nonce that nobody can guess; without it we neither
     say hello nor listen to one. ``peer`` is what the peer has said.
     ``peer_keeps_alive`` tells that the peer sends empty records, so that it can be missed.
+    ``switched`` tells that super-frames come, and no longer frames.
     ``between_super_frames`` tells that the next bytes are the start of a super-frame's record.
     """
 
@@ -94,7 +95,7 @@ class Connection:
         self._switch = encode_switch(hello.nonce) if hello and takes else None
         # The device that takes segments of UDP can be given those that came one by one.
         self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
-        self._switched = False
+        self.switched = False
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
         self._interpret: Callable[[list[bytes]], list[Event]] = self._frames
@@ -116,7 +117,7 @@ class Connection:
         """
         if not self._checked:
             self._check_head(data)
-        if self._switched:
+        if self.switched:
             return self._super_frames(data)
         try:
             payloads = self._decoder.feed(data)
@@ -230,7 +231,7 @@ class Connection:
         events = self._frames(payloads[:position])
         rest = self._framing.encode(payloads[position + 1 :]) + self._decoder.pending
         self._decoder = RecordDecoder(SUPER_FRAMES)
-        self._switched = self._short = True
+        self.switched = self._short = True
         self.between_super_frames = not rest
         return events + (self._super_frames(rest) if rest else [])
 
