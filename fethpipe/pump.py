@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from select import select
 from typing import NamedTuple
 
-from .device import Device, Offload
+from .device import Device, Filler, Offload
 from .errors import PeerSilentError
 from .keepalive import Keepalive
 from .stream import Stream
@@ -31,6 +31,7 @@ from .wire.connection import (
 )
 from .wire.hello import Feature, Hello
 from .wire.offload import LONG, SHORTEST, SUPER_FRAMES, find_fault
+from .wire.slots import RecordSlots
 from .wire.virtio import PLAIN, VNET_LENGTH
 
 FLUSH_SECONDS = 1.0
@@ -61,6 +62,10 @@ _LONGEST_RECORD = _PREFIX.size + LONG
 # written; of super-frames, some of the longest, for a wake-up costs them more than the cache saves.
 _FEW = 1 << 17
 _MANY = 1 << 20
+
+# So many packets of this length or more, as long as each other, are likely to go on like that.
+_ALIKE = 8
+_LEAST_SLOT = 256
 
 Watch = Mapping[int, Callable[[], "Ending | None"]]
 Periodic = Sequence["tuple[float, Callable[[], None]]"]
@@ -99,6 +104,9 @@ class Pump:
             self._timers.append(_Timer(interval, now + interval, self._keep_alive))
         self._on_peer = on_peer
         self._on_configure = on_configure
+        self._filler = device.filler
+        self._slots: RecordSlots | None = None
+        self._filling: tuple[Filler, RecordSlots] | None = None
         self._taker = device.offload
         self._offload: Offload | None = None  # once our device makes super-frames
         self._pending = b""
@@ -155,14 +163,20 @@ class Pump:
         self._send(greeting)
 
     def _forward(self) -> None:
+        if self._filling:
+            self._fill(*self._filling)
+            return
         offload = self._offload
         if offload is None:
-            self._send(self._connection.send(self._device.read_frames()))
+            frames = self._device.read_frames()
+            self._send(self._connection.send(frames))
+            self._prepare_slots(frames)
             return
         packet = offload.read_lone()
         if not packet:
-            pieces = self._connection.send_super_frames(offload.read_super_frames())
-            self._send_pieces(pieces)
+            packets = offload.read_super_frames()
+            self._send_pieces(self._connection.send_super_frames(packets))
+            self._prepare_slots(packets)
             return
         if self._keepalive:
             self._keepalive.sent = True
@@ -170,6 +184,30 @@ class Pump:
             self._pending = self._stream.write(_PREFIX.pack(len(packet)) + packet)
         except (BrokenPipeError, ConnectionResetError):
             self._lose_reader()
+
+    def _prepare_slots(self, packets: Sequence[bytes]) -> None:
+        """Have more of these read right into records, if they are as long as each other."""
+        if len(packets) < _ALIKE or self._filler is None:
+            return
+        length = len(packets[0])
+        if not _LEAST_SLOT <= length < LONG or length * len(packets) != sum(map(len, packets)):
+            return
+        if self._slots is None or self._slots.length != length:
+            skipped = 0 if self._offload else self._filler.header
+            self._slots = self._connection.slots(length, skipped=skipped)
+        self._filling = (self._filler, self._slots) if self._slots else None
+
+    def _fill(self, filler: Filler, slots: RecordSlots) -> None:
+        count, others = filler.fill(slots)
+        # One of another length ends a batch, so they had better be few.
+        if count < (_ALIKE if others else 2):
+            self._filling = None
+        pieces: list[bytes | memoryview] = [slots.records(count)] if count else []
+        if others and self._offload:
+            pieces += self._connection.send_super_frames(others)
+        elif others:
+            pieces.append(self._connection.send(others))
+        self._send_pieces(pieces)
 
     def _receive(self) -> None:
         data = self._stream.read(_MANY if self._connection.switched else _FEW)
@@ -219,9 +257,10 @@ class Pump:
         """Send super-frames from now on; they come out of the device no sooner than we say so."""
         offload.enable(udp=Feature.UDP_SEGMENTS in peer.features)
         self._offload = offload
+        self._slots = self._filling = None
         self._send(self._connection.send_switch())
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         """Write what is pending and then this; what the stream does not take is pending again."""
         if self._pending:
             data = self._pending + data
@@ -234,10 +273,10 @@ class Pump:
         except (BrokenPipeError, ConnectionResetError):
             self._lose_reader()
 
-    def _send_pieces(self, pieces: Sequence[bytes]) -> None:
+    def _send_pieces(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write these when nothing is pending."""
         if len(pieces) <= 1:
-            self._send(b"".join(pieces))
+            self._send(pieces[0] if pieces else b"")
             return
         if self._keepalive:
             self._keepalive.sent = True

@@ -46,7 +46,7 @@ class Stream:
         except ConnectionResetError:
             return b""
 
-    def write(self, data: bytes) -> bytes:
+    def write(self, data: bytes | memoryview) -> bytes:
         """Write what the stream takes now and return the rest.
 
         Raises BrokenPipeError or ConnectionResetError when the peer has closed its end.
@@ -54,10 +54,10 @@ class Stream:
         try:
             written = os.write(self.write_descriptor, data)
         except BlockingIOError:
-            return data
-        return data[written:]
+            written = 0
+        return bytes(data[written:])
 
-    def write_pieces(self, pieces: Sequence[bytes]) -> bytes:
+    def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> bytes:
         """Do as ``write`` does with all of the pieces in a row, without joining them first."""
         try:
             written = os.writev(self.write_descriptor, pieces)

@@ -11,6 +11,7 @@ from fethpipe.device import Buffer
 from fethpipe.errors import DeviceError
 from fethpipe.stats import Counters
 from fethpipe.wire.offload import SuperFrame
+from fethpipe.wire.slots import RecordSlots
 from fethpipe.wire.virtio import PLAIN
 
 _BATCH_FRAMES = 16
@@ -27,10 +28,11 @@ class FakeDevice:
     of a direction has no room for is refused. It takes some hundred short frames.
     """
 
-    def __init__(self, name: str = "fake0", *, offload: bool = False) -> None:
+    def __init__(self, name: str = "fake0", *, offload: bool = False, fills: bool = False) -> None:
         self.name = name
         self.counters = Counters()
         self.offload = FakeOffload(self) if offload else None
+        self.filler = FakeFiller(self, len(PLAIN) if offload else 0) if fills else None
         self._socket, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         for end in (self._socket, self._kernel):
             end.setblocking(False)
@@ -154,3 +156,34 @@ class FakeOffload:
 
     def write_lone(self, packet: SuperFrame) -> None:
         self.write_super_frames((packet,))
+
+
+class FakeFiller:
+    """What reads right into records."""
+
+    def __init__(self, device: FakeDevice, header: int) -> None:
+        self.header = header
+        self.filled = 0
+        self._device = device
+
+    def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
+        whole = self._device.offload and self._device.offload.enabled
+        assert slots.skipped == (0 if whole else self.header), "that would not be what is sent"
+        for count, buffers in enumerate(slots.buffers):
+            frames = self._device.read_batch(1)
+            if not frames:
+                return count, []
+            packet = bytes(self.header) + frames[0]
+            scatter(packet, buffers)
+            if len(packet) != slots.skipped + slots.length:
+                return count, [packet if whole else frames[0]]
+            self.filled += 1
+        return len(slots.buffers), []
+
+
+def scatter(packet: bytes, buffers: Sequence[bytearray | memoryview]) -> None:
+    """Do as readv(2): fill the buffers one after the other, and no further than it goes."""
+    for buffer in buffers:
+        part, packet = packet[: len(buffer)], packet[len(buffer) :]
+        buffer[: len(part)] = part
+    assert not packet, "the packet is cut short"

@@ -32,6 +32,7 @@ LAYERS = {
     "wire.virtio": 1,
     "wire.coalesce": 1,
     "wire.offload": 1,
+    "wire.slots": 1,
     "wire.pcap": 1,
     "wire.describe": 1,
     "wire.responder": 1,

@@ -11,12 +11,20 @@ from contextlib import ExitStack, closing, suppress
 from typing import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fethpipe import pump as pump_module
 from fethpipe.errors import DeviceError, PeerSilentError, ProtocolError, TruncatedError
 from fethpipe.pump import Ending, Periodic, Pump, Watch
 from fethpipe.stream import Stream
-from fethpipe.wire.connection import Connection, Event, PeerReady, SuperFramesReceived
+from fethpipe.wire.connection import (
+    Connection,
+    Event,
+    FramesReceived,
+    PeerReady,
+    SuperFramesReceived,
+)
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, decode_hello
 from fethpipe.wire.offload import SUPER_FRAMES, SuperFrame
@@ -52,12 +60,13 @@ class Rig:
         hello: Hello | None = None,
         keepalive: float | None = None,
         offload: bool = False,
+        fills: bool = False,
         kind: socket.SocketKind = socket.SOCK_STREAM,
         room: int | None = None,
     ) -> None:
         self.peers: list[Hello] = []
         with ExitStack() as stack:
-            self.device = FakeDevice(offload=offload)
+            self.device = FakeDevice(offload=offload, fills=fills)
             stack.callback(self.device.close)
             self.peer, self._ours = map(stack.enter_context, socket.socketpair(type=kind))
             self.peer.settimeout(PATIENCE)
@@ -224,13 +233,73 @@ def test_records_stay_whole_when_the_stream_takes_parts_of_them(most: int) -> No
         assert got == wanted
 
 
-def _stuff(rig: Rig) -> list[bytes]:
+def _stuff(rig: Rig, first: int = 0) -> list[bytes]:
     """Emit frames until the stream, and then the device's queue, is full, and return them."""
     frames: list[bytes] = []
-    while rig.device.emit(frame(len(frames), 1514), seconds=0.2):
-        frames.append(frame(len(frames), 1514))
+    while rig.device.emit(frame(first + len(frames), 1514), seconds=0.2):
+        frames.append(frame(first + len(frames), 1514))
         assert len(frames) < 10_000, "the device is read although nobody reads the stream"
     return frames
+
+
+# --- frames as long as each other ---------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([60, 300, 301, 1514]), st.integers(1, 30)), min_size=1, max_size=8
+    ),
+    st.booleans(),
+)
+def test_frames_of_any_lengths_keep_their_order(runs: list[tuple[int, int]], fills: bool) -> None:
+    sizes = [size for size, count in runs for _ in range(count)]
+    frames = [frame(number, size) for number, size in enumerate(sizes)]
+    with Rig(fills=fills) as rig, ThreadPoolExecutor(1) as kernel:
+        emitting = kernel.submit(rig.emit, *frames)
+        assert [next(rig.received) for _ in frames] == frames
+        emitting.result()
+        assert rig.device.counters.frames_received == len(frames)
+
+
+def test_frames_as_long_as_each_other_are_read_right_into_their_records() -> None:
+    with Rig(fills=True) as rig:
+        frames = _stuff(rig)
+        assert [next(rig.received) for _ in frames] == frames
+        assert rig.device.filler
+        assert rig.device.filler.filled
+
+
+def test_super_frames_as_long_as_each_other_follow_frames_that_were() -> None:
+    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
+    with Rig(hello=OURS, offload=True, fills=True) as rig:
+        filler = rig.device.filler
+        assert filler
+        frames = _stuff(rig)
+        got: list[bytes] = []
+        while not filler.filled:
+            got += _next_frames(rig, peer)
+        frames += _stuff(rig, len(frames))
+        rig.peer.sendall(peer.send_hello())  # while the device waits for the stream
+        assert rig.device.offload
+        while len(got) < len(frames):
+            got += _next_frames(rig, peer)
+        assert got == frames
+        before = filler.filled
+        frames = _stuff(rig)
+        got = []
+        while len(got) < len(frames):
+            got += _next_frames(rig, peer)
+        assert got == frames
+        assert rig.device.offload.enabled
+        assert filler.filled > before
+
+
+def _next_frames(rig: Rig, peer: Connection) -> list[bytes]:
+    event = _next_event(rig, peer)
+    if isinstance(event, SuperFramesReceived):
+        return [bytes(packet[len(PLAIN) :]) for packet in event.packets]
+    return event.frames if isinstance(event, FramesReceived) else []
 
 
 # --- ends ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Protocol, Union
 
 from ..stats import Counters
 from ..wire.offload import SuperFrame
+from ..wire.slots import RecordSlots
 
 Buffer = Union[bytes, bytearray, memoryview]
 """A part of a frame."""
@@ -46,6 +47,20 @@ class Offload(Protocol):
         """Send one super-frame, as ``write_super_frames`` does."""
 
 
+class Filler(Protocol):
+    """The side of a device that reads right into records, a call for each."""
+
+    header: int
+    """Bytes that come before each frame and are to be skipped."""
+
+    def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
+        """Fill slots from the first on until no more waits, and return how many.
+
+        The first packet that has another length ends this, and is returned beside. Packets are
+        frames if the slots skip the header, else super-frames; for the rest like ``read_frames``.
+        """
+
+
 class Device(Protocol):
     """An Ethernet device as the pump sees it.
 
@@ -58,6 +73,10 @@ class Device(Protocol):
     @property
     def offload(self) -> Offload | None:
         """Return what deals in super-frames, None where the device cannot."""
+
+    @property
+    def filler(self) -> Filler | None:
+        """Return what reads right into records, None where the device cannot."""
 
     def fileno(self) -> int:
         """Return the descriptor that selects as readable while the kernel holds frames."""

@@ -62,6 +62,7 @@ class PacketDevice:
         self.name = name
         self.counters = Counters()
         self.offload = None
+        self.filler = None
         self._socket = socket.socket(fileno=descriptor)
         self._index = socket.if_nametoindex(name)
         self._see_sent = see_sent

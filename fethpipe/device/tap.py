@@ -18,7 +18,8 @@ from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
 from ..netlink import Netlink
 from ..stats import Counters
-from ..wire.offload import LONG, SuperFrame, add_headers, strip_headers
+from ..wire.offload import LONG, SuperFrame, add_headers, leave_nothing, strip_headers
+from ..wire.slots import RecordSlots
 from ..wire.virtio import PLAIN, VNET_LENGTH
 from . import Buffer
 
@@ -118,12 +119,17 @@ class TapDevice:
         self.name = name
         self.counters = Counters()
         self.offload = TapOffload(self, descriptor) if _has_headers(descriptor) else None
-        self._header = VNET_LENGTH if self.offload else 0
+        self.header = VNET_LENGTH if self.offload else 0
         self._descriptor = descriptor
         self._limit = 2
         self._lone = 0  # more wake-ups that read one frame
         self._patience = 1
         self._short = False
+
+    @property
+    def filler(self) -> TapDevice:
+        """Return what reads right into records."""
+        return self
 
     def fileno(self) -> int:
         """Return the descriptor that selects as readable while the kernel holds frames."""
@@ -132,11 +138,11 @@ class TapDevice:
     def read_frames(self) -> list[bytes]:
         """Return the frames that wait, up to a batch."""
         frames = self.read_batch()
-        return strip_headers(frames, self.counters) if self._header else frames
+        return strip_headers(frames, self.counters) if self.header else frames
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order."""
-        self.write_batch(add_headers(frames) if self._header else frames)
+        self.write_batch(add_headers(frames) if self.header else frames)
 
     def read_batch(self) -> list[bytes]:
         """Return what waits, up to a batch, as the kernel has it, and count it."""
@@ -156,7 +162,7 @@ class TapDevice:
             return batch
         size = sum(map(len, batch))
         self.counters.frames_received += len(batch)
-        self.counters.bytes_received += size - len(batch) * self._header
+        self.counters.bytes_received += size - len(batch) * self.header
         if self._lone:
             self._lone -= 1
         elif len(batch) == 1:
@@ -184,8 +190,35 @@ class TapDevice:
             raise self.gone(error) from error
         counters = self.counters
         counters.frames_received += 1
-        counters.bytes_received += len(packet) - self._header
+        counters.bytes_received += len(packet) - self.header
         return packet
+
+    def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
+        """Read right into records, one packet for each, until one has another length."""
+        expected = size = slots.skipped + slots.length
+        count = 0
+        try:
+            for buffers in slots.buffers:
+                size = os.readv(self._descriptor, buffers)
+                if size != expected:
+                    break
+                count += 1
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self.gone(error) from error
+        others = [slots.packet(count, size)] if size != expected else []
+        received = count + len(others)
+        self.counters.frames_received += received
+        self.counters.bytes_received += (
+            count * expected + sum(map(len, others)) - received * self.header
+        )
+        if slots.skipped:
+            if not leave_nothing(slots.skipped_bytes(count)):
+                others = [slots.packet(each, expected) for each in range(count)] + others
+                count = 0
+            others = strip_headers(others, self.counters)
+        return count, others
 
     def write_batch(self, batch: Sequence[SuperFrame]) -> None:
         """Send a batch as the kernel wants it, and count it."""
@@ -201,7 +234,7 @@ class TapDevice:
             except OSError as error:
                 self._refused(error)
         self.counters.frames_sent += len(sizes)
-        self.counters.bytes_sent += sum(sizes) - len(sizes) * self._header
+        self.counters.bytes_sent += sum(sizes) - len(sizes) * self.header
 
     def write_lone(self, packet: SuperFrame) -> None:
         """Send one packet as the kernel wants it, and count it."""
@@ -212,17 +245,17 @@ class TapDevice:
             return
         counters = self.counters
         counters.frames_sent += 1
-        counters.bytes_sent += size - self._header
+        counters.bytes_sent += size - self.header
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
         """Send one frame that lies in several buffers."""
         try:
-            size = os.writev(self._descriptor, (PLAIN, *buffers) if self._header else buffers)
+            size = os.writev(self._descriptor, (PLAIN, *buffers) if self.header else buffers)
         except OSError as error:
             self._refused(error)
             return
         self.counters.frames_sent += 1
-        self.counters.bytes_sent += size - self._header
+        self.counters.bytes_sent += size - self.header
 
     def _refused(self, error: OSError) -> None:
         if error.errno not in _REFUSALS:

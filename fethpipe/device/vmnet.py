@@ -27,6 +27,7 @@ class VmnetDevice:
         self.name = name
         self.counters = Counters()
         self.offload = None  # vmnet could, but its super-frames are of another form
+        self.filler = None
         self._cable = socket.socket(fileno=descriptor)
         self._cable.setblocking(False)
         self._decoder = RecordDecoder(CABLE)

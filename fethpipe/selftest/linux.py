@@ -56,6 +56,7 @@ class _Wire:
     """An interface of this machine as a Device: what comes in there is received."""
 
     offload = None
+    filler = None
 
     def __init__(self, name: str) -> None:
         self.name = name

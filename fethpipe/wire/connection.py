@@ -17,6 +17,7 @@ from ..stats import Counters
 from .framing import HEADER_LENGTH, Command, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
 from .offload import LONG, SUPER_FRAMES, SuperFrame, add_headers, check_super_frames
+from .slots import RecordSlots
 
 _TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b"
 _HEAD = 2 + HEADER_LENGTH
@@ -177,6 +178,14 @@ class Connection:
         for packet in packets:
             pieces += SUPER_FRAMES.encode_length(len(packet)), packet
         return pieces
+
+    def slots(self, length: int, *, skipped: int = 0) -> RecordSlots | None:
+        """Return records to be filled with payloads of this length, which are then sent as they
+        are: frames, or super-frames after the switch. None where it takes more than that.
+        """
+        if self._gives_commands or length > self._outgoing.maximum:
+            return None
+        return RecordSlots(self._outgoing, length, skipped=skipped)
 
     def send_keepalive(self) -> bytes:
         """Return an empty record, which says no more than that we are there."""

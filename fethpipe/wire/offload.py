@@ -75,6 +75,8 @@ _USUAL = {
 }
 _USUAL_LENGTH = SHORTEST + 20 + _HEADER_LENGTHS[_TCP]
 
+_NOTHING_TO_DO = bytes((0, DATA_VALID))  # flags
+
 _strip = itemgetter(slice(VNET_LENGTH, None))
 
 
@@ -91,6 +93,12 @@ def strip_headers(packets: Sequence[bytes], counters: Counters) -> list[bytes]:
         counters.drop("super-frame for a peer that takes none", len(packets) - len(whole))
         packets = whole
     return list(map(_strip, packets))
+
+
+def leave_nothing(headers: bytes) -> bool:
+    """Return whether none of these virtio headers, in a row, leaves anything to be done."""
+    flags, segmentation = headers[::VNET_LENGTH], headers[1::VNET_LENGTH]
+    return not flags.strip(_NOTHING_TO_DO) and not segmentation.strip(b"\0")
 
 
 def check_super_frames(

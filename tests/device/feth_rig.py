@@ -238,7 +238,7 @@ class _CountingStream(Stream):
         self.writes = 0
         self._left = b""
 
-    def write(self, data: bytes) -> bytes:
+    def write(self, data: bytes | memoryview) -> bytes:
         """Write, and count it unless it is but another try to write what was left."""
         self.writes += not self._left
         self._left = super().write(data)

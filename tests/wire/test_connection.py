@@ -16,6 +16,7 @@ from fethpipe.wire.connection import (
     Role,
 )
 from fethpipe.wire.framing import FRAMINGS, Command, Framing
+from tests.fakes import scatter
 from tests.strategies import chunked, corrupted, cuts, frames, framings
 from tests.wire.driving import Item, receive, receive_three_ways
 from tests.wire.reference import split
@@ -343,3 +344,18 @@ def test_commands_in_any_order(payloads: list[bytes], positions: list[int]) -> N
 
 def is_text(head: bytes) -> bool:
     return len(head) == 16 and all(0x20 <= byte < 0x7F or byte in b"\t\n\r\x1b" for byte in head)
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_slots_hold_what_send_returns(name: str) -> None:
+    connection = Connection(FRAMINGS[name])
+    slots = connection.slots(len(FRAME))
+    assert slots
+    scatter(FRAME, slots.buffers[0])
+    assert bytes(slots.records(1)) == connection.send([FRAME])
+    assert connection.slots(FRAMINGS[name].maximum)
+    assert connection.slots(FRAMINGS[name].maximum + 1) is None
+
+
+def test_a_host_has_no_slots_for_its_commands() -> None:
+    assert Connection(FRAMINGS["zerotier"], role=Role.HOST).slots(len(FRAME)) is None

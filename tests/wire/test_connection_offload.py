@@ -22,6 +22,7 @@ from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import Feature, Hello, encode_hello, encode_switch
 from fethpipe.wire.offload import SUPER_FRAMES
 from fethpipe.wire.virtio import PLAIN
+from tests.fakes import scatter
 from tests.strategies import chunked, cuts
 
 U16BE = FRAMINGS["u16be"]
@@ -313,3 +314,13 @@ def test_any_bytes_behind_a_hello_are_events_or_an_error(
         other.receive_eof()
     except ProtocolError:
         pass
+
+
+def test_slots_behind_the_switch_are_super_frames() -> None:
+    near, far = (Connection(FRAMINGS["u16be"], hello=each) for each in (OURS, THEIRS))
+    near.receive(far.send_hello())
+    near.send_switch()
+    slots = near.slots(len(PACKET))
+    assert slots
+    scatter(PACKET, slots.buffers[0])
+    assert [bytes(slots.records(1))] == near.send_super_frames([PACKET])

@@ -1,0 +1,58 @@
+"""Records of one length in a row, for payloads that are read right into their places.
+
+The frames of bulk traffic are mostly as long as each other. A device that gives one with each call
+can put them where their records have room for them, and nothing is copied, cut or joined any more.
+"""
+
+from __future__ import annotations
+
+from .framing import Framing
+
+# What fits the processor's cache beside what else is at work, and not too long without a look at
+# the other direction.
+_BYTES = 1 << 15
+_MOST = 128
+
+_LONGEST = 1 << 16
+
+
+class RecordSlots:
+    """A row of records whose payloads are ``length`` bytes, all of them to be filled in.
+
+    ``skipped`` is how many bytes come before each payload that belong to no record.
+    ``buffers`` holds, for each record, what readv(2) is to fill: room for what is skipped, if
+    anything is, the payload, and room for what a longer one has beyond it, shared by all.
+    """
+
+    def __init__(self, framing: Framing, length: int, *, skipped: int = 0) -> None:
+        count = max(2, min(_MOST, _BYTES // length))
+        prefix = framing.encode_length(length)
+        self.length = length
+        self.skipped = skipped
+        self._stride = len(prefix) + length
+        self._records = memoryview(bytearray((prefix + bytes(length)) * count))
+        self._skipped = bytearray(skipped * count)
+        self._beyond = bytearray(_LONGEST)
+        heads = memoryview(self._skipped)
+        self.buffers: list[list[bytearray | memoryview]] = []
+        for index in range(count):
+            stop = (index + 1) * self._stride
+            payload = self._records[stop - length : stop]
+            head = [heads[index * skipped : (index + 1) * skipped]] if skipped else []
+            self.buffers.append([*head, payload, self._beyond])
+
+    def records(self, count: int) -> memoryview:
+        """Return the first records, which the next payloads will overwrite."""
+        return self._records[: count * self._stride]
+
+    def skipped_bytes(self, count: int) -> bytes:
+        """Return what was skipped before each of the first payloads, in a row."""
+        return bytes(self._skipped[: count * self.skipped])
+
+    def packet(self, index: int, size: int) -> bytes:
+        """Return the ``size`` bytes that were read there, what is skipped included.
+
+        What is beyond the payload's length is that of the last one that was read.
+        """
+        *near, beyond = self.buffers[index]
+        return b"".join((*near, beyond[: max(0, size - self.skipped - self.length)]))[:size]
