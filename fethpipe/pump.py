@@ -60,7 +60,7 @@ _LONGEST_RECORD = _PREFIX.size + LONG
 
 # So much is read at once: of frames, what stays in the processor's cache until the last of them is
 # written; of super-frames, some of the longest, for a wake-up costs them more than the cache saves.
-_FEW = 1 << 17
+_FEW = 1 << 18
 _MANY = 1 << 20
 
 # So many packets of this length or more, as long as each other, are likely to go on like that.
