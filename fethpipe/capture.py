@@ -112,7 +112,7 @@ class CapturedDevice:
         self._capture = capture
         offload = device.offload
         self._offload = _CapturedOffload(offload, capture) if offload else None
-        self.filler = None  # what it reads, nobody else sees
+        self.filler = None  # it would pass the capture by
 
     @property
     def counters(self) -> Counters:

@@ -49,7 +49,7 @@ class Ending(NamedTuple):
 
 
 _NO_READER = Ending("the peer no longer reads the stream")
-_LAST_READS = 16
+_LAST_READS = 64
 
 # A super-frame that comes alone, a ping or a keystroke, does not go through all the layers: each
 # call of a Python function costs 1 to 3 % of its round trip. So _forward does itself what _send and
@@ -63,7 +63,7 @@ _LONGEST_RECORD = _PREFIX.size + LONG
 _FEW = 1 << 18
 _MANY = 1 << 20
 
-# So many packets of this length or more, as long as each other, are likely to go on like that.
+# After two batches of so many packets, all of one length that is worth it, more are likely to come.
 _ALIKE = 8
 _LEAST_SLOT = 256
 
@@ -106,6 +106,7 @@ class Pump:
         self._on_configure = on_configure
         self._filler = device.filler
         self._slots: RecordSlots | None = None
+        self._length = 0  # of all packets of the last batch
         self._filling: tuple[Filler, RecordSlots] | None = None
         self._taker = device.offload
         self._offload: Offload | None = None  # once our device makes super-frames
@@ -186,11 +187,14 @@ class Pump:
             self._lose_reader()
 
     def _prepare_slots(self, packets: Sequence[bytes]) -> None:
-        """Have more of these read right into records, if they are as long as each other."""
+        """Have more of these read right into records, if they go on being as long as each other."""
         if len(packets) < _ALIKE or self._filler is None:
             return
         length = len(packets[0])
-        if not _LEAST_SLOT <= length < LONG or length * len(packets) != sum(map(len, packets)):
+        if not _LEAST_SLOT <= length < LONG or len(set(map(len, packets))) > 1:
+            return
+        if self._length != length:
+            self._length = length
             return
         if self._slots is None or self._slots.length != length:
             skipped = 0 if self._offload else self._filler.header
@@ -202,6 +206,7 @@ class Pump:
         # One of another length ends a batch, so they had better be few.
         if count < (_ALIKE if others else 2):
             self._filling = None
+            self._length = 0
         pieces: list[bytes | memoryview] = [slots.records(count)] if count else []
         if others and self._offload:
             pieces += self._connection.send_super_frames(others)
@@ -258,6 +263,7 @@ class Pump:
         offload.enable(udp=Feature.UDP_SEGMENTS in peer.features)
         self._offload = offload
         self._slots = self._filling = None
+        self._length = 0
         self._send(self._connection.send_switch())
 
     def _send(self, data: bytes | memoryview) -> None:

@@ -14,7 +14,7 @@ from fethpipe.wire.offload import SuperFrame
 from fethpipe.wire.slots import RecordSlots
 from fethpipe.wire.virtio import PLAIN
 
-_BATCH_FRAMES = 16
+_BATCH_FRAMES = 8
 _LARGEST = 1 << 16
 _SHORTEST = 14
 _ROOM = 1 << 18
@@ -163,12 +163,13 @@ class FakeFiller:
 
     def __init__(self, device: FakeDevice, header: int) -> None:
         self.header = header
-        self.filled = 0
+        self.filled = self.batches = 0
         self._device = device
 
     def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
         whole = self._device.offload and self._device.offload.enabled
         assert slots.skipped == (0 if whole else self.header), "that would not be what is sent"
+        self.batches += 1
         for count, buffers in enumerate(slots.buffers):
             frames = self._device.read_batch(1)
             if not frames:

@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def captured(path: Path, *, offload: bool) -> Iterator[tuple[FakeDevice, CapturedDevice]]:
-    device = FakeDevice(offload=offload)
+    device = FakeDevice(offload=offload, fills=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
     with contextlib.closing(device), contextlib.closing(Capture(descriptor, str(path))) as capture:
         yield device, CapturedDevice(device, capture)
@@ -41,6 +41,12 @@ def test_frames_of_both_directions(path: Path) -> None:
         device.write_frames(FRAMES[1:3])
         assert [kernel.absorb(seconds=0) for _ in range(2)] == FRAMES[1:3]
     assert frames_in(path) == FRAMES[:3]
+
+
+def test_no_way_leads_past_the_capture(path: Path) -> None:
+    with captured(path, offload=True) as (kernel, device):
+        assert kernel.filler
+        assert device.filler is None
 
 
 def test_super_frames_alone_and_in_batches(path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
-from typing import Callable
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import Any, Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fethpipe import pump as pump_module
@@ -32,6 +32,8 @@ from fethpipe.wire.virtio import PLAIN
 from tests.fakes import FakeDevice
 from tests.patience import PATIENCE
 
+OURS = Hello(b"o" * NONCE_LENGTH, mtu=1500, features=Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS)
+THEIRS = Hello(b"t" * NONCE_LENGTH, mtu=9000, features=Feature.SUPER_FRAMES)
 STOPPED = Ending("the test stopped it", requested=True)
 
 
@@ -63,13 +65,18 @@ class Rig:
         fills: bool = False,
         kind: socket.SocketKind = socket.SOCK_STREAM,
         room: int | None = None,
+        waiting: Sequence[bytes] = (),
+        said: bytes = b"",
     ) -> None:
         self.peers: list[Hello] = []
         with ExitStack() as stack:
             self.device = FakeDevice(offload=offload, fills=fills)
             stack.callback(self.device.close)
+            self.emit(*waiting)
             self.peer, self._ours = map(stack.enter_context, socket.socketpair(type=kind))
             self.peer.settimeout(PATIENCE)
+            if said:  # nothing, said in a packet, would be the end
+                self.peer.sendall(said)
             if room:
                 self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
             self._stopper, stopped = map(stack.enter_context, socket.socketpair())
@@ -245,29 +252,56 @@ def _stuff(rig: Rig, first: int = 0) -> list[bytes]:
 # --- frames as long as each other ---------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+_ROOM = 50
+"""So many frames of some hundred bytes can wait in a device."""
+
+WAYS: dict[str, dict[str, Any]] = {
+    "by the batch": {},
+    "in place": {"fills": True},
+    "in place, without headers": {"fills": True, "offload": True},
+    "in place, super-frames": {"fills": True, "offload": True, "hello": OURS},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from([60, 300, 301, 1514]), st.integers(1, 30)), min_size=1, max_size=8
-    ),
-    st.booleans(),
+        st.tuples(st.sampled_from([60, 300, 301, 700]), st.integers(1, 30)), min_size=1, max_size=8
+    )
 )
-def test_frames_of_any_lengths_keep_their_order(runs: list[tuple[int, int]], fills: bool) -> None:
-    sizes = [size for size, count in runs for _ in range(count)]
+@example([(300, 25), (301, 1), (300, 1), (301, 23)])
+def test_frames_of_any_lengths_keep_their_order(way: str, runs: list[tuple[int, int]]) -> None:
+    sizes = [size for size, count in runs for _ in range(count)][:_ROOM]
     frames = [frame(number, size) for number, size in enumerate(sizes)]
-    with Rig(fills=fills) as rig, ThreadPoolExecutor(1) as kernel:
-        emitting = kernel.submit(rig.emit, *frames)
-        assert [next(rig.received) for _ in frames] == frames
-        emitting.result()
+    with _waiting(way, frames) as (rig, peer):
+        got: list[bytes] = []
+        while len(got) < len(frames):
+            got += _next_frames(rig, peer)
+        assert got == frames
         assert rig.device.counters.frames_received == len(frames)
 
 
-def test_frames_as_long_as_each_other_are_read_right_into_their_records() -> None:
-    with Rig(fills=True) as rig:
-        frames = _stuff(rig)
-        assert [next(rig.received) for _ in frames] == frames
+@pytest.mark.parametrize("way", [way for way in WAYS if way.startswith("in place")])
+def test_only_frames_as_long_as_each_other_are_read_right_into_records(way: str) -> None:
+    alike = [frame(number, 300) for number in range(30)]
+    mixed = [frame(number, 300 + number % 2) for number in range(20)]
+    with _waiting(way, alike + mixed) as (rig, peer):
+        got: list[bytes] = []
+        while len(got) < len(alike + mixed):
+            got += _next_frames(rig, peer)
         assert rig.device.filler
-        assert rig.device.filler.filled
+        # Two batches come before, one of another length ends a batch, and a second one all of it.
+        assert (rig.device.filler.batches, rig.device.filler.filled) == (2, 30 - 16 + 2)
+
+
+@contextmanager
+def _waiting(way: str, frames: list[bytes]) -> Iterator[tuple[Rig, Connection]]:
+    """Have frames wait for a pump that starts, and what its peer says as well."""
+    hello = THEIRS if "hello" in WAYS[way] else None
+    peer = Connection(FRAMINGS["u16be"], hello=hello)
+    with Rig(waiting=frames, said=peer.send_hello(), **WAYS[way]) as rig:
+        yield rig, peer
 
 
 def test_super_frames_as_long_as_each_other_follow_frames_that_were() -> None:
@@ -317,6 +351,19 @@ def test_the_peer_closes_the_stream() -> None:
         rig.peer.shutdown(socket.SHUT_WR)
         assert rig.absorb() == frame(1)
         assert rig.ending() == Ending("the peer closed the stream")
+
+
+def test_what_a_peer_has_said_before_it_stopped_reading_is_heard() -> None:
+    frames = [frame(number) for number in range(40)]
+    near, far = socket.socketpair(type=socket.SOCK_SEQPACKET)  # where a read returns one of them
+    with near, far, closing(FakeDevice()) as device, Stream(near.fileno(), near.fileno()) as stream:
+        for each in frames:
+            far.send(records(each))
+        far.shutdown(socket.SHUT_RD)
+        assert device.emit(frame(99), seconds=0)
+        ending = Pump(device, stream, Connection(FRAMINGS["u16be"])).run()
+        assert ending == Ending("the peer no longer reads the stream")
+        assert [device.absorb(seconds=0) for _ in frames] == frames
 
 
 def test_the_peer_closes_the_stream_inside_a_record() -> None:
@@ -536,10 +583,6 @@ def test_an_error_that_the_stream_tells_once_is_not_missed() -> None:
 
 
 # --- between two fethpipes ------------------------------------------------------------------------
-
-
-OURS = Hello(b"o" * NONCE_LENGTH, mtu=1500, features=Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS)
-THEIRS = Hello(b"t" * NONCE_LENGTH, mtu=9000, features=Feature.SUPER_FRAMES)
 
 
 def test_a_hello_goes_first_and_waits_for_none() -> None:

@@ -54,10 +54,11 @@ class Filler(Protocol):
     """Bytes that come before each frame and are to be skipped."""
 
     def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
-        """Fill slots from the first on until no more waits, and return how many.
+        """Fill slots from the first on with what waits, and return how many are good.
 
-        The first packet that has another length ends this, and is returned beside. Packets are
-        frames if the slots skip the header, else super-frames; for the rest like ``read_frames``.
+        A packet that has another length ends this. It is returned beside, behind all the others if
+        those are no frames as they are. Packets are frames if the slots skip the header, else
+        super-frames; for the rest like ``read_frames``.
         """
 
 

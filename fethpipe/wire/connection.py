@@ -181,7 +181,9 @@ class Connection:
 
     def slots(self, length: int, *, skipped: int = 0) -> RecordSlots | None:
         """Return records to be filled with payloads of this length, which are then sent as they
-        are: frames, or super-frames after the switch. None where it takes more than that.
+        are: frames, or super-frames after the switch.
+
+        None where a frame needs a command's byte in front, or is too long for the framing.
         """
         if self._gives_commands or length > self._outgoing.maximum:
             return None

@@ -48,8 +48,9 @@ def test_one_of_another_length_is_returned_whole(
     assert [bytes(part) for buffers in slots.buffers[:index] for part in buffers[:-1]] == before
 
 
-def test_there_is_room_for_the_longest_packet_of_a_tap() -> None:
-    for buffers in RecordSlots(FRAMINGS["u16be"], 256, skipped=10).buffers:
+@pytest.mark.parametrize("length", [1, 256])
+def test_there_is_room_for_the_longest_packet_of_a_tap(length: int) -> None:
+    for buffers in RecordSlots(FRAMINGS["u16be"], length).buffers:
         assert sum(map(len, buffers)) >= 10 + 14 + 8 + 65535
 
 
