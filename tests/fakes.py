@@ -14,7 +14,7 @@ from fethpipe.wire.offload import SuperFrame
 from fethpipe.wire.slots import RecordSlots
 from fethpipe.wire.virtio import PLAIN
 
-_BATCH_FRAMES = 8
+_BATCH_FRAMES = 16
 _LARGEST = 1 << 16
 _SHORTEST = 14
 _ROOM = 1 << 18
