@@ -106,7 +106,7 @@ class Pump:
         self._on_configure = on_configure
         self._filler = device.filler
         self._slots: RecordSlots | None = None
-        self._length = 0  # of all packets of the last batch
+        self._length = 0  # of every packet of the last batch that had but one
         self._filling: tuple[Filler, RecordSlots] | None = None
         self._taker = device.offload
         self._offload: Offload | None = None  # once our device makes super-frames

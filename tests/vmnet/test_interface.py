@@ -166,12 +166,12 @@ def test_an_interface_that_fails_is_told(inside: Inside) -> None:
 # ---- the end ----
 
 
-def test_200_starts_and_stops_leave_nothing(inside: Inside, left: Namespace) -> None:
-    before = inside.call(interfaces.restart, 20)
-    after = inside.call(interfaces.restart, 200)
-    assert after.descriptors == before.descriptors
-    assert after.threads == before.threads
-    assert after.resident - before.resident < 1 << 18
+def test_250_starts_and_stops_leave_nothing(inside: Inside, left: Namespace) -> None:
+    loads = [inside.call(interfaces.restart, 50) for _ in range(5)]
+    assert len({(load.descriptors, load.threads) for load in loads}) == 1
+    # An allocator may take a large piece at any time, but what is lost each time adds up.
+    growth = [after.resident - before.resident for before, after in zip(loads, loads[1:])]
+    assert sum(growth) - max(growth) < 1 << 16
     assert left.interfaces() == ["lo"]
 
 
