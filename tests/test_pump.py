@@ -275,10 +275,7 @@ def test_frames_of_any_lengths_keep_their_order(way: str, runs: list[tuple[int, 
     sizes = [size for size, count in runs for _ in range(count)][:_ROOM]
     frames = [frame(number, size) for number, size in enumerate(sizes)]
     with _waiting(way, frames) as (rig, peer):
-        got: list[bytes] = []
-        while len(got) < len(frames):
-            got += _next_frames(rig, peer)
-        assert got == frames
+        assert _take_frames(rig, peer, len(frames)) == frames
         assert rig.device.counters.frames_received == len(frames)
 
 
@@ -287,9 +284,7 @@ def test_only_frames_as_long_as_each_other_are_read_right_into_records(way: str)
     alike = [frame(number, 300) for number in range(42)]
     mixed = [frame(number, 300 + number % 2) for number in range(8)]
     with _waiting(way, alike + mixed) as (rig, peer):
-        got: list[bytes] = []
-        while len(got) < len(alike + mixed):
-            got += _next_frames(rig, peer)
+        _take_frames(rig, peer, len(alike + mixed))
         assert rig.device.filler
         # Two batches come before, one of another length ends a batch, and a second one all of it.
         assert (rig.device.filler.batches, rig.device.filler.filled) == (2, 42 - 32 + 2)
@@ -316,17 +311,20 @@ def test_super_frames_as_long_as_each_other_follow_frames_that_were() -> None:
         frames += _stuff(rig, len(frames))
         rig.peer.sendall(peer.send_hello())  # while the device waits for the stream
         assert rig.device.offload
-        while len(got) < len(frames):
-            got += _next_frames(rig, peer)
-        assert got == frames
+        assert got + _take_frames(rig, peer, len(frames) - len(got)) == frames
         before = filler.filled
         frames = _stuff(rig)
-        got = []
-        while len(got) < len(frames):
-            got += _next_frames(rig, peer)
-        assert got == frames
+        assert _take_frames(rig, peer, len(frames)) == frames
         assert rig.device.offload.enabled
         assert filler.filled > before
+
+
+def _take_frames(rig: Rig, peer: Connection, count: int) -> list[bytes]:
+    """Return what the peer gets until it has got so many frames."""
+    frames: list[bytes] = []
+    while len(frames) < count:
+        frames += _next_frames(rig, peer)
+    return frames
 
 
 def _next_frames(rig: Rig, peer: Connection) -> list[bytes]:

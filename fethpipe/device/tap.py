@@ -18,20 +18,13 @@ from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
 from ..netlink import Netlink
 from ..stats import Counters
-from ..wire.offload import LONG, SuperFrame, add_headers, leave_nothing, strip_headers
-from ..wire.slots import RecordSlots
+from ..wire.offload import LONG, LONGEST, SuperFrame, add_headers, leave_nothing, strip_headers
+from ..wire.slots import BATCH_BYTES, BATCH_FRAMES, RecordSlots
 from ..wire.virtio import PLAIN, VNET_LENGTH
 from . import Buffer
 
 TUN_PATH = "/dev/net/tun"
 
-# Longer than any frame that a TAP can hold (a virtio header, 65535 bytes of IP, Ethernet and two
-# VLAN tags), so that none is cut short.
-_READ_SIZE = 65600
-# A batch ends here so that the other direction gets its turn, and its frames are still in the
-# processor's cache when they are joined. Frames that grow make the first batch longer, once.
-_BATCH_FRAMES = 128
-_BATCH_BYTES = 1 << 15
 # To find nothing costs an exception, the dearest thing on this path. So after a frame that came
 # alone, a ping or a keystroke, not every wake-up tries for a second one: ever fewer do, down to
 # one of so many, as long as they find none.
@@ -149,10 +142,10 @@ class TapDevice:
         batch: list[bytes] = []
         try:
             if self._lone:
-                batch.append(os.read(self._descriptor, _READ_SIZE))
+                batch.append(os.read(self._descriptor, LONGEST))
             else:
                 # In C, for every frame: what came before the exception is kept.
-                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(_READ_SIZE))
+                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST))
                 batch.extend(reads)
         except BlockingIOError:
             pass
@@ -172,7 +165,8 @@ class TapDevice:
             self._limit = 2
         else:
             self._patience = 1
-            self._limit = max(2, min(_BATCH_FRAMES, _BATCH_BYTES * len(batch) // size))
+            # Frames that grow make the first batch longer, once.
+            self._limit = max(2, min(BATCH_FRAMES, BATCH_BYTES * len(batch) // size))
         return batch
 
     def read_lone(self) -> bytes:
@@ -183,7 +177,7 @@ class TapDevice:
             return b""
         self._lone -= 1
         try:
-            packet = os.read(self._descriptor, _READ_SIZE)
+            packet = os.read(self._descriptor, LONGEST)
         except BlockingIOError:
             return b""
         except OSError as error:

@@ -39,6 +39,9 @@ SuperFrame = Union[bytes, memoryview]
 SHORTEST = VNET_LENGTH + HEADER_LENGTH
 """Bytes of the shortest super-frame."""
 
+LONGEST = 65600
+"""More bytes than any that a kernel makes: its header, Ethernet, two VLAN tags, 65535 of IP."""
+
 LONG = 1 << 12
 """From here on, to copy a super-frame costs more than what saves the copy."""
 

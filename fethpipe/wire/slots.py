@@ -7,14 +7,12 @@ can put them where their records have room for them, and nothing is copied, cut 
 from __future__ import annotations
 
 from .framing import Framing
+from .offload import LONGEST
 
-# What fits the processor's cache beside what else is at work, and not too long without a look at
-# the other direction.
-_BYTES = 1 << 15
-_MOST = 128
-
-# A virtio header, 65535 bytes of IP, Ethernet and two VLAN tags, so that nothing is cut short.
-_LONGEST = 65600
+# A batch ends here so that the other direction gets its turn, and its frames are still in the
+# processor's cache when they are sent.
+BATCH_FRAMES = 128
+BATCH_BYTES = 1 << 15
 
 
 class RecordSlots:
@@ -26,14 +24,14 @@ class RecordSlots:
     """
 
     def __init__(self, framing: Framing, length: int, *, skipped: int = 0) -> None:
-        count = max(2, min(_MOST, _BYTES // length))
+        count = max(2, min(BATCH_FRAMES, BATCH_BYTES // length))
         prefix = framing.encode_length(length)
         self.length = length
         self.skipped = skipped
         self._stride = len(prefix) + length
         self._records = memoryview(bytearray((prefix + bytes(length)) * count))
         self._skipped = bytearray(skipped * count)
-        self._beyond = bytearray(_LONGEST)
+        self._beyond = bytearray(LONGEST)
         heads = memoryview(self._skipped)
         self.buffers: list[list[bytearray | memoryview]] = []
         for index in range(count):
