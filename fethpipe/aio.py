@@ -14,9 +14,9 @@ import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 
-from .device import Buffer
 from .errors import DeviceError
-from .ethernet import EthernetDevice
+from .ether.frame import Buffer
+from .library.device import EthernetDevice
 from .stats import Counters
 
 

@@ -10,17 +10,19 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from . import __version__
+from ._version import __version__
 from .arguments import Parser, checked, count
 from .errors import FethpipeError, SystemFailureError, UsageError
 from .netif.address import parse_address
 from .netif.mac import parse_mac
 from .netif.name import check_name
-from .provision import KINDS, DeviceRequest, find_kind
-from .remote import RemoteEnd, make_marker
-from .report import configure_reports
-from .tunnel import Config, run
-from .vmnet.options import MODES, VmnetOptions, check_options
+from .provision import KINDS, find_kind
+from .provision.request import DeviceRequest, VmnetOptions
+from .remote.handshake import make_marker
+from .remote.ssh import RemoteEnd
+from .system.stderr import configure_reports
+from .tunnel.run import Config, run
+from .vmnet.options import MODES, check_options
 from .wire.framing import FRAMINGS
 
 log = logging.getLogger("fethpipe")
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
         if options.quiet:
             configure_reports(logging.WARNING)
         if options.selftest:
-            from .selftest import selftest  # noqa: PLC0415 - only it needs namespaces and threads
+            from .selftest.run import selftest  # noqa: PLC0415 - only it needs namespaces and threads
 
             try:
                 return selftest(as_json=options.json)

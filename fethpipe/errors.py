@@ -103,3 +103,24 @@ def system_step(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise SystemFailureError(f"cannot {what}: {reason(error)}") from error
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Turn the failure of one step into an error that names it."""
+    try:
+        yield
+    except PermissionError as error:
+        raise NotAllowedError(f"cannot {what}: {_why(error)}", hint="run as root") from error
+    except OSError as error:
+        raise DeviceError(f"cannot {what}: {_why(error)}") from error
+
+
+def _why(error: OSError) -> str:
+    """Return the reason with what the error names: the call or the file."""
+    return f"{error.filename}: {reason(error)}" if error.filename else reason(error)
+
+
+def errno_behind(error: FethpipeError) -> int | None:
+    """Return the number of the system's error that an error was made from."""
+    return getattr(error.__cause__, "errno", None)

@@ -7,12 +7,11 @@ import select
 import socket
 from collections.abc import Sequence
 
-from fethpipe.device import Buffer
 from fethpipe.errors import DeviceError
+from fethpipe.ether.frame import Buffer
 from fethpipe.stats import Counters
-from fethpipe.wire.offload import SuperFrame
 from fethpipe.wire.slots import RecordSlots
-from fethpipe.wire.virtio import PLAIN
+from fethpipe.wire.superframe import PLAIN, SuperFrame
 
 _BATCH_FRAMES = 16
 _LARGEST = 1 << 16

@@ -8,8 +8,9 @@ from ipaddress import IPv4Interface, IPv6Interface
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from fethpipe.abi.linux import IPInterface
-from fethpipe.wire.framing import FRAMINGS, HEADER_LENGTH, Framing
+from fethpipe.abi.address import IPInterface
+from fethpipe.ether.frame import HEADER_LENGTH
+from fethpipe.wire.framing import FRAMINGS, Framing
 
 # A deadline for one example would measure the machine and its neighbours, not the code.
 settings.register_profile("fethpipe", deadline=None)

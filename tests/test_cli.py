@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fethpipe import __version__, cli
-from fethpipe.abi.linux import IPInterface
+from fethpipe.abi.address import IPInterface
 from fethpipe.errors import (
     CommandFailedError,
     DeviceError,
@@ -26,9 +26,10 @@ from fethpipe.errors import (
     TruncatedError,
     UsageError,
 )
-from fethpipe.provision import KINDS, DeviceRequest
-from fethpipe.remote import RemoteEnd
-from fethpipe.tunnel import Config
+from fethpipe.provision import KINDS
+from fethpipe.provision.request import DeviceRequest
+from fethpipe.remote.ssh import RemoteEnd
+from fethpipe.tunnel.run import Config
 from fethpipe.wire.framing import FRAMINGS
 from tests.strategies import interfaces
 

@@ -1,8 +1,8 @@
-"""Who may import whom: the architecture, as a table that the imports are held to.
+"""Who may import whom: the architecture, as a table of folders that the imports are held to.
 
-A module imports modules of lower layers and of its own package, without cycles, and besides them
-the standard library alone. Modules that share a layer, such as those of netif and of device, do not
-know each other. The two lowest layers are pure: they compute, and meet no operating system.
+A module imports modules of folders on lower floors and of its own folder, without cycles, and
+besides them the standard library alone. Folders that share a floor, such as netif and device, do
+not know each other. The pure ones compute, and meet no operating system.
 """
 
 from __future__ import annotations
@@ -20,124 +20,44 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fethpipe"
 
-LAYERS = {
+FLOORS = {
+    # The ground that everything stands on.
     "errors": 0,
     "stats": 0,
-    "statusline": 1,
-    # Bytes between peers, bytes to kernels.
-    "wire": 1,
-    "wire.framing": 1,
-    "wire.connection": 1,
-    "wire.hello": 1,
-    "wire.virtio": 1,
-    "wire.coalesce": 1,
-    "wire.offload": 1,
-    "wire.slots": 1,
-    "wire.pcap": 1,
-    "wire.describe": 1,
-    "wire.responder": 1,
+    "_version": 0,
+    "arguments": 1,
+    # Bytes, and what they mean: pure.
+    "ether": 1,
     "abi": 1,
-    "abi.linux": 1,
-    "abi.darwin": 1,
-    "abi.vmnet": 1,
-    # Services of the operating system, one subject each.
-    "channel": 2,
-    "descriptors": 2,
-    "keepalive": 2,
-    "libc_darwin": 2,
-    "namespace": 2,
-    "netlink": 2,
-    "privileges": 2,
-    "reconnect": 2,
-    "records": 2,
-    "report": 2,
-    "signals": 2,
-    "stream": 2,
-    "vmnet": 2,
-    "vmnet.blocks": 2,
-    "vmnet.library": 2,
-    "vmnet.options": 2,
-    "vmnet.refusals": 2,
-    "vmnet.cable": 2,
-    "vmnet.interface": 2,
-    "vmnet.process": 3,
-    # Manage interfaces; move frames; start programs.
-    "netif": 3,
-    "netif.address": 3,
-    "netif.mac": 3,
-    "netif.name": 3,
-    "netif.linux": 3,
-    "netif.darwin": 3,
-    "device": 3,
-    "device.tap": 3,
-    "device.bpf": 3,
-    "device.ndrv": 3,
-    "device.packet": 3,
-    "device.feth": 3,
-    "device.vmnet": 3,
-    "launcher": 3,
-    # What the parts of a tunnel are made of.
-    "arguments": 4,
-    "capture": 4,
-    "command": 4,
-    "provision": 4,
-    "provision.request": 4,
-    "provision.kind": 4,
-    "provision.tap": 4,
-    "provision.feth": 4,
-    "provision.vmnet": 6,  # it sends itself to a process of its own, as remote does
-    "pump": 4,
-    # The other processes: who owns what root made, and the far end.
-    "keeper": 5,
-    "remote": 5,
-    "remote.bundle": 5,
-    "remote.diagnosis": 5,
-    "remote.handshake": 5,
-    "remote.importer": 5,
-    "remote.relay": 5,
-    "remote.session": 5,
-    "remote.ssh": 5,
-    "configuration": 5,
-    "keeper_main": 6,
-    "sudo": 7,
-    # The library, and what its package shows of it.
-    "values": 5,
-    "ethernet": 5,
-    "existing": 5,
-    "opening": 6,
-    "feth": 7,
-    "aio": 7,
-    "api": 8,
-    "fethpipe": 9,
-    # Put together, and started.
-    "selftest": 10,
-    "selftest.bench": 10,
-    "selftest.darwin": 10,
-    "selftest.datagram": 10,
-    "selftest.deadline": 10,
-    "selftest.demonstration": 10,
-    "selftest.end": 10,
-    "selftest.facts_bpf": 10,
-    "selftest.facts_feth": 10,
-    "selftest.facts_ndrv": 10,
-    "selftest.linux": 10,
-    "selftest.reflection": 10,
-    "selftest.report": 10,
-    "selftest.run": 10,
-    "selftest.traffic": 10,
-    "tunnel": 10,
-    "agent": 11,
-    "cli": 11,
-    "ctl": 11,
-    "ctl.cli": 11,
-    "ctl.manage": 11,
-    "ctl.show": 11,
-    "ctl.traffic": 11,
-    "ctl.__main__": 11,
-    "__main__": 12,
+    "wire": 2,
+    # What the operating system does for us.
+    "system": 3,
+    "netif": 4,
+    "device": 4,
+    # Make a device, own it, reach another machine.
+    "provision": 5,
+    "vmnet": 6,
+    "keeper": 6,
+    "remote": 6,
+    "library": 6,
+    # Put together.
+    "tunnel": 7,
+    "selftest": 7,
+    "ctl": 7,
+    # What people start and import.
+    "cli": 8,
+    "zerotier_agent": 8,
+    "aio": 8,
+    "fethpipe": 8,
+    "__main__": 9,
 }
+"""The floor of each folder, and of each module at the top of the package."""
 
-PURE_LAYERS = (0, 1)
+PURE = {"errors", "stats", "_version", "ether", "abi", "wire"}
+
+LONGEST_CHAIN = 12
+MOST_AT_THE_TOP = 10
+
 IMPURE = {
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "ctypes", "platform", "pwd", "sys"),
     *("socket", "select", "selectors", "ssl", "asyncio", "subprocess", "multiprocessing"),
@@ -192,33 +112,46 @@ def _targets(tree: ast.AST, folder: tuple[str, ...]) -> Iterator[tuple[str, ...]
                 yield (*base, alias.name)
 
 
-def violations(modules: Mapping[str, Imports], layers: Mapping[str, int]) -> list[str]:
+def violations(modules: Mapping[str, Imports], floors: Mapping[str, int]) -> list[str]:
     """Return every breach of the rules in words."""
-    found = [f"{name} has no layer" for name in modules.keys() - layers.keys()]
-    found += [f"{name} has a layer and is no module" for name in layers.keys() - modules.keys()]
-    for name in modules.keys() & layers.keys():
-        layer = layers[name]
+    homes = {_home(name) for name in modules}
+    found = [f"{home} has no floor" for home in homes - floors.keys()]
+    found += [f"{home} has a floor and does not exist" for home in floors.keys() - homes]
+    for name, imports in modules.items():
+        home = _home(name)
         found += [
             f"{name} imports {other}, which is not below it"
-            for other in modules[name].inside & layers.keys()
-            if layers[other] >= layer and _home(other) != _home(name)
+            for other in imports.inside
+            if _home(other) != home and floors.get(_home(other), 0) >= floors.get(home, 0)
         ]
         found += [
             f"{name} is pure and imports {other}"
-            for other in modules[name].outside & IMPURE
-            if layer in PURE_LAYERS
+            for other in imports.outside & IMPURE
+            if home in PURE
         ]
-    found += [
-        f"{name} imports {other}, which is not in the standard library"
-        for name, imports in modules.items()
-        for other in imports.outside
-        if not is_standard(other)
-    ]
+        found += [
+            f"{name} imports {other}, which is not in the standard library"
+            for other in imports.outside
+            if not is_standard(other)
+        ]
     try:
-        TopologicalSorter({name: imports.inside for name, imports in modules.items()}).prepare()
+        chain = longest_chain(modules)
     except CycleError as error:
         found.append(f"import cycle: {' <- '.join(error.args[1])}")
+    else:
+        if len(chain) > LONGEST_CHAIN:
+            found.append(f"{len(chain)} modules in a row: {' -> '.join(chain)}")
     return sorted(found)
+
+
+def longest_chain(modules: Mapping[str, Imports]) -> list[str]:
+    """Return the longest row of modules of which each imports the next. Raises CycleError."""
+    graph = {name: imports.inside & modules.keys() for name, imports in modules.items()}
+    chains: dict[str, list[str]] = {}
+    for name in TopologicalSorter(graph).static_order():
+        below = max((chains[other] for other in sorted(graph[name])), key=len, default=[])
+        chains[name] = [name, *below]
+    return max(chains.values(), key=len)
 
 
 def _home(name: str) -> str:
@@ -243,20 +176,24 @@ def is_standard(name: str) -> bool:
     )
 
 
-def test_the_package_keeps_to_its_layers() -> None:
-    assert violations(read_package(PACKAGE), LAYERS) == []
+def test_the_package_keeps_to_its_floors() -> None:
+    assert violations(read_package(PACKAGE), FLOORS) == []
+
+
+def test_few_modules_lie_at_the_top() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_TOP
 
 
 # ---- the check itself, on small packages ----
 
 
-def breaches(folder: Path, sources: Mapping[str, str], layers: Mapping[str, int]) -> list[str]:
+def breaches(folder: Path, sources: Mapping[str, str], floors: Mapping[str, int]) -> list[str]:
     package = folder / "fethpipe"
     for name, source in {"__init__.py": "", **sources}.items():
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
-    return violations(read_package(package), {"fethpipe": 0, **layers})
+    return violations(read_package(package), {"fethpipe": 9, **floors})
 
 
 @pytest.mark.parametrize(
@@ -283,18 +220,27 @@ def test_every_form_of_import_is_seen(tmp_path: Path, statement: str) -> None:
     ]
 
 
-def test_modules_of_one_package_know_each_other(tmp_path: Path) -> None:
+def test_modules_of_one_folder_know_each_other(tmp_path: Path) -> None:
     sources = {
         "device/__init__.py": "from .tap import Tap",
         "device/tap.py": "from ..netif import mac\nfrom .base import Base",
-        "device/base.py": "from .. import version",
+        "device/base.py": "from ..errors import DeviceError",
         "netif/__init__.py": "",
         "netif/mac.py": "",
+        "errors.py": "",
     }
-    layers = {"device": 3, "device.tap": 3, "device.base": 3, "netif": 3, "netif.mac": 3}
-    assert breaches(tmp_path, sources, layers) == [
+    floors = {"errors": 0, "device": 3, "netif": 3}
+    assert breaches(tmp_path, sources, floors) == [
         "device.tap imports netif.mac, which is not below it"
     ]
+
+
+def test_a_row_of_imports_that_is_too_long_is_found(tmp_path: Path) -> None:
+    row = [f"m{index}" for index in range(LONGEST_CHAIN + 1)]
+    sources = {f"wire/{name}.py": f"from . import {below}" for name, below in zip(row, row[1:])}
+    sources |= {"wire/__init__.py": "", f"wire/{row[-1]}.py": ""}
+    (found,) = breaches(tmp_path, sources, {"wire": 1})
+    assert found.startswith(f"{LONGEST_CHAIN + 1} modules in a row: wire.m0 -> wire.m1 -> ")
 
 
 def test_an_import_cycle_is_found(tmp_path: Path) -> None:
@@ -303,23 +249,23 @@ def test_an_import_cycle_is_found(tmp_path: Path) -> None:
         "wire/a.py": "from .b import B",
         "wire/b.py": "from . import a",
     }
-    (found,) = breaches(tmp_path, sources, {"wire": 1, "wire.a": 1, "wire.b": 1})
+    (found,) = breaches(tmp_path, sources, {"wire": 1})
     assert found.startswith("import cycle: ")
 
 
-def test_a_module_without_a_layer_is_found(tmp_path: Path) -> None:
-    assert breaches(tmp_path, {"new.py": ""}, {}) == ["new has no layer"]
+def test_a_module_without_a_floor_is_found(tmp_path: Path) -> None:
+    assert breaches(tmp_path, {"new.py": ""}, {}) == ["new has no floor"]
 
 
-def test_a_layer_without_a_module_is_found(tmp_path: Path) -> None:
-    assert breaches(tmp_path, {}, {"old": 1}) == ["old has a layer and is no module"]
+def test_a_floor_without_a_module_is_found(tmp_path: Path) -> None:
+    assert breaches(tmp_path, {}, {"old": 1}) == ["old has a floor and does not exist"]
 
 
 @pytest.mark.parametrize("name", sorted(IMPURE))
 def test_a_pure_module_meets_no_operating_system(tmp_path: Path, name: str) -> None:
-    sources = {"module.py": f"import {name}"}
-    assert breaches(tmp_path, sources, {"module": 1}) == [f"module is pure and imports {name}"]
-    assert breaches(tmp_path, sources, {"module": 2}) == []
+    sources = {"wire/__init__.py": f"import {name}"}
+    assert breaches(tmp_path, sources, {"wire": 1}) == [f"wire is pure and imports {name}"]
+    assert breaches(tmp_path / "other", {"module.py": f"import {name}"}, {"module": 1}) == []
 
 
 @pytest.mark.parametrize("statement", ["import pytest", "from _pytest.outcomes import skip"])

@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fethpipe import __version__, agent  # noqa: E402
+from fethpipe import __version__  # noqa: E402
+from fethpipe import zerotier_agent as agent  # noqa: E402
 from tools.programs import Command, Option, read_programs  # noqa: E402
 
 FOLDER = ROOT / "docs/man"

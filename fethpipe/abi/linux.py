@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 from enum import IntFlag
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
-IPInterface = Union[IPv4Interface, IPv6Interface]
+from .address import IPInterface
 
 IFNAMSIZ = 16
 

@@ -13,15 +13,15 @@ from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from .. import __version__
-from ..abi.linux import IPInterface
+from .._version import __version__
+from ..abi.address import IPInterface
 from ..arguments import Parser, checked, count
-from ..descriptors import open_standard
 from ..errors import FethpipeError, SystemFailureError, reason, system_step
 from ..netif.address import parse_address
 from ..netif.mac import parse_mac, random_mac
 from ..netif.name import check_name
-from ..report import configure_reports
+from ..system.descriptors import open_standard
+from ..system.stderr import configure_reports
 
 log = logging.getLogger("fethpipe")
 

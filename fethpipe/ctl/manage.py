@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 from ..abi.darwin import FETH_MTU
 from ..errors import DeviceError, NotAllowedError, SystemFailureError, UsageError, reason
-from ..feth import Feth, create_feth, require_macos
-from ..keeper import reap
+from ..keeper.root import reap
+from ..library.feth import Feth, create_feth, require_macos
 from .cli import NONE
 
 

@@ -8,15 +8,15 @@ import os
 from enum import IntFlag
 from typing import Any, NamedTuple
 
-from ..abi.linux import IPInterface
+from ..abi.address import IPInterface
 from ..errors import DeviceError
-from ..existing import existing
-from ..feth import Feth
+from ..library.feth import Feth
 from ..netif.darwin import interface_names
+from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces
 from ..netif.mac import format_mac
 from ..netif.name import interface_index
-from ..netlink import Netlink
+from ..system.netlink import Netlink
 
 
 class _Facts(NamedTuple):

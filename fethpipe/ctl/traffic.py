@@ -13,16 +13,16 @@ from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timezone
 from itertools import chain
 
-from ..capture import open_capture
+from ..device.capture import open_capture
 from ..errors import DeviceError, UsageError, reason
-from ..ethernet import EthernetDevice
-from ..opening import open_far_end, open_interface
-from ..privileges import can_become, drop_privileges, find_nobody, person_behind_sudo
-from ..signals import SignalPipe
-from ..wire.describe import describe_frame
-from ..wire.framing import HEADER_LENGTH
-from ..wire.pcap import FILE_HEADER, PcapDecoder, pack_records
-from ..wire.responder import Responder, format_answer
+from ..ether.describe import describe_frame
+from ..ether.frame import HEADER_LENGTH
+from ..ether.pcap import FILE_HEADER, PcapDecoder, pack_records
+from ..ether.responder import Responder, format_answer
+from ..library.device import EthernetDevice
+from ..library.opening import open_far_end, open_interface
+from ..system.privileges import can_become, drop_privileges, find_nobody, person_behind_sudo
+from ..system.signals import SignalPipe
 
 log = logging.getLogger("fethpipe")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Union
+from typing import Protocol
 
+from ..ether.frame import Buffer
 from ..stats import Counters
-from ..wire.offload import SuperFrame
 from ..wire.slots import RecordSlots
-
-Buffer = Union[bytes, bytearray, memoryview]
-"""A part of a frame."""
+from ..wire.superframe import SuperFrame
 
 
 class Offload(Protocol):

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from ..abi import darwin
 from ..abi.darwin import Request
 from ..errors import DeviceError, reason
-from ..libc_darwin import ioctl
 from ..stats import Counters
+from ..system.libc_darwin import ioctl
 
 # Twice this is what the kernel holds for us, as much as a TAP's queue of 1000 full frames; more
 # would be latency, not speed. Before macOS 13 the kernel makes 512 KiB of it.

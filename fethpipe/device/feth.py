@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 
 from ..errors import reason
+from ..ether.frame import Buffer
 from ..stats import Counters
-from . import Buffer
 from .bpf import BpfBatchWriter, BpfReader
 from .ndrv import NdrvWriter
 

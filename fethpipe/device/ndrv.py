@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from ..abi import darwin
 from ..errors import DeviceError, reason
-from ..libc_darwin import bind, connect
+from ..ether.frame import Buffer
 from ..stats import Counters
-from . import Buffer
+from ..system.libc_darwin import bind, connect
 
 _ETHERNET_HEADER = 14
 _VLAN_TAG = 4

@@ -14,9 +14,8 @@ from typing import TypeVar
 
 from ..abi import linux
 from ..errors import DeviceError, reason
+from ..ether.frame import LONGEST_READ, Buffer
 from ..stats import Counters
-from ..wire.offload import LONGEST
-from . import Buffer
 
 _BATCH_FRAMES = 64
 _RECEIVE_BUFFER = 4 << 20  # of the kernel's for us, where it allows that
@@ -78,7 +77,7 @@ class PacketDevice:
         receive = self._socket.recvmsg
         try:
             for _ in range(_BATCH_FRAMES):
-                frame, ancillary, _, address = receive(LONGEST, _ANCILLARY_SIZE)
+                frame, ancillary, _, address = receive(LONGEST_READ, _ANCILLARY_SIZE)
                 if address[2] == linux.PACKET_OUTGOING and not self._see_sent:
                     continue
                 tag = linux.unpack_vlan_tag(ancillary[0][2]) if ancillary else b""

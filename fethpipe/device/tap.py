@@ -16,12 +16,12 @@ from itertools import repeat
 
 from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
-from ..netlink import Netlink
+from ..ether.frame import LONGEST_READ, Buffer
 from ..stats import Counters
-from ..wire.offload import LONG, LONGEST, SuperFrame, add_headers, leave_nothing, strip_headers
+from ..system.netlink import Netlink
+from ..wire.offload import add_headers, leave_nothing, strip_headers
 from ..wire.slots import BATCH_BYTES, BATCH_FRAMES, RecordSlots
-from ..wire.virtio import PLAIN, VNET_LENGTH
-from . import Buffer
+from ..wire.superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
 
 TUN_PATH = "/dev/net/tun"
 
@@ -142,10 +142,10 @@ class TapDevice:
         batch: list[bytes] = []
         try:
             if self._lone:
-                batch.append(os.read(self._descriptor, LONGEST))
+                batch.append(os.read(self._descriptor, LONGEST_READ))
             else:
                 # In C, for every frame: what came before the exception is kept.
-                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST))
+                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST_READ))
                 batch.extend(reads)
         except BlockingIOError:
             pass
@@ -177,7 +177,7 @@ class TapDevice:
             return b""
         self._lone -= 1
         try:
-            packet = os.read(self._descriptor, LONGEST)
+            packet = os.read(self._descriptor, LONGEST_READ)
         except BlockingIOError:
             return b""
         except OSError as error:

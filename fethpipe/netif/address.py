@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from ..abi.linux import IPInterface
+from ..abi.address import IPInterface
 
 
 def parse_address(text: str) -> IPInterface:

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from ..abi import darwin
 from ..abi.darwin import InterfaceFlag, Request
-from ..libc_darwin import (
+from ..system.libc_darwin import (
     host_uuid,
     interface_addresses,
     ioctl,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..abi import linux
-from ..abi.linux import InterfaceFlag, IPInterface, LinkMessage
-from ..netlink import Netlink, network_cookie
+from ..abi.address import IPInterface
+from ..abi.linux import InterfaceFlag, LinkMessage
+from ..system.netlink import Netlink
 from .mac import format_mac
 
 # The cookie of the first network namespace (net/core/net_namespace.c).
@@ -140,3 +141,22 @@ def _machine_id() -> bytes:
 def _namespace_cookie() -> bytes:
     cookie = network_cookie()
     return b"" if cookie in (0, _INITIAL_NAMESPACE) else cookie.to_bytes(8, sys.byteorder)
+
+
+# include/uapi/asm-generic/socket.h
+_SO_NETNS_COOKIE = 71
+
+
+def network_cookie() -> int:
+    """Return the number of our network namespace, which no later one gets, unlike its inode.
+
+    0 where the kernel tells none: before Linux 5.14, and on other systems.
+    """
+    if os.uname().sysname != "Linux":
+        return 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return 0
+    return int.from_bytes(cookie, sys.byteorder)

@@ -22,6 +22,10 @@ How one is made is in its module.
 """
 
 
+_MODULES = {"vmnet": "..vmnet.provision"}
+"""Where the code of a kind is, unless it is a module here of its name."""
+
+
 def find_kind(name: str) -> Kind:
     """Return the kind of device of this name, ``auto`` for the one of this system.
 
@@ -35,7 +39,7 @@ def find_kind(name: str) -> Kind:
             raise UsageError(f"no device is known for {system}")
     if KINDS[name] != system:
         raise UsageError(f"--device {name} needs {_SYSTEM_NAMES[KINDS[name]]}, this is {system}")
-    kind: Kind = importlib.import_module(f".{name}", __package__).KIND
+    kind: Kind = importlib.import_module(_MODULES.get(name, f".{name}"), __package__).KIND
     return kind
 
 

@@ -20,17 +20,11 @@ from ..device import Device
 from ..device.bpf import open_bpf, set_batch_write
 from ..device.feth import FethDevice
 from ..device.ndrv import open_ndrv
-from ..errors import DeviceError, UsageError, reason
-from ..netif.darwin import (
-    UNSUPPORTED,
-    DarwinInterfaces,
-    allow_mtu,
-    host_identity,
-    interface_names,
-)
+from ..errors import DeviceError, UsageError, reason, step
+from ..netif.darwin import UNSUPPORTED, DarwinInterfaces, allow_mtu, host_identity, interface_names
 from ..netif.mac import format_mac, random_mac, stable_mac
 from .kind import Kind
-from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned, step
+from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
 __all__ = [
     "FETH_MTU",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ..abi.linux import IPInterface
-from ..errors import DeviceError, NotAllowedError, reason
-from ..vmnet.options import VmnetFacts, VmnetOptions
+from ..abi.address import IPInterface
 
 DEFAULT_MTU = 1500
 
@@ -17,6 +14,30 @@ MadeHook = Callable[[str], None]
 """Called with the name of each interface at the moment that it is made, so that whoever has to
 destroy it knows of it even if the rest of the work is cut short.
 """
+
+
+class VmnetOptions(NamedTuple):
+    """Addresses, and the UUID of a network, are text. None means that vmnet chooses."""
+
+    mode: str = "shared"
+    interface: str | None = None
+    start: str | None = None
+    end: str | None = None
+    mask: str | None = None
+    isolated: bool = False
+    network: str | None = None
+
+
+class VmnetFacts(NamedTuple):
+    """What an interface was started with, besides its MAC and MTU. The addresses are those of the
+    host's side: its own, and the last that its DHCP server gives out; a bridged interface has none.
+    """
+
+    mode: str
+    max_packet: int
+    start_address: str | None
+    end_address: str | None
+    subnet_mask: str | None
 
 
 class DeviceRequest(NamedTuple):
@@ -57,19 +78,3 @@ class Provisioned(NamedTuple):
     up: bool
     descriptors: tuple[int, ...]
     vmnet: VmnetFacts | None = None
-
-
-@contextmanager
-def step(what: str) -> Iterator[None]:
-    """Turn the failure of one step into an error that names it."""
-    try:
-        yield
-    except PermissionError as error:
-        raise NotAllowedError(f"cannot {what}: {_why(error)}", hint="run as root") from error
-    except OSError as error:
-        raise DeviceError(f"cannot {what}: {_why(error)}") from error
-
-
-def _why(error: OSError) -> str:
-    """Return the reason with what the error names: the call or the file."""
-    return f"{error.filename}: {reason(error)}" if error.filename else reason(error)

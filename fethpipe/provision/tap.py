@@ -7,15 +7,16 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from ..abi.linux import IFF_UP, IPInterface, LinkMessage
+from ..abi.address import IPInterface
+from ..abi.linux import IFF_UP, LinkMessage
 from ..device import Device
 from ..device.tap import TapDevice, open_tap
-from ..errors import DeviceError, reason
+from ..errors import DeviceError, reason, step
 from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
-from ..netlink import Netlink
+from ..system.netlink import Netlink
 from .kind import Kind
-from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned, step
+from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
 # drivers/net/tun.c: tun_net_initialize: ETH_MIN_MTU up to 65535 less the Ethernet header.
 TAP_MTU = range(68, 65521 + 1)

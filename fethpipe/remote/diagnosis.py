@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..command import describe_status
 from ..errors import CommandFailedError
+from ..system.signals import describe_status
 from .handshake import NotStartedError
 from .relay import printable
 from .ssh import RemoteEnd

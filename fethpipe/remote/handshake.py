@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from select import select
 from typing import TypeVar
 
-from ..stream import Stream
+from ..system.stream import Stream
 
 MOST_NOISE = 1 << 16
 """Bytes that the login may print before the marker."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ..errors import CommandFailedError
-from ..stream import Stream
-from .bundle import pack_program
+from ..system.bundle import pack_program
+from ..system.stream import Stream
 from .diagnosis import describe_failure
 from .handshake import NotStartedError, handshake, make_marker, make_nonce, patience
 from .relay import ErrorRelay, printable

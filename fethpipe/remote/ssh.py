@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .bundle import Program, stage_arguments
+from ..system.bundle import Program, stage_arguments
 
 _PYTHONS = "python3 python /opt/homebrew/bin/python3 /usr/local/bin/python3"
 

@@ -1,5 +1,1 @@
 """``--selftest``: show on this machine that frames pass, and which facts of its kernel hold."""
-
-from .run import selftest
-
-__all__ = ["selftest"]

@@ -12,18 +12,18 @@ from contextlib import ExitStack, closing
 
 from ..abi.darwin import FETH_MTU
 from ..errors import FethpipeError, NotAllowedError
-from ..keeper import KeeperProcess, fork_keeper
+from ..keeper.root import KeeperProcess, fork_keeper
 from ..netif.darwin import DarwinInterfaces, allow_mtu, interface_names
 from ..netif.mac import parse_mac
-from ..provision import Change, DeviceRequest, Provisioned
-from .bench import ADDRESS, Bench, Pair, send_buffer
+from ..provision.request import Change, DeviceRequest, Provisioned
+from .cable_darwin import reflect
 from .deadline import failing_as
 from .facts_bpf import check_bpf, check_traffic
 from .facts_feth import check_feth, check_gone
 from .facts_ndrv import check_ndrv
-from .reflection import reflect
+from .frames import HEADER_LENGTH, measure, test_sizes
+from .pairs import ADDRESS, Bench, Pair, send_buffer
 from .report import Report
-from .traffic import HEADER_LENGTH, measure, test_sizes
 
 _MAC = parse_mac("02:00:5e:00:53:21")
 

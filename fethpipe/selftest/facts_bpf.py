@@ -15,11 +15,11 @@ from ..abi import darwin
 from ..abi.darwin import Request
 from ..device.bpf import BpfBatchWriter, open_bpf, set_batch_write
 from ..errors import reason
-from ..libc_darwin import ioctl
-from .bench import ADDRESS, Bench, buffer_length, refused
-from .datagram import has_whole_checksum, make_datagram
+from ..ether.datagram import has_whole_checksum, make_datagram
+from ..system.libc_darwin import ioctl
+from .frames import HEADER_LENGTH, PATIENCE_SECONDS, drain, is_ours, make_frame, receive
+from .pairs import ADDRESS, Bench, buffer_length, refused
 from .report import DiffersError, NotAvailableError, Report
-from .traffic import HEADER_LENGTH, PATIENCE_SECONDS, drain, is_ours, make_frame, receive
 
 _BUFFER = 1 << 20
 _OLD_BUFFER = 1 << 19

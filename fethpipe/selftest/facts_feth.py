@@ -8,9 +8,9 @@ import select
 
 from ..abi.darwin import FETH_MTU
 from ..netif.darwin import UNSUPPORTED
-from .bench import Bench, buffer_length, refused
+from .frames import make_frame
+from .pairs import Bench, buffer_length, refused
 from .report import DiffersError, NotAvailableError, Report
-from .traffic import make_frame
 
 _MTU_SYSCTL = (19, 0)  # Darwin 19 is macOS 10.15
 

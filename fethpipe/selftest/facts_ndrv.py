@@ -7,10 +7,10 @@ import os
 
 from ..abi.darwin import FETH_MTU, pack_sockaddr_ndrv
 from ..device.ndrv import open_ndrv
-from ..libc_darwin import bind
-from .bench import Bench, new_ndrv, refused, send_buffer
+from ..system.libc_darwin import bind
+from .frames import HEADER_LENGTH, make_frame
+from .pairs import Bench, new_ndrv, refused, send_buffer
 from .report import DiffersError, Report
-from .traffic import HEADER_LENGTH, make_frame
 
 _DEFAULT_SEND_BUFFER = 8192
 _VLAN_TAG = 4

@@ -10,12 +10,13 @@ from contextlib import closing
 
 from ..device.tap import TUN_PATH
 from ..errors import NotAllowedError, SystemFailureError, reason
-from ..namespace import end_with_parent, enter_new_network
-from ..provision import DeviceRequest, find_kind, provision
+from ..provision import find_kind, provision
+from ..provision.request import DeviceRequest
 from ..stats import Counters
-from .demonstration import demonstrate
+from ..system.namespace import end_with_parent, enter_new_network
+from .cable_linux import demonstrate
+from .frames import HEADER_LENGTH, measure, test_sizes
 from .report import Report
-from .traffic import HEADER_LENGTH, measure, test_sizes
 
 _LONGEST = 65535  # what a record of the default framing can carry
 _BUFFER = 1 << 20

@@ -16,7 +16,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from .. import __version__
+from .._version import __version__
 from ..errors import FethpipeError, UsageError
 from .report import Report
 

@@ -11,12 +11,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from ..abi.vmnet import (
-    BLOCK_DESCRIPTOR,
-    BLOCK_HAS_SIGNATURE,
-    BLOCK_IS_GLOBAL,
-    BLOCK_LITERAL,
-)
+from .abi import BLOCK_DESCRIPTOR, BLOCK_HAS_SIGNATURE, BLOCK_IS_GLOBAL, BLOCK_LITERAL
 
 _kept: list[object] = []
 

@@ -28,7 +28,10 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..abi.vmnet import (
+from ..errors import DeviceError, SystemFailureError
+from ..ether.frame import HEADER_LENGTH
+from ..provision.request import VmnetFacts, VmnetOptions
+from .abi import (
     IOVEC,
     MOST_BYTES,
     MOST_PACKETS,
@@ -39,11 +42,9 @@ from ..abi.vmnet import (
     VMPKTDESC,
     Status,
 )
-from ..errors import DeviceError, SystemFailureError
-from ..wire.framing import HEADER_LENGTH
 from .blocks import make_block
 from .library import Library, load_library
-from .options import MODES, VmnetFacts, VmnetOptions
+from .options import MODES
 from .refusals import VmnetError, explain
 
 _START_SECONDS = 7.0  # whoever waits for the process that this is in gives it a little more

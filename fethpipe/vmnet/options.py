@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv4Network, ip_network
-from typing import NamedTuple
 
-from ..abi.vmnet import Mode
 from ..errors import UsageError
+from ..provision.request import VmnetOptions
+from .abi import Mode
 
 MODES = {
     "host": Mode.VMNET_HOST_MODE,
@@ -17,30 +17,6 @@ MODES = {
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PRIVATE = [ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
-
-
-class VmnetOptions(NamedTuple):
-    """Addresses, and the UUID of a network, are text. None means that vmnet chooses."""
-
-    mode: str = "shared"
-    interface: str | None = None
-    start: str | None = None
-    end: str | None = None
-    mask: str | None = None
-    isolated: bool = False
-    network: str | None = None
-
-
-class VmnetFacts(NamedTuple):
-    """What an interface was started with, besides its MAC and MTU. The addresses are those of the
-    host's side: its own, and the last that its DHCP server gives out; a bridged interface has none.
-    """
-
-    mode: str
-    max_packet: int
-    start_address: str | None
-    end_address: str | None
-    subnet_mask: str | None
 
 
 def check_options(options: VmnetOptions, mtu: int | None) -> None:

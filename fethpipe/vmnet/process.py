@@ -18,14 +18,14 @@ from contextlib import closing
 from select import select
 from typing import NoReturn, cast
 
-from ..channel import Channel, ChannelClosedError, Message
 from ..errors import FethpipeError, SystemFailureError
-from ..privileges import can_become, drop_privileges, find_nobody
-from ..report import configure_reports
+from ..provision.request import VmnetOptions
+from ..system.channel import Channel, ChannelClosedError, Message
+from ..system.privileges import can_become, drop_privileges, find_nobody
+from ..system.stderr import configure_reports
 from ..wire.framing import RecordDecoder
 from .cable import CABLE, NOTE
 from .interface import VmnetInterface, start_interface
-from .options import VmnetOptions
 from .refusals import VmnetError
 
 log = logging.getLogger("fethpipe")

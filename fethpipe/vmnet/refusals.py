@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..abi.vmnet import Status
 from ..errors import DeviceError, FethpipeError, NotAllowedError, SystemFailureError
+from .abi import Status
 
 
 class VmnetError(Exception):

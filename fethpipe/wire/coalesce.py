@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from operator import itemgetter
 
-from .virtio import NEEDS_CHECKSUM, UDP_SEGMENTS, VNET, VNET_LENGTH
+from .superframe import NEEDS_CHECKSUM, UDP_SEGMENTS, VNET, VNET_LENGTH
 
 _IP = VNET_LENGTH + 14
 _UDP = _IP + 20

@@ -13,11 +13,13 @@ from enum import Enum
 from typing import NamedTuple, Union
 
 from ..errors import ProtocolError
+from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
-from .framing import HEADER_LENGTH, Command, Framing, RecordDecoder
+from .framing import Command, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
-from .offload import LONG, SUPER_FRAMES, SuperFrame, add_headers, check_super_frames
+from .offload import add_headers, check_super_frames
 from .slots import RecordSlots
+from .superframe import LONG, SUPER_FRAMES, SuperFrame
 
 _TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b"
 _HEAD = 2 + HEADER_LENGTH

@@ -16,12 +16,7 @@ from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 from ..errors import ProtocolError, TruncatedError
-
-HEADER_LENGTH = 14
-"""Bytes of an Ethernet header; no frame is shorter."""
-
-MAX_FRAME = 65535
-"""The longest frame that 16 bits can announce. Longer ones exist on no device that we know."""
+from ..ether.frame import HEADER_LENGTH, MAX_FRAME
 
 
 class Command(IntEnum):

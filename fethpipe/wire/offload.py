@@ -13,37 +13,24 @@ import struct
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple, Union, cast
+from typing import NamedTuple, cast
 
+from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
 from .coalesce import flow, join_datagrams
-from .framing import HEADER_LENGTH, QEMU_MAXIMUM, Framing
-from .virtio import (
+from .superframe import (
     DATA_VALID,
     ECN,
     NEEDS_CHECKSUM,
     PLAIN,
+    SHORTEST,
     TCP_IPV4,
     TCP_IPV6,
     UDP_SEGMENTS,
     VNET,
     VNET_LENGTH,
+    SuperFrame,
 )
-
-SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
-"""The records after the switch: a virtio header and a frame each."""
-
-SuperFrame = Union[bytes, memoryview]
-"""A virtio header and a frame; a view where copying would cost."""
-
-SHORTEST = VNET_LENGTH + HEADER_LENGTH
-"""Bytes of the shortest super-frame."""
-
-LONGEST = 65600
-"""More bytes than any that a kernel makes: its header, Ethernet, two VLAN tags, 65535 of IP."""
-
-LONG = 1 << 12
-"""From here on, to copy a super-frame costs more than what saves the copy."""
 
 _VLAN_TYPES = (0x8100, 0x88A8)
 _IPV4, _IPV6 = 0x0800, 0x86DD

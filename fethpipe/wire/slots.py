@@ -6,8 +6,8 @@ can put them where their records have room for them, and nothing is copied, cut 
 
 from __future__ import annotations
 
+from ..ether.frame import LONGEST_READ
 from .framing import Framing
-from .offload import LONGEST
 
 # A batch ends here so that the other direction gets its turn, and its frames are still in the
 # processor's cache when they are sent.
@@ -31,7 +31,7 @@ class RecordSlots:
         self._stride = len(prefix) + length
         self._records = memoryview(bytearray((prefix + bytes(length)) * count))
         self._skipped = bytearray(skipped * count)
-        self._beyond = bytearray(LONGEST)
+        self._beyond = bytearray(LONGEST_READ)
         heads = memoryview(self._skipped)
         self.buffers: list[list[bytearray | memoryview]] = []
         for index in range(count):

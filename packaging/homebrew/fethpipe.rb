@@ -18,7 +18,7 @@ class Fethpipe < Formula
     {
       "fethpipe"                => "fethpipe",
       "fethctl"                 => "fethpipe.ctl",
-      "fethpipe-zerotier-agent" => "fethpipe.agent",
+      "fethpipe-zerotier-agent" => "fethpipe.zerotier_agent",
     }.each do |program, package|
       (bin/program).write_env_script python, "-m #{package}", PYTHONPATH: libexec
     end

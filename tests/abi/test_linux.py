@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fethpipe.abi import linux
+from fethpipe.abi.address import IPInterface
 from tests.strategies import interfaces
 
 golden = pytest.mark.skipif(
@@ -416,7 +417,7 @@ def test_packed_messages_unpack(messages: list[linux.Message]) -> None:
 
 
 @given(st.integers(1, 0x7FFFFFFF), interfaces())
-def test_packed_addresses_unpack(ifindex: int, address: linux.IPInterface) -> None:
+def test_packed_addresses_unpack(ifindex: int, address: IPInterface) -> None:
     message = linux.unpack_address(linux.pack_address(ifindex, address))
     expected = (ifindex, address.network.prefixlen, address.ip.packed)
     assert (message.ifindex, message.prefix, message.address) == expected

@@ -9,7 +9,7 @@ import pytest
 
 from fethpipe.ctl import traffic
 from fethpipe.ctl.traffic import _last_batches
-from fethpipe.ethernet import EthernetDevice
+from fethpipe.library.device import EthernetDevice
 from tests.fakes import VectoredFake
 from tests.patience import PATIENCE
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from fethpipe.records import Made, Record, open_folder
+from fethpipe.keeper.ledger import Made, Record, open_folder
 from tests.ctl.running import Fethctl
 from tests.darwin.simulation import SimulatedDarwin
 from tests.live.netns import Namespace

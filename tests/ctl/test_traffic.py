@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fethpipe.ctl.show import list_names
+from fethpipe.ether.pcap import FILE_HEADER, PcapDecoder, pack_records
 from fethpipe.netif.linux import LinuxInterfaces
-from fethpipe.wire.pcap import FILE_HEADER, PcapDecoder, pack_records
 from tests.ctl.running import Fethctl, Running
 from tests.live.ethernet import PacketSocket, is_test_frame, make_frame
 from tests.live.netns import Namespace, readable, require_tools

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fethpipe.wire.pcap import PcapDecoder
+from fethpipe.ether.pcap import PcapDecoder
 from tests.ctl.running import Fethctl
 from tests.darwin.simulation import SimulatedDarwin
 from tests.live.netns import Namespace, readable, require_tools

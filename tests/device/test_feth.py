@@ -15,8 +15,8 @@ import pytest
 from fethpipe.errors import DeviceError, FethpipeError, NotAllowedError, UsageError
 from fethpipe.netif.darwin import DarwinInterfaces
 from fethpipe.netif.mac import stable_mac
-from fethpipe.provision import Change, Provisioned
 from fethpipe.provision.feth import change_feth, check_feth, mac_of_feth
+from fethpipe.provision.request import Change, Provisioned
 from tests.darwin.inside import Inside, become, receive_descriptors, send_descriptors
 from tests.darwin.layouts import frame
 from tests.darwin.simulation import SimulatedDarwin

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fethpipe.pump import FLUSH_SECONDS
+from fethpipe.tunnel.pump import FLUSH_SECONDS
 from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, encode_switch

@@ -17,7 +17,7 @@ from random import Random
 
 import pytest
 
-from fethpipe.launcher import GRACE_SECONDS
+from fethpipe.tunnel.launcher import GRACE_SECONDS
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, require_kernel
 from tests.live.private import (
@@ -400,7 +400,7 @@ def test_a_keeper_that_is_killed_is_told_and_leaves_nothing(
 
 def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -> None:
     stolen = (
-        "import fcntl, os; from fethpipe.keeper import fork_keeper;"
+        "import fcntl, os; from fethpipe.keeper.root import fork_keeper;"
         "from fethpipe.provision import DeviceRequest;"
         "keeper = fork_keeper(); device = keeper.provision('tap', DeviceRequest());"
         "fcntl.ioctl(device.descriptors[0], 0x400454CB, 1);"  # TUNSETPERSIST

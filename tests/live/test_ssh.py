@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fethpipe.launcher import GRACE_SECONDS
+from fethpipe.tunnel.launcher import GRACE_SECONDS
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.ordinary import NOBODY
 from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish

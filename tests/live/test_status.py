@@ -14,7 +14,7 @@ import pytest
 from tests.live.netns import Namespace, readable
 from tests.live.programs import FETHPIPE, ROOT
 from tests.patience import PATIENCE
-from tests.test_statusline import Screen, set_columns
+from tests.tunnel.test_status import Screen, set_columns
 
 pytestmark = pytest.mark.live
 

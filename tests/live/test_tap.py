@@ -13,9 +13,8 @@ from fethpipe.abi import linux
 from fethpipe.device.tap import TapDevice, open_tap
 from fethpipe.errors import DeviceError
 from fethpipe.wire.framing import FRAMINGS
-from fethpipe.wire.offload import SUPER_FRAMES
 from fethpipe.wire.slots import RecordSlots
-from fethpipe.wire.virtio import PLAIN
+from fethpipe.wire.superframe import PLAIN, SUPER_FRAMES
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.programs import FETHPIPE, RIGHT, tunnel

@@ -58,7 +58,7 @@ class Agent:
         stderr, its_stderr = os.pipe()
         self.stderr = Lines(stderr)
         environment = [f"{name}={value}" for name, value in darwin.environment.items()]
-        agent = [*launcher, sys.executable, "-m", "fethpipe.agent", *arguments]
+        agent = [*launcher, sys.executable, "-m", "fethpipe.zerotier_agent", *arguments]
         self.process: subprocess.Popen[bytes] = namespace.popen(
             ["env", *environment, *agent],
             stdin=stdin,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fethpipe.remote.bundle import BOOT, STAGE, pack_program
 from fethpipe.remote.ssh import RemoteEnd, remote_command_line, ssh_arguments
+from fethpipe.system.bundle import BOOT, STAGE, pack_program
 
 SHELLS = ("sh", "bash", "dash", "zsh", "fish", "csh", "tcsh")
 LONGEST_WORD = 1000

@@ -18,7 +18,7 @@ from fethpipe.remote.handshake import (
     make_marker,
     make_nonce,
 )
-from fethpipe.stream import Stream
+from fethpipe.system.stream import Stream
 
 MARKER = make_marker("nonce")
 SECONDS = 10.0

@@ -10,13 +10,13 @@ import struct
 import pytest
 
 from fethpipe.errors import NotAllowedError, SystemFailureError, UsageError
-from fethpipe.selftest import selftest
+from fethpipe.ether.datagram import has_whole_checksum, make_datagram, ones_sum
+from fethpipe.selftest.cable_darwin import answer
 from fethpipe.selftest.darwin import test_on_darwin as run_on_darwin
-from fethpipe.selftest.datagram import has_whole_checksum, make_datagram, ones_sum
-from fethpipe.selftest.reflection import answer
+from fethpipe.selftest.frames import make_frame, receive
+from fethpipe.selftest.frames import test_sizes as move_sizes
 from fethpipe.selftest.report import DiffersError, NotAvailableError, Report
-from fethpipe.selftest.traffic import make_frame, receive
-from fethpipe.selftest.traffic import test_sizes as move_sizes
+from fethpipe.selftest.run import selftest
 from tests.fakes import FakeDevice
 
 OUR_MAC, THEIR_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")

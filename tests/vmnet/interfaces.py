@@ -10,8 +10,8 @@ from pathlib import Path
 from select import select
 from typing import NamedTuple
 
+from fethpipe.provision.request import VmnetOptions
 from fethpipe.vmnet.interface import VmnetInterface, start_interface
-from fethpipe.vmnet.options import VmnetOptions
 from fethpipe.vmnet.refusals import VmnetError
 from tests.live.ethernet import is_test_frame
 from tests.patience import PATIENCE

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fethpipe.device import vmnet
-from fethpipe.device.vmnet import VmnetDevice
 from fethpipe.errors import DeviceError
+from fethpipe.vmnet import device as vmnet
 from fethpipe.vmnet.cable import CABLE, NOTE, make_cable
+from fethpipe.vmnet.device import VmnetDevice
 from fethpipe.wire.framing import RecordDecoder
 from tests.live.ethernet import make_frame
 from tests.live.netns import readable

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fethpipe.errors import DeviceError, FethpipeError, NotAllowedError, SystemFailureError
-from fethpipe.vmnet.options import VmnetOptions
+from fethpipe.provision.request import VmnetOptions
 from tests.darwin.inside import Inside, become
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
@@ -185,7 +185,7 @@ def test_a_stop_without_an_answer_is_told(inside: Inside) -> None:
 _UNTIL_THE_END = """
 import time
 from fethpipe.vmnet import interface
-from fethpipe.vmnet.options import VmnetOptions
+from fethpipe.provision.request import (VmnetOptions)
 
 class SlowToGo:
     def __del__(self, sleep=time.sleep):

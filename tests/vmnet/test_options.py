@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from fethpipe.abi.vmnet import Status
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
-from fethpipe.vmnet.options import VmnetOptions, check_options
+from fethpipe.provision.request import VmnetOptions
+from fethpipe.vmnet.abi import Status
+from fethpipe.vmnet.options import check_options
 from fethpipe.vmnet.refusals import VmnetError, explain
 
 _RANGE: Any = {"start": "192.168.77.1", "end": "192.168.77.254", "mask": "255.255.255.0"}

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fethpipe.keeper import RequestError, pack_request, unpack_request
-from fethpipe.provision import DeviceRequest
-from fethpipe.vmnet.options import VmnetOptions
+from fethpipe.keeper.root import RequestError, pack_request, unpack_request
+from fethpipe.provision.request import DeviceRequest, VmnetOptions
 
 _RIGHT = VmnetOptions("host", start="10.0.0.1", end="10.0.0.9", mask="255.0.0.0")._asdict()
 _texts = st.none() | st.text("abcz0189.:-", min_size=1, max_size=15)

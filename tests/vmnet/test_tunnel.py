@@ -18,13 +18,7 @@ import pytest
 from tests.live.ethernet import PacketSocket, frame_number, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
-from tests.live.private import (
-    UID,
-    Private,
-    Process,
-    command_lines,
-    descriptors_of,
-)
+from tests.live.private import UID, Private, Process, command_lines, descriptors_of
 from tests.live.programs import Fethpipe, Finished, finish
 from tests.live.traffic import transfer
 from tests.vmnet.framework import MacWithVmnet

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fethpipe.stats import Counters
 from fethpipe.wire.coalesce import join_datagrams
 from fethpipe.wire.offload import check_super_frames, find_fault
-from fethpipe.wire.virtio import PLAIN, VNET, VNET_LENGTH
+from fethpipe.wire.superframe import PLAIN, VNET, VNET_LENGTH
 
 MACS = bytes.fromhex("020000000001 020000000002")
 MISSING = VNET.pack(1, 0, 0, 0, 34, 6)

@@ -20,8 +20,7 @@ from fethpipe.wire.connection import (
 )
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import Feature, Hello, encode_hello, encode_switch
-from fethpipe.wire.offload import SUPER_FRAMES
-from fethpipe.wire.virtio import PLAIN
+from fethpipe.wire.superframe import PLAIN, SUPER_FRAMES
 from tests.fakes import scatter
 from tests.strategies import chunked, cuts
 

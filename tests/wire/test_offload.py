@@ -17,7 +17,7 @@ from fethpipe.wire.offload import (
     leave_nothing,
     strip_headers,
 )
-from fethpipe.wire.virtio import DATA_VALID, NEEDS_CHECKSUM, PLAIN
+from fethpipe.wire.superframe import DATA_VALID, NEEDS_CHECKSUM, PLAIN
 
 TCP, UDP = 6, 17
 MACS = bytes.fromhex("020000000001 020000000002")

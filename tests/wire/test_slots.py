@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fethpipe.wire.framing import FRAMINGS, Framing
-from fethpipe.wire.offload import SUPER_FRAMES
 from fethpipe.wire.slots import RecordSlots
+from fethpipe.wire.superframe import SUPER_FRAMES
 from tests.fakes import scatter
 
 framings = st.sampled_from([*FRAMINGS.values(), SUPER_FRAMES])

@@ -1,0 +1,183 @@
+"""Write every frame that passes a device to a pcap file, for tcpdump and Wireshark to read.
+
+A capture must never cost the tunnel anything but time: what cannot be written is left out, told and
+counted, and a reader of a named pipe that does not keep up is not waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Sequence
+
+from ..errors import UsageError, reason
+from ..ether.pcap import FILE_HEADER, pack_records
+from ..stats import Counters
+from ..wire.superframe import VNET_LENGTH, SuperFrame
+from . import Device, Offload
+
+log = logging.getLogger("fethpipe")
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_MODE = 0o600  # a capture holds what people say to each other
+
+
+def open_capture(path: str, *, option: str = "--pcap") -> Capture:
+    """Start a capture in a new file, or in one of ours, which is emptied. Raises UsageError.
+
+    In a folder where everybody may write, somebody else may have put something under that name: a
+    symbolic link, a second name of another file, a file that he keeps open. None of them is ours.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS, _MODE)
+    except OSError as error:
+        raise UsageError(f"cannot write to {option} {path}: {reason(error)}") from error
+    fault = _find_fault(os.fstat(descriptor))
+    if fault:
+        os.close(descriptor)
+        raise UsageError(
+            f"cannot write to {option} {path}: {fault}", hint="choose another name, or remove it"
+        )
+    return Capture(descriptor, path)
+
+
+def _find_fault(found: os.stat_result) -> str:
+    """Return why what was found must not be written to, "" if it may."""
+    regular = stat.S_ISREG(found.st_mode)
+    if not regular and not stat.S_ISFIFO(found.st_mode):
+        return "it is neither a file nor a pipe"
+    if found.st_uid != os.geteuid():
+        return "it is somebody else's"
+    if regular and found.st_nlink != 1:
+        return "it has other names, and may be somebody else's"
+    return ""
+
+
+class Capture:
+    """A pcap file that is being written; it owns its descriptor."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._rest = FILE_HEADER  # of what a pipe has taken the first part of
+        self._missed = 0
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.ftruncate(descriptor, 0)
+        self._write()
+
+    def record(self, frames: Sequence[bytes | memoryview]) -> None:
+        """Write frames that pass now; a reader of the file sees them at once."""
+        if not frames or self._descriptor < 0:
+            return
+        if self._rest:
+            self._write()
+        if self._rest:
+            self._missed += len(frames)
+            return
+        self._rest = pack_records(frames, time.time_ns())
+        self._write()
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+            if self._missed:
+                log.warning("%s lacks %d frames: its reader was slow", self._path, self._missed)
+
+    def _write(self) -> None:
+        try:
+            while self._rest:
+                self._rest = self._rest[os.write(self._descriptor, self._rest) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            log.warning("the capture ends: cannot write to %s: %s", self._path, reason(error))
+            self.close()
+
+
+class CapturedDevice:
+    """A device whose frames all go to a capture too: those that it makes, and those that it is
+    given, the ones that the kernel refuses included.
+
+    It owns neither.
+    """
+
+    def __init__(self, device: Device, capture: Capture) -> None:
+        self.name = device.name
+        self._device = device
+        self._capture = capture
+        offload = device.offload
+        self._offload = _CapturedOffload(offload, capture) if offload else None
+        self.filler = None  # it would pass the capture by
+
+    @property
+    def counters(self) -> Counters:
+        """Return the counters of the device."""
+        return self._device.counters
+
+    @counters.setter
+    def counters(self, counters: Counters) -> None:
+        self._device.counters = counters
+
+    @property
+    def offload(self) -> Offload | None:
+        """Return what deals in super-frames, if the device can."""
+        return self._offload
+
+    def fileno(self) -> int:
+        """Return the descriptor of the device."""
+        return self._device.fileno()
+
+    def read_frames(self) -> list[bytes]:
+        """Return the frames of one batch."""
+        frames = self._device.read_frames()
+        self._capture.record(frames)
+        return frames
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order."""
+        self._capture.record(frames)
+        self._device.write_frames(frames)
+
+    def kernel_drops(self) -> int:
+        """Return how many frames the kernel dropped, which no capture has."""
+        return self._device.kernel_drops()
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the device closes it."""
+
+
+class _CapturedOffload:
+    """The super-frames of a captured device: in the capture they are frames, however long."""
+
+    def __init__(self, offload: Offload, capture: Capture) -> None:
+        self.udp = offload.udp
+        self._offload = offload
+        self._capture = capture
+
+    def enable(self, *, udp: bool) -> None:
+        self._offload.enable(udp=udp)
+
+    def disable(self) -> None:
+        self._offload.disable()
+
+    def read_super_frames(self) -> list[bytes]:
+        packets = self._offload.read_super_frames()
+        self._record(packets)
+        return packets
+
+    def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
+        self._record(packets)
+        self._offload.write_super_frames(packets)
+
+    def read_lone(self) -> bytes:
+        return b""
+
+    def write_lone(self, packet: SuperFrame) -> None:
+        self.write_super_frames((packet,))
+
+    def _record(self, packets: Sequence[SuperFrame]) -> None:
+        self._capture.record([packet[VNET_LENGTH:] for packet in packets])

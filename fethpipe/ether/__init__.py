@@ -1,0 +1,1 @@
+"""Ethernet frames, and what is in them: pure code."""

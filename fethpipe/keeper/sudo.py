@@ -1,0 +1,175 @@
+"""Start the keeper, and nothing else, through sudo(8)."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Container
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from select import select
+
+from ..errors import NotAllowedError, system_step
+from ..system.bundle import pack_program, stage_arguments
+from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
+from ..system.signals import SignalPipe
+from . import main as keeper_main
+from .root import KeeperProcess
+
+_KEEPER = f"{keeper_main.__name__}:{keeper_main.main.__name__}"
+# Neither the environment, nor site-packages, nor files in the user's folders that root would own.
+_ISOLATED = ("-I", "-S", "-B")
+_START_SECONDS = 15.0
+_PASSWORD_SECONDS = 300.0
+_END_SECONDS = 1.0
+_LONGEST_COMPLAINT = 4096
+_MACOS_ADMINISTRATORS = 80  # sudoers lets this group do everything, and Homebrew's folders are its
+
+
+class StoppedError(Exception):
+    """Somebody asked for the end while sudo waited for a password."""
+
+
+def sudo_keeper(signals: SignalPipe, stopping: Container[signal.Signals]) -> KeeperProcess:
+    """Start a keeper through sudo, which may ask for a password if there is a terminal.
+
+    Where our code is in no file of its own (sent over ssh, or in a zip file), the keeper gets it
+    over its channel.
+
+    Raises NotAllowedError with what sudo says, StoppedError when one of the ``stopping`` signals
+    comes first, SystemFailureError when there is not even a channel to it.
+    """
+    interactive = _has_terminal()
+    program = None if Path(keeper_main.__file__).is_file() else pack_program(_KEEPER)
+    keeper = stage_arguments(program) if program else keeper_file()
+    argv = ["sudo", *([] if interactive else ["-n"]), "--", sys.executable, *_ISOLATED, *keeper]
+    with system_step("start the keeper"):
+        near, far = channel_pair()
+    complaints = None if interactive else subprocess.PIPE
+    with ExitStack() as undo:
+        undo.callback(near.close)
+        with closing(far):
+            try:
+                process = subprocess.Popen(
+                    argv, stdin=far.fileno(), stdout=subprocess.DEVNULL, stderr=complaints, cwd="/"
+                )
+            except OSError as error:
+                raise NotAllowedError(
+                    "root is needed to make the device, and sudo cannot be started",
+                    hint="run as root",
+                ) from error
+        seconds = _PASSWORD_SECONDS if interactive else _START_SECONDS
+        near.set_timeout(seconds)
+        try:
+            if program:
+                near.send_bytes(program.block)
+            _wait_for(near, seconds, signals, stopping)
+            near.receive()
+        except (ChannelClosedError, ChannelError, OSError) as error:
+            raise _refusal(process) from error
+        near.set_timeout(None)
+        undo.pop_all()
+    process.wait()  # the keeper goes on without it
+    if process.stderr:
+        process.stderr.close()
+    return KeeperProcess(near)
+
+
+def _wait_for(
+    channel: Channel, seconds: float, signals: SignalPipe, stopping: Container[signal.Signals]
+) -> None:
+    """Wait until the channel is readable. Raises TimeoutError or StoppedError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        readable, _, _ = select([channel.fileno(), signals.fileno()], [], [], left)
+        if channel.fileno() in readable:
+            return
+        if not readable:
+            raise TimeoutError
+        for number in signals.read():
+            if number in stopping:
+                raise StoppedError(f"stopped by {number.name} before there was a device")
+
+
+def keeper_file() -> list[str]:
+    """Return what Python has to run as the keeper: a file that is safe to run.
+
+    Raises NotAllowedError when somebody else could have changed that file.
+    """
+    path = Path(keeper_main.__file__).resolve()
+    unsafe = _unsafe(path.parents[1])
+    if unsafe is not None:
+        raise NotAllowedError(
+            f"{unsafe} can be changed by others, so root must not run it",
+            hint="install fethpipe where only root and you can write, or run as root",
+        )
+    return [str(path)]
+
+
+def _unsafe(package: Path) -> Path | None:
+    """Return which of the files and folders that root would run or look into somebody else could
+    change, if any: those of the package, compiled ones too, and of Python.
+    """
+    python = Path(sys.executable).resolve()
+    for candidate in (*package.rglob("*"), package, *package.parents, python, *python.parents):
+        try:
+            status = candidate.lstat()
+        except FileNotFoundError:  # a temporary file
+            continue
+        except PermissionError:
+            return candidate
+        if stat.S_ISLNK(status.st_mode) or _others_may_write(status):
+            return candidate
+    return None
+
+
+def _others_may_write(status: os.stat_result) -> bool:
+    if status.st_uid not in (0, os.getuid()):
+        return True
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return False
+    by_group = status.st_mode & stat.S_IWGRP and not _is_trusted(status.st_gid)
+    return bool(by_group or status.st_mode & stat.S_IWOTH)
+
+
+def _is_trusted(group: int) -> bool:
+    """Return whether the group has nobody in it who is neither this user nor as good as root."""
+    if group == 0 or (group == _MACOS_ADMINISTRATORS and os.uname().sysname == "Darwin"):
+        return True
+    try:
+        entry = grp.getgrgid(group)
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return False
+    return entry.gr_name == user and set(entry.gr_mem) <= {user}  # a user private group
+
+
+def _refusal(process: subprocess.Popen[bytes]) -> NotAllowedError:
+    said = ""
+    # It is root's, so it cannot be killed; but a prompt ends by itself when nobody types.
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_END_SECONDS)
+    if process.stderr:
+        os.set_blocking(process.stderr.fileno(), False)
+        with process.stderr:
+            output = process.stderr.read(_LONGEST_COMPLAINT) or b""
+        lines = [line.strip() for line in output.decode(errors="replace").splitlines()]
+        said = next((f": {line}" for line in reversed(lines) if line), "")
+    return NotAllowedError(
+        f"root is needed to make the device, and sudo did not start the keeper{said}",
+        hint="run as root, let sudo run it without a password, or have a TAP prepared",
+    )
+
+
+def _has_terminal() -> bool:
+    with suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
+        return True
+    return False

@@ -1,0 +1,144 @@
+"""Open Ethernet devices: make one, take a whole one that exists, or open one side of a cable."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import cast
+
+from ..device import VectoredDevice
+from ..device.bpf import set_see_sent
+from ..device.feth import FethDevice
+from ..device.packet import PacketDevice, open_packet
+from ..errors import DeviceError, FethpipeError, errno_behind, step
+from ..netif.existing import existing
+from ..netif.linux import LinuxInterfaces
+from ..provision import find_kind, provision
+from ..provision.feth import open_descriptors
+from ..provision.request import DeviceRequest
+from ..system.netlink import Netlink
+from .device import EthernetDevice
+from .owned import Owned, destroy_owned, own
+from .values import Address, Mac, as_address, as_mac, checked_name
+
+
+def create_device(
+    name: str | None = None,
+    *,
+    addresses: Iterable[Address] = (),
+    mac: Mac | None = None,
+    mtu: int | None = None,
+    metric: int | None = None,
+) -> EthernetDevice:
+    """Make the device of this system, up and ready: a TAP on Linux, a feth pair on macOS.
+
+    It goes when it is closed. Without a name it gets a free one, without a MAC one that is the same
+    for this host and name every time. Raises UsageError, NotAllowedError or DeviceError.
+    """
+    return _provision(name, addresses, mac=mac, mtu=mtu, metric=metric, attach=False)
+
+
+def attach_device(
+    name: str,
+    *,
+    addresses: Iterable[Address] = (),
+    mac: Mac | None = None,
+    mtu: int | None = None,
+    metric: int | None = None,
+) -> EthernetDevice:
+    """Take a device that exists, a TAP or a feth pair by its primary side, and leave it there.
+
+    Only what is asked for is set. Raises UsageError, NotAllowedError or DeviceError.
+    """
+    return _provision(name, addresses, mac=mac, mtu=mtu, metric=metric, attach=True)
+
+
+def _provision(
+    name: str | None,
+    addresses: Iterable[Address],
+    *,
+    mac: Mac | None,
+    mtu: int | None,
+    metric: int | None,
+    attach: bool,
+) -> EthernetDevice:
+    kind = find_kind("auto")
+    request = DeviceRequest(
+        name=None if name is None else checked_name(name),
+        attach=attach,
+        addresses=tuple(map(as_address, addresses)),
+        mac=None if mac is None else as_mac(mac),
+        mtu=mtu,
+        metric=metric,
+    )
+    made: list[Owned] = []
+    provisioned = provision(kind, request, on_made=lambda name: made.append(own(name)))
+    try:
+        device = cast("VectoredDevice", kind.open(provisioned))
+    except FethpipeError:
+        for descriptor in provisioned.descriptors:
+            os.close(descriptor)
+        destroy_owned(made)
+        raise
+    # A TAP goes with its descriptor; the sides of a pair stay until somebody destroys them.
+    owned = made if provisioned.io_interface else []
+    return EthernetDevice(
+        device,
+        io_interface=provisioned.io_interface,
+        destroy=lambda: destroy_owned(owned),
+    )
+
+
+def open_interface(name: str, *, see_sent: bool = False) -> EthernetDevice:
+    """Open an interface to receive what comes in there from its far end, and to send to that.
+
+    On macOS this is the I/O side of a feth, or any Ethernet interface. On Linux it is a packet
+    socket on any interface. ``see_sent`` receives what this machine sends there as well. Raises
+    UsageError, NotAllowedError or DeviceError.
+    """
+    checked_name(name)
+    if os.uname().sysname == "Darwin":
+        return _open_darwin(name, see_sent=see_sent)
+    return _open_packets(name, see_sent=see_sent)
+
+
+def open_far_end(name: str) -> EthernetDevice:
+    """Open an interface as the one at the other end of its cable, as its IP stack sees it.
+
+    That is ``open_interface``, but for a TAP of Linux that nobody holds: whoever opens that is its
+    far end.
+    """
+    checked_name(name)
+    if os.uname().sysname == "Linux" and _link_kind(name) == "tun":
+        try:
+            return attach_device(name)
+        except DeviceError as error:
+            if errno_behind(error) != errno.EBUSY:
+                raise
+    return open_interface(name)
+
+
+def _link_kind(name: str) -> str:
+    with existing(f"look for {name}", name), Netlink() as netlink:
+        return LinuxInterfaces(netlink).link(name).kind
+
+
+def _open_darwin(name: str, *, see_sent: bool) -> EthernetDevice:
+    with ExitStack() as undo:
+        with existing(f"open {name}", name):
+            descriptors = open_descriptors(name, None, undo)
+        if see_sent:
+            with step(f"see what is sent on {name}"):
+                set_see_sent(descriptors[0])
+        with step(f"use the BPF device of {name}"):
+            device = FethDevice(*descriptors, name=name)
+        undo.pop_all()
+    return EthernetDevice(device)
+
+
+def _open_packets(name: str, *, see_sent: bool) -> EthernetDevice:
+    with existing(f"open a packet socket on {name}", name):
+        descriptor = open_packet(name)
+    return EthernetDevice(PacketDevice(descriptor, name, see_sent=see_sent))

@@ -1,0 +1,175 @@
+"""The main job on macOS: the IP stack of this Mac talks through a tunnel to a host that we play.
+
+A fethpipe is started just as anybody would start it, with its stream on two pipes. At their other
+end is a host with nothing but an address: it answers ARP, and sends each datagram back with the
+addresses exchanged, which changes no checksum. Datagrams go from one port to the same one, so that
+fragments, which have no ports, need no more than that either.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import statistics
+import time
+from contextlib import ExitStack, closing
+
+from ..errors import SystemFailureError
+from ..netif.darwin import interface_names
+from ..stats import Counters
+from ..system.stream import Stream
+from ..wire.connection import Connection, FramesReceived
+from ..wire.framing import FRAMINGS
+from .deadline import Deadline, failing_as
+from .endpoint import End
+from .report import Report
+
+_BUDGET_SECONDS = 8.0
+_ADDRESS, _OTHER, _PREFIX = "203.0.113.1", "203.0.113.2", 24  # kept for documentation
+_OTHER_MAC = bytes.fromhex("0200 5e00 5332")
+
+_ECHOES = 20
+# As in the demonstration on Linux: the last one is in several fragments.
+_SIZES = (0, 1, 18, 512, 1472, 1473, 9000)
+_FULL = 1472
+_FLOOD_SECONDS = 0.5
+_PATIENCE_SECONDS = 2.0
+_WINDOW = 16
+"""Datagrams that are on their way at once: few enough for every queue in between."""
+
+_ARP, _IPV4 = b"\x08\x06", b"\x08\x00"
+_ARP_REQUEST, _ARP_REPLY = b"\x00\x01", b"\x00\x02"
+
+
+def reflect(report: Report) -> None:
+    """Show the main job. Raises SystemFailureError at the first thing that does not work."""
+    deadline = Deadline(_BUDGET_SECONDS)
+    with ExitStack() as ends:
+        with ExitStack() as theirs:
+            their_input, our_output = os.pipe()
+            our_input, their_output = os.pipe()
+            theirs.callback(os.close, their_input)
+            theirs.callback(os.close, their_output)
+            ends.callback(os.close, our_output)
+            ends.callback(os.close, our_input)
+            made = End(
+                "tunnel",
+                ["-q", f"--address={_ADDRESS}/{_PREFIX}"],
+                report,
+                stdin=their_input,
+                stdout=their_output,
+                exists=lambda interface: interface in interface_names(),
+            )
+            end = ends.enter_context(closing(made))
+        end.wait_ready(deadline)
+        stream = ends.enter_context(Stream(our_input, our_output))
+        mirror = _Mirror(stream, deadline)
+        ends.callback(mirror.close)
+        _test_echoes(report, mirror)
+        _test_flood(report, mirror)
+        end.stop()
+        end.wait_ended(deadline)
+
+
+def answer(frame: bytes) -> bytes | None:
+    """Return what the host that we play says to a frame, None if nothing."""
+    kind = frame[12:14]
+    if kind == _ARP and frame[20:22] == _ARP_REQUEST:
+        sender, target = frame[22:32], frame[38:42]
+        if target != socket.inet_aton(_OTHER):
+            return None
+        return frame[6:12] + _OTHER_MAC + frame[12:20] + _ARP_REPLY + _OTHER_MAC + target + sender
+    if kind == _IPV4 and frame[30:34] == socket.inet_aton(_OTHER):
+        head = frame[6:12] + _OTHER_MAC + frame[12:26]
+        return head + frame[30:34] + frame[26:30] + frame[34:]
+    return None
+
+
+class _Mirror:
+    """The host at the other end of the stream, and a socket of this Mac that talks to it."""
+
+    def __init__(self, stream: Stream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+        self._connection = Connection(FRAMINGS["u16be"], Counters(), hello=None)
+        self._pending = b""
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind((_ADDRESS, 0))
+        self._udp.connect((_OTHER, self._udp.getsockname()[1]))
+        self._udp.setblocking(False)
+
+    def send(self, payload: bytes) -> None:
+        """Have the IP stack send a datagram."""
+        self._udp.send(payload)
+
+    def receive(self) -> bytes:
+        """Return the next datagram that comes back. Raises TimeoutError when none does."""
+        end = time.monotonic() + min(_PATIENCE_SECONDS, self._deadline.left())
+        while True:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("nothing came back")
+            writing = [self._stream.write_descriptor] if self._pending else []
+            udp, incoming = self._udp.fileno(), self._stream.read_descriptor
+            readable, writable, _ = select.select([udp, incoming], writing, [], left)
+            if udp in readable:
+                return self._udp.recv(1 << 16)
+            if incoming in readable:
+                self._reflect()
+            if writable:
+                self._write(b"")
+
+    def close(self) -> None:
+        self._udp.close()
+
+    def _reflect(self) -> None:
+        data = self._stream.read()
+        if data == b"":
+            raise SystemFailureError("the tunnel ended too early")
+        for event in self._connection.receive(data or b""):
+            if isinstance(event, FramesReceived):
+                answers = [reply for frame in event.frames if (reply := answer(bytes(frame)))]
+                self._write(self._connection.send(answers))
+
+    def _write(self, data: bytes) -> None:
+        self._pending = self._stream.write(self._pending + data)
+
+
+def _test_echoes(report: Report, mirror: _Mirror) -> None:
+    times = []
+    with failing_as("no answer through the tunnel"):
+        for _ in range(_ECHOES):
+            started = time.perf_counter()
+            _echo(mirror, 56)
+            times.append(time.perf_counter() - started)
+    report.say(f"tunnel: {_ECHOES} echoes, median {statistics.median(times) * 1000:.2f} ms")
+    for size in _SIZES:
+        with failing_as(f"no answer to a datagram of {size} bytes"):
+            _echo(mirror, size)
+    report.say(f"tunnel: datagrams of {_SIZES[0]} to {_SIZES[-1]} bytes came back unchanged")
+
+
+def _echo(mirror: _Mirror, size: int) -> None:
+    payload = os.urandom(size)
+    mirror.send(payload)
+    if mirror.receive() != payload:
+        raise SystemFailureError(f"a datagram of {size} bytes came back changed")
+
+
+def _test_flood(report: Report, mirror: _Mirror) -> None:
+    """Keep a few full frames on their way for a while; none may be lost."""
+    payload = os.urandom(_FULL)
+    came = 0
+    started = time.perf_counter()
+    with failing_as("a datagram was lost"):
+        for _ in range(_WINDOW):
+            mirror.send(payload)
+        while (passed := time.perf_counter() - started) < _FLOOD_SECONDS:
+            mirror.receive()
+            came += 1
+            mirror.send(payload)
+        for _ in range(_WINDOW):
+            mirror.receive()
+    rate = came / passed
+    report.say(f"tunnel: {rate:.0f} full frames/s each way, {8e-6 * 1514 * rate:.0f} Mbit/s")

@@ -1,0 +1,108 @@
+"""What the facts of Darwin are looked at with: two feth pairs, open at both sides."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from ..abi.darwin import AF_NDRV, Request, pack_u32, unpack_u32
+from ..device.bpf import open_bpf
+from ..device.feth import FethDevice
+from ..device.ndrv import open_ndrv
+from ..errors import reason
+from ..netif.darwin import DarwinInterfaces
+from ..provision.request import Provisioned
+from ..system.libc_darwin import ioctl
+from .report import DiffersError
+
+ADDRESS = "198.51.100.1/24"
+"""Of the primary side, for the IP stack to send and receive; kept for documentation (RFC 5737)."""
+
+
+class Pair:
+    """A pair, used from its I/O side (``near``) as ever, and from its primary side (``far``)."""
+
+    def __init__(self, made: Provisioned) -> None:
+        self.primary = made.interface
+        self.io = made.io_interface or ""
+        self.mac = made.mac
+        self.mtu = made.mtu
+        self.bpf, self.ndrv = made.descriptors
+        self.near = FethDevice(self.bpf, self.ndrv, name=self.primary)
+        with ExitStack() as undo:
+            undo.callback(self.near.close)
+            self.far_bpf = open_bpf(self.primary)
+            undo.callback(os.close, self.far_bpf)
+            self.far = FethDevice(self.far_bpf, open_ndrv(self.primary), name=self.primary)
+            undo.pop_all()
+
+    def close(self) -> None:
+        """Close the descriptors; safe to call twice."""
+        self.near.close()
+        self.far.close()
+
+
+class Bench:
+    """Two pairs, and what is known of this Mac so far.
+
+    ``early`` was made when the largest MTU was ``limit_before``, ``pair`` after it was raised. No
+    interface has the name ``absent``.
+    """
+
+    def __init__(
+        self,
+        *,
+        interfaces: DarwinInterfaces,
+        early: Pair,
+        pair: Pair,
+        limit_before: int,
+        requested_mac: bytes,
+        absent: str,
+    ) -> None:
+        self.interfaces = interfaces
+        self.early = early
+        self.pair = pair
+        self.limit_before = limit_before
+        self.requested_mac = requested_mac
+        self.absent = absent
+        major, minor = (os.uname().release + ".0").split(".")[:2]
+        self.release = (int(major), int(minor))
+        self.receives = False
+        """Whether BPF gets what the IP stack sends; nothing else is seen without."""
+        self.injects = False
+        """Whether the IP stack gets what AF_NDRV sends."""
+
+
+def refused(call: Callable[[], object], *expected: int) -> str:
+    """Make a call that has to fail. Raises DiffersError when it works or fails otherwise."""
+    try:
+        call()
+    except OSError as error:
+        if error.errno not in expected:
+            raise DiffersError(reason(error)) from error
+        return ""
+    raise DiffersError(
+        f"it works; {' or '.join(errno.errorcode[each] for each in expected)} is due"
+    )
+
+
+def new_ndrv() -> socket.socket:
+    """Return an AF_NDRV socket that is neither bound nor connected."""
+    return socket.socket(AF_NDRV, socket.SOCK_RAW, 0)
+
+
+def send_buffer(descriptor: int, size: int | None = None) -> int:
+    """Return the send buffer of an AF_NDRV socket in bytes, after setting it if there is a size."""
+    # Python cannot ask such a socket for its family, so it is told.
+    with socket.socket(AF_NDRV, socket.SOCK_RAW, 0, fileno=os.dup(descriptor)) as ndrv:
+        if size is not None:
+            ndrv.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        return ndrv.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+
+def buffer_length(descriptor: int) -> int:
+    """Return the length of a BPF device's buffer, which is what a read must ask for."""
+    return unpack_u32(ioctl(descriptor, Request.BIOCGBLEN, pack_u32(0)))

@@ -1,0 +1,145 @@
+"""Calls of Darwin's C library, as Python would have them: OSError for what fails.
+
+An OSError from here carries the name of the call or request in ``filename``, so that a message
+can tell which of several failed. The library is looked into at the first call: this module can be
+imported on any system.
+
+ioctl(2) goes through fcntl: it is variadic, and variadic arguments are passed in another way than
+ctypes would on Apple silicon.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..abi.darwin import Request, pack_u32, unpack_u32
+
+_UUID_LENGTH = 16
+_UUID_PATIENCE_SECONDS = 5
+
+
+def ioctl(descriptor: int, request: Request, argument: bytes = b"") -> bytes:
+    """Make a request and return its argument as the kernel left it."""
+    buffer = bytearray(argument)
+    try:
+        fcntl.ioctl(descriptor, request, buffer)
+    except OSError as error:
+        raise _failure(error.errno or 0, request.name) from error
+    return bytes(buffer)
+
+
+def bind(descriptor: int, sockaddr: bytes) -> None:
+    """bind(2), to an address of a family that Python's socket module does not know."""
+    _check(_library().bind(descriptor, sockaddr, len(sockaddr)), "bind")
+
+
+def connect(descriptor: int, sockaddr: bytes) -> None:
+    """connect(2), likewise."""
+    _check(_library().connect(descriptor, sockaddr, len(sockaddr)), "connect")
+
+
+def sysctl_number(name: str) -> int:
+    """Return a sysctl whose value is an int. Raises FileNotFoundError where there is none."""
+    value = ctypes.create_string_buffer(4)
+    size = ctypes.c_size_t(len(value))
+    answer = _library().sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
+    _check(answer, name)
+    return unpack_u32(value.raw)
+
+
+def set_sysctl_number(name: str, value: int) -> None:
+    """Set a sysctl whose value is an int."""
+    new = pack_u32(value)
+    _check(_library().sysctlbyname(name.encode(), None, None, new, len(new)), name)
+
+
+def host_uuid() -> bytes:
+    """Return the 16 bytes that tell this Mac from all others, for as long as it lives."""
+    uuid = ctypes.create_string_buffer(_UUID_LENGTH)
+    patience = _Timespec(_UUID_PATIENCE_SECONDS, 0)
+    _check(_library().gethostuuid(uuid, ctypes.byref(patience)), "gethostuuid")
+    return uuid.raw
+
+
+class AddressEntry(NamedTuple):
+    """One entry of getifaddrs(3): socket addresses as bytes, empty where there is none."""
+
+    interface: str
+    address: bytes
+    netmask: bytes
+
+
+def interface_addresses() -> list[AddressEntry]:
+    """Return getifaddrs(3): an AF_LINK entry for each interface, and one for each address."""
+    library = _library()
+    head = ctypes.POINTER(_IfAddrs)()
+    _check(library.getifaddrs(ctypes.byref(head)), "getifaddrs")
+    entries: list[AddressEntry] = []
+    try:
+        entry = head
+        while entry:
+            found = entry.contents
+            name = found.ifa_name.decode("utf-8", "replace")
+            address, netmask = _sockaddr(found.ifa_addr), _sockaddr(found.ifa_netmask)
+            entries.append(AddressEntry(name, address, netmask))
+            entry = found.ifa_next
+    finally:
+        library.freeifaddrs(head)
+    return entries
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
+
+
+class _IfAddrs(ctypes.Structure):  # ifaddrs.h
+    pass
+
+
+_IfAddrs._fields_ = (
+    ("ifa_next", ctypes.POINTER(_IfAddrs)),
+    ("ifa_name", ctypes.c_char_p),
+    ("ifa_flags", ctypes.c_uint),
+    ("ifa_addr", ctypes.c_void_p),
+    ("ifa_netmask", ctypes.c_void_p),
+    ("ifa_dstaddr", ctypes.c_void_p),
+    ("ifa_data", ctypes.c_void_p),
+)
+
+
+def _sockaddr(pointer: int | None) -> bytes:
+    """Copy a socket address, whose first byte is its length."""
+    return ctypes.string_at(pointer, ctypes.string_at(pointer, 1)[0]) if pointer else b""
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    size_pointer = ctypes.POINTER(ctypes.c_size_t)
+    library.bind.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    library.connect.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    library.sysctlbyname.argtypes = (
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        size_pointer,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+    )
+    library.gethostuuid.argtypes = (ctypes.c_char_p, ctypes.POINTER(_Timespec))
+    library.getifaddrs.argtypes = (ctypes.POINTER(ctypes.POINTER(_IfAddrs)),)
+    library.freeifaddrs.argtypes = (ctypes.POINTER(_IfAddrs),)
+    library.freeifaddrs.restype = None
+    return library
+
+
+def _check(result: int, call: str) -> None:
+    if result != 0:
+        raise _failure(ctypes.get_errno(), call)
+
+
+def _failure(number: int, call: str) -> OSError:
+    return OSError(number, os.strerror(number), call)

@@ -1,0 +1,139 @@
+"""Who runs what: the person behind the command line, and becoming them for good."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..errors import NotAllowedError, SystemFailureError, UsageError, reason
+
+_NO_ID = 2**32 - 1
+"""No number of an account: setresuid(2) takes it for "leave as it is"."""
+
+
+class Person(NamedTuple):
+    """An account, looked up before privileges go: afterwards nothing needs the user database."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    shell: str
+
+
+def find_person(name: str) -> Person:
+    """Return the account of this name or number. Raises UsageError when there is none."""
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+    except (KeyError, OverflowError, ValueError) as error:
+        raise UsageError(f"--user {name}: there is no such user") from error
+    return _person(entry)
+
+
+def person_behind_sudo(environment: Mapping[str, str]) -> Person | None:
+    """Return who called sudo, None if nobody did or root itself."""
+    try:
+        uid, gid = int(environment["SUDO_UID"]), int(environment["SUDO_GID"])
+    except (KeyError, ValueError):
+        return None
+    if not (0 < uid < _NO_ID and 0 <= gid < _NO_ID):
+        return None
+    try:
+        return _person(pwd.getpwuid(uid))
+    except (KeyError, OverflowError):
+        return Person(str(uid), uid, gid, (gid,), "/", "/bin/sh")
+
+
+def find_nobody() -> Person:
+    """Return the account that owns nothing."""
+    try:
+        return _person(pwd.getpwnam("nobody"))
+    except KeyError:
+        return Person("nobody", 65534, 65534, (65534,), "/", "/bin/false")
+
+
+def can_become(person: Person) -> bool:
+    """Return whether this process could become the person.
+
+    In a user namespace an account outside of its map cannot be become; whoever is root only there
+    is an ordinary user already.
+    """
+    return os.geteuid() == 0 and (
+        _mapped("/proc/self/uid_map", person.uid) and _mapped("/proc/self/gid_map", person.gid)
+    )
+
+
+def drop_privileges(person: Person) -> None:
+    """Become the person for good: groups, then gid, then uid, then proof that none comes back.
+
+    Raises SystemFailureError; the caller must not go on then.
+    """
+    try:
+        os.setgroups(person.groups)
+        os.setgid(person.gid)
+        os.setuid(person.uid)
+    except OSError as error:
+        raise SystemFailureError(f"cannot become {person.name}: {reason(error)}") from error
+    if person.uid == 0:
+        return
+    changed = (os.getuid(), os.geteuid(), os.getgid(), os.getegid())
+    if changed != (person.uid, person.uid, person.gid, person.gid) or _can_return(person):
+        raise NotAllowedError(f"root's privileges do not go away when becoming {person.name}")
+
+
+def environment_of(person: Person, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that COMMAND of this person gets."""
+    return {
+        **environment,
+        "HOME": person.home,
+        "USER": person.name,
+        "LOGNAME": person.name,
+        "SHELL": person.shell,
+    }
+
+
+def _person(entry: pwd.struct_passwd) -> Person:
+    # macOS takes 16; the first is the primary one.
+    groups = _groups(entry.pw_name, entry.pw_gid)[: os.sysconf("SC_NGROUPS_MAX")]
+    return Person(
+        entry.pw_name,
+        entry.pw_uid,
+        entry.pw_gid,
+        tuple(groups),
+        entry.pw_dir or "/",
+        entry.pw_shell or "/bin/sh",
+    )
+
+
+def _groups(name: str, primary: int) -> list[int]:
+    try:
+        return os.getgrouplist(name, primary)
+    except OverflowError:  # Python of macOS wants an int, and nobody's group is -2 in 32 bits
+        return os.getgrouplist(name, primary - (1 << 32))
+
+
+def _can_return(person: Person) -> bool:
+    """Return whether root, or its group where it is not the person's own, can be had again."""
+    calls = [os.setuid, os.seteuid]
+    if person.gid != 0:
+        calls += [os.setgid, os.setegid]
+    for become in calls:
+        try:
+            become(0)
+        except PermissionError:
+            continue
+        return True
+    return False
+
+
+def _mapped(path: str, number: int) -> bool:
+    """Return whether user_namespaces(7) maps the id; a system without such maps has every id."""
+    try:
+        with open(path) as lines:
+            ranges = [tuple(map(int, line.split())) for line in lines]
+    except OSError:
+        return True
+    return any(first <= number < first + count for first, _outside, count in ranges)

@@ -1,0 +1,68 @@
+"""Signals as bytes on a pipe, so that the select loop meets them where it meets everything else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from types import FrameType, TracebackType
+
+
+class SignalPipe:
+    """While it is entered, the given signals do nothing but write their number to a pipe.
+
+    A signal that was ignored when we started (nohup, a shell's background job) stays ignored.
+    """
+
+    def __init__(self, signals: Iterable[signal.Signals]) -> None:
+        self._signals = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when a signal came."""
+        return self._read
+
+    def read(self) -> list[signal.Signals]:
+        """Return the signals that came, oldest first."""
+        try:
+            return [signal.Signals(number) for number in os.read(self._read, 4096)]
+        except BlockingIOError:
+            return []
+
+    def __enter__(self) -> SignalPipe:
+        self._old_wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._old_handlers = {number: signal.signal(number, _note) for number in self._signals}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_wakeup)
+        os.close(self._read)
+        os.close(self._write)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """Do nothing: Python has written the number to the wake-up descriptor by now."""
+
+
+def describe_status(status: int) -> str:
+    """Return how a process ended, in words; ``status`` is negative for a signal, as
+    :mod:`subprocess` has it."""
+    if status < 0:
+        return f"was killed by {_signal_name(-status)}"
+    return f"ended with exit status {status}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal: only the first and the last have a name
+        return f"signal {number}"

@@ -1,0 +1,92 @@
+"""The byte stream: two descriptors, often inherited, read and written without blocking."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+
+from ..abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ
+
+_PIPE_SIZE = 1 << 20
+"""The most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). Some of the longest records
+fit in; with the usual 64 KiB each would take two wake-ups at both ends.
+"""
+
+
+class Stream:
+    """A pair of descriptors, which may be one and the same.
+
+    They are made non-blocking, and as they were by ``close``: the flag belongs to the open file,
+    which a shell may share with us. Closing them is their owner's work.
+    """
+
+    def __init__(self, read_descriptor: int, write_descriptor: int) -> None:
+        self.read_descriptor = read_descriptor
+        self.write_descriptor = write_descriptor
+        self._were_blocking = {
+            descriptor: os.get_blocking(descriptor)
+            for descriptor in (read_descriptor, write_descriptor)
+        }
+        for descriptor in self._were_blocking:
+            os.set_blocking(descriptor, False)
+            _enlarge_pipe(descriptor)
+
+    def read(self, most: int = _PIPE_SIZE) -> bytes | None:
+        """Return the bytes that wait, b"" at the end of the stream, None if none wait.
+
+        A reset by the peer is an end.
+        """
+        try:
+            return os.read(self.read_descriptor, most)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return b""
+
+    def write(self, data: bytes | memoryview) -> bytes:
+        """Write what the stream takes now and return the rest.
+
+        Raises BrokenPipeError or ConnectionResetError when the peer has closed its end.
+        """
+        try:
+            written = os.write(self.write_descriptor, data)
+        except BlockingIOError:
+            written = 0
+        return bytes(data[written:])
+
+    def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> bytes:
+        """Do as ``write`` does with all of the pieces in a row, without joining them first."""
+        try:
+            written = os.writev(self.write_descriptor, pieces)
+        except BlockingIOError:
+            written = 0
+        return b"".join(pieces)[written:] if written < sum(map(len, pieces)) else b""
+
+    def close(self) -> None:
+        """Give the descriptors back as they were; safe to call twice."""
+        while self._were_blocking:
+            descriptor, blocking = self._were_blocking.popitem()
+            os.set_blocking(descriptor, blocking)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _enlarge_pipe(descriptor: int) -> None:
+    """Let a pipe hold more, where the system allows it; anything else stays as it is."""
+    if os.uname().sysname != "Linux":
+        return
+    with suppress(OSError):
+        if fcntl.fcntl(descriptor, F_GETPIPE_SZ) < _PIPE_SIZE:
+            fcntl.fcntl(descriptor, F_SETPIPE_SZ, _PIPE_SIZE)

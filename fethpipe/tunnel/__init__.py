@@ -1,0 +1,1 @@
+"""The way of a frame between a device and a stream."""

@@ -1,0 +1,129 @@
+"""COMMAND, the program whose stdin and stdout are the stream, as the pump sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+
+from ..errors import LaunchError, NotNowError, system_step
+from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
+from ..system.privileges import Person
+from .launcher import GRACE_SECONDS, launch
+
+_START_SECONDS = 10.0
+
+
+class Command:
+    """The COMMAND that a launcher starts, one run after the other.
+
+    While a run lasts, ``read_descriptor`` and ``write_descriptor`` are the stream.
+    """
+
+    def __init__(self, name: str, channel: Channel, launcher: int, hint: str) -> None:
+        self.name = name
+        self._hint = hint
+        self.read_descriptor = self.write_descriptor = -1
+        self._channel = channel
+        self._launcher = launcher
+        self._process = 0
+
+    def start(self) -> None:
+        """Start COMMAND. Raises LaunchError, as a NotNowError where another try may help."""
+        self._channel.set_timeout(_START_SECONDS)
+        try:
+            self._channel.send({"do": "start"})
+            answer, descriptors = self._channel.receive(descriptors=True)
+        except (ChannelClosedError, ChannelError, OSError) as error:
+            raise LaunchError(f"cannot start {self.name}: the launcher has gone") from error
+        if "error" in answer:
+            why = f"cannot start {self.name}: {answer['error']}"
+            if answer["temporary"]:
+                raise NotNowError(why)
+            raise LaunchError(why, hint=self._hint)
+        self._process = answer["started"]
+        self.read_descriptor, self.write_descriptor = descriptors
+
+    def finish(self, patience: float = GRACE_SECONDS) -> int:
+        """Close the stream, wait for the end of COMMAND, and return its status.
+
+        The status is negative for a signal, as subprocess has it. COMMAND is stopped when it does
+        not end by itself within ``patience`` seconds.
+        """
+        self._close_stream()
+        status = self._await_end(patience)
+        return self.stop() if status is None else status
+
+    def stop(self) -> int:
+        """End COMMAND now, and return its status: SIGTERM, and SIGKILL if that is not enough."""
+        self._close_stream()
+        with suppress(ChannelClosedError):
+            self._channel.send({"do": "stop"})
+        status = self._await_end(2 * GRACE_SECONDS)
+        if status is None:
+            raise LaunchError(f"{self.name} does not end, not even killed")
+        return status
+
+    def close(self) -> None:
+        """End COMMAND, if it runs, and the launcher; safe to call twice."""
+        self._close_stream()
+        self._channel.close()
+        with suppress(ChildProcessError):
+            _, status = os.waitpid(self._launcher, 0)
+            if status:
+                self._kill_orphan()
+
+    def _await_end(self, seconds: float) -> int | None:
+        self._channel.set_timeout(seconds)
+        try:
+            answer, _ = self._channel.receive()
+        except TimeoutError:
+            return None
+        except (ChannelClosedError, ChannelError) as error:
+            self._kill_orphan()
+            raise LaunchError(f"the launcher of {self.name} has gone") from error
+        self._process = 0
+        status: int = answer["ended"]
+        return status
+
+    def _kill_orphan(self) -> None:
+        """End a COMMAND whose launcher was killed, where we may. The end of the stream, which it
+        sees in any case, need not be enough.
+        """
+        if self._process:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self._process, signal.SIGKILL)
+
+    def _close_stream(self) -> None:
+        for descriptor in (self.read_descriptor, self.write_descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.read_descriptor = self.write_descriptor = -1
+
+
+def prepare_command(
+    argv: Sequence[str],
+    *,
+    person: Person | None = None,
+    environment: Mapping[str, str] | None = None,
+    stderr: int | None = None,
+    hint: str = "check the command after --",
+) -> Command:
+    """Fork the launcher of COMMAND, and return COMMAND, not started yet.
+
+    ``person`` is whom COMMAND runs as, None for whom we are; ``stderr`` is a descriptor for what it
+    says, None for our own stderr; ``hint`` is what to do when it cannot be started. Raises
+    SystemFailureError.
+    """
+    with system_step(f"start the launcher of {argv[0]}"), ExitStack() as undo:
+        near, far = channel_pair()
+        undo.callback(near.close)
+        undo.callback(far.close)
+        launcher = os.fork()
+        undo.pop_all()
+    if launcher == 0:
+        near.close()
+        launch(far, argv, person=person, environment=environment, stderr=stderr)
+    far.close()
+    return Command(argv[0], near, launcher, hint)

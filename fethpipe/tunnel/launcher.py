@@ -1,0 +1,185 @@
+"""The launcher: starts COMMAND as the person who typed it, and sees to its end.
+
+It is a fork from before the privileges went, for two reasons. COMMAND may need more than the pump
+has: root's ssh needs root's keys. And whatever kills the pump, somebody must be left to end
+COMMAND. It stays in the terminal's session and process group, so that ssh can ask for a password
+and Ctrl-C reaches COMMAND. The argument vector is in its memory from the start, and it takes no
+other: the pump can say "start" and "stop", nothing else.
+
+Messages to it: ``{"do": "start"}``, answered with ``{"started": PID}`` and two descriptors
+(COMMAND's stdout, then its stdin) or with ``{"error": WHY, "temporary": BOOL}``, and
+``{"do": "stop"}``. When COMMAND has ended it says ``{"ended": STATUS}``, negative for a signal. The
+end of the channel means "stop".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from select import select
+from typing import NoReturn
+
+from ..errors import FethpipeError, reason
+from ..system.channel import Channel, ChannelClosedError, ChannelError
+from ..system.descriptors import close_all_but
+from ..system.privileges import Person, drop_privileges
+from ..system.signals import SignalPipe
+
+GRACE_SECONDS = 5.0
+"""How long COMMAND may take to end after SIGTERM, before SIGKILL."""
+_ORPHAN_PATIENCE_SECONDS = 0.3
+"""How long COMMAND may take to end by itself, with its stdin, when the pump has died."""
+_ORPHAN_GRACE_SECONDS = 1.0
+"""How long after SIGTERM then, when nobody waits for a tidy end."""
+# What starting a program fails with when the machine is short of something, or the program is just
+# being replaced.
+_TEMPORARY = frozenset(
+    {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETXTBSY}
+)
+
+
+class Launcher:
+    """Start and end one COMMAND at a time, as often as the pump asks."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        argv: Sequence[str],
+        environment: Mapping[str, str] | None,
+        stderr: int | None = None,
+    ) -> None:
+        self._channel = channel
+        self._argv = argv
+        self._environment = environment
+        self._stderr = stderr
+        self._process: subprocess.Popen[bytes] | None = None
+        self._due: list[tuple[float, signal.Signals]] = []
+
+    def serve(self) -> None:
+        """Serve until the channel closes and no COMMAND is left."""
+        with SignalPipe((signal.SIGCHLD,)) as children:
+            open_channel = [self._channel.fileno()]
+            while open_channel or self._process:
+                readable, _, _ = select([children.fileno(), *open_channel], [], [], self._left())
+                if children.fileno() in readable:
+                    children.read()
+                try:
+                    self._reap()
+                    if self._channel.fileno() in readable and open_channel:
+                        self._obey()
+                except ChannelClosedError:
+                    open_channel = []
+                    self._stop(patience=_ORPHAN_PATIENCE_SECONDS, grace=_ORPHAN_GRACE_SECONDS)
+                self._signal_when_due(orphan=not open_channel)
+
+    def _obey(self) -> None:
+        try:
+            message, _ = self._channel.receive()
+        except ChannelError:
+            return
+        if message == {"do": "start"} and self._process is None:
+            self._start()
+        elif message == {"do": "stop"} and self._process is not None:
+            # Else it ended while the message came, and the next run is none of its business.
+            self._stop()
+
+    def _start(self) -> None:
+        with ExitStack() as ours:
+            try:
+                its_stdin, to_it = _pipe(ours)
+                from_it, its_stdout = _pipe(ours)
+                self._process = subprocess.Popen(
+                    self._argv,
+                    stdin=its_stdin,
+                    stdout=its_stdout,
+                    stderr=self._stderr,
+                    env=self._environment,
+                )
+                self._channel.send({"started": self._process.pid}, (from_it, to_it))
+            except OSError as error:
+                temporary = error.errno in _TEMPORARY
+                self._channel.send({"error": reason(error), "temporary": temporary})
+            except ValueError as error:
+                self._channel.send({"error": str(error), "temporary": False})
+
+    def _stop(self, *, patience: float = 0.0, grace: float = GRACE_SECONDS) -> None:
+        """Ask COMMAND to end, after ``patience`` seconds, and kill it ``grace`` seconds later."""
+        now = time.monotonic()
+        self._due = [
+            (now + patience, signal.SIGTERM),
+            (now + patience + grace, signal.SIGKILL),
+        ]
+
+    def _signal_when_due(self, *, orphan: bool) -> None:
+        while self._process and self._due and time.monotonic() >= self._due[0][0]:
+            _, number = self._due.pop(0)
+            try:
+                self._process.send_signal(number)
+            except PermissionError:  # COMMAND is sudo, say, which ends with its stream
+                if orphan and number == signal.SIGKILL:  # there is nothing more that we could do
+                    self._process = None
+
+    def _left(self) -> float | None:
+        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+
+    def _reap(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            status = self._process.returncode
+            self._process = None
+            self._due = []
+            self._channel.send({"ended": status})
+
+
+def _pipe(owner: ExitStack) -> tuple[int, int]:
+    """Return a pipe that its owner closes."""
+    reading, writing = os.pipe()
+    owner.callback(os.close, reading)
+    owner.callback(os.close, writing)
+    return reading, writing
+
+
+def launch(
+    channel: Channel,
+    argv: Sequence[str],
+    *,
+    person: Person | None,
+    environment: Mapping[str, str] | None,
+    stderr: int | None,
+) -> NoReturn:
+    """Turn this process into the launcher at the far end of the channel. It never returns.
+
+    ``person`` is whom to become first, None to stay who we are; ``stderr`` is what COMMAND gets as
+    stderr, None for ours.
+    """
+    status = 0
+    try:
+        # COMMAND gets the same signals from the terminal; it is the pump that decides what ends.
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _ignore)
+        close_all_but({0, 1, 2, channel.fileno(), *([] if stderr is None else [stderr])})
+        if person is not None:
+            drop_privileges(person)
+        Launcher(channel, argv, environment, stderr).serve()
+    except FethpipeError as error:
+        with suppress(ChannelClosedError):
+            channel.send({"error": str(error), "temporary": False})
+        status = error.status
+    except BaseException as error:  # noqa: BLE001 - a fork of the pump must not go on as one
+        with suppress(OSError):
+            os.write(2, f"fethpipe: the launcher failed: {error!r}\n".encode())
+        status = 71
+    finally:
+        os._exit(status)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing, as SIG_IGN does, but let COMMAND inherit the default: execve(2) resets a
+    handler and keeps SIG_IGN.
+    """

@@ -1,0 +1,90 @@
+"""What the status line says: a pure function of counters, the time, and the width of a terminal.
+
+Rates are those since the last time that it was asked, ``out`` towards the peer and ``in`` towards
+the device. The longest of a few forms that fits is taken, so a narrow terminal sees less, and
+never a line that wraps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..stats import Counters
+
+WAITING, CONNECTED, SUPER_FRAMES = "waiting for the peer", "connected", "super-frames"
+
+_FORMS = (
+    "{name}: {peer} | out {out_bits}bit/s, {out_frames}frames/s"
+    " | in {in_bits}bit/s, {in_frames}frames/s | {drops} dropped",
+    "{name}: {peer} | out {out_bits}bit/s | in {in_bits}bit/s | {drops} dropped",
+    "{name} {peer_in_short} {out_short}/{in_short} drop {drops}",
+    "{name} {out_short}/{in_short} drop {drops}",
+    "{out_short}/{in_short}",
+)
+_IN_SHORT = {WAITING: "waiting", CONNECTED: "peer", SUPER_FRAMES: "super"}
+_PREFIXES = ("", "k", "M", "G", "T")
+
+
+class _Sample(NamedTuple):
+    time: float
+    frames_out: int
+    bytes_out: int
+    frames_in: int
+    bytes_in: int
+
+
+class StatusLine:
+    """The status of one stream. ``peer`` is what is known of its other end, in words."""
+
+    def __init__(self, name: str, counters: Counters, now: float) -> None:
+        self.peer = WAITING
+        self._name = name
+        self._counters = counters
+        self._last = self._sample(now)
+
+    def format(self, now: float, *, kernel_drops: int, width: int) -> str:
+        """Return the line, shorter than ``width`` columns; ``now`` in seconds of any clock."""
+        last, self._last = self._last, self._sample(now)
+        seconds = max(now - last.time, 1e-3)
+        if self.peer == WAITING and self._last.frames_in:
+            self.peer = CONNECTED  # it says no hello, but it talks
+        out_bits = scale(8 * (self._last.bytes_out - last.bytes_out) / seconds)
+        in_bits = scale(8 * (self._last.bytes_in - last.bytes_in) / seconds)
+        fields = {
+            "name": self._name,
+            "peer": self.peer,
+            "peer_in_short": _IN_SHORT[self.peer],
+            "out_bits": out_bits,
+            "out_short": out_bits.replace(" ", ""),
+            "out_frames": scale((self._last.frames_out - last.frames_out) / seconds),
+            "in_bits": in_bits,
+            "in_short": in_bits.replace(" ", ""),
+            "in_frames": scale((self._last.frames_in - last.frames_in) / seconds),
+            "drops": sum(self._counters.drops.values()) + kernel_drops,
+        }
+        # The last column stays empty: some terminals wrap as soon as it is written.
+        lines = [form.format(**fields) for form in _FORMS]
+        return next((line for line in lines if len(line) < width), lines[-1][: max(0, width - 1)])
+
+    def _sample(self, now: float) -> _Sample:
+        counters = self._counters
+        return _Sample(
+            now,
+            counters.frames_received,
+            counters.bytes_received,
+            counters.frames_sent,
+            counters.bytes_sent,
+        )
+
+
+def scale(number: float) -> str:
+    """Return a number with three digits, and the prefix of the unit that follows: ``1.23 M``."""
+    prefix = ""
+    for prefix in _PREFIXES:  # noqa: B007 - the one that it ends with
+        if number < 999.5:
+            break
+        number /= 1000
+    else:
+        number *= 1000
+    digits = 0 if not prefix or number >= 99.95 else 1 if number >= 9.995 else 2
+    return f"{number:.{digits}f} {prefix}"

@@ -1,0 +1,126 @@
+"""A vmnet interface, by the socket of the process that it lives in."""
+
+from __future__ import annotations
+
+import socket
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from select import select
+
+from ..errors import DeviceError
+from ..ether.frame import HEADER_LENGTH
+from ..stats import Counters
+from ..wire.framing import RecordDecoder
+from .cable import CABLE, NOTE
+
+_READ_SIZE = 1 << 16
+# How long a batch may wait for the other process in the worst case. It never waits for us, so
+# longer than this only happens when it does not get to run at all.
+_PATIENCE_SECONDS = 0.2
+
+
+class VmnetDevice:
+    """The pump's end of the cable, from a descriptor that :func:`..vmnet.cable.make_cable` made."""
+
+    def __init__(self, descriptor: int, name: str, *, max_packet: int) -> None:
+        self.name = name
+        self.counters = Counters()
+        self.offload = None  # vmnet could, but its super-frames are of another form
+        self.filler = None
+        self._cable = socket.socket(fileno=descriptor)
+        self._cable.setblocking(False)
+        self._decoder = RecordDecoder(CABLE)
+        self._max_packet = max_packet
+        self._rest = b""  # of a record that is on its way
+
+    def fileno(self) -> int:
+        """Return the descriptor that selects as readable while frames wait."""
+        return self._cable.fileno()
+
+    def read_frames(self) -> list[bytes]:
+        """Return the frames that wait, up to a batch."""
+        try:
+            data = self._cable.recv(_READ_SIZE)
+        except BlockingIOError:
+            return []
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise self._gone()
+        frames = self._decoder.feed(data)
+        if frames and min(map(len, frames)) < HEADER_LENGTH:
+            frames = self._without_notes(frames)
+        self.counters.frames_received += len(frames)
+        self.counters.bytes_received += sum(map(len, frames))
+        return frames
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order."""
+        if not frames:
+            return
+        if max(map(len, frames)) > self._max_packet:
+            frames = self._without_long_ones(frames)
+        sent = self._send(frames)
+        if sent < len(frames):
+            self.counters.drop("kernel queue full", len(frames) - sent)
+        self.counters.frames_sent += sent
+        self.counters.bytes_sent += sum(map(len, frames[:sent]))
+
+    def kernel_drops(self) -> int:
+        """Return 0: vmnet does not tell."""
+        return 0
+
+    def close(self) -> None:
+        """Close the socket, which ends the interface; safe to call twice."""
+        self._cable.close()
+
+    def _send(self, frames: Sequence[bytes]) -> int:
+        """Send what the other process takes in time, and return how many frames that is.
+
+        A record that was begun counts as sent: its rest goes first next time.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        self._rest = self._rest[self._send_bytes(self._rest, deadline) :]
+        if self._rest:
+            return 0
+        data = CABLE.encode(frames)
+        sent = self._send_bytes(data, deadline)
+        if sent == len(data):
+            return len(frames)
+        ends = [0, *accumulate(CABLE.prefix.size + len(frame) for frame in frames)]
+        whole = bisect_left(ends, sent)
+        self._rest = data[sent : ends[whole]]
+        return whole
+
+    def _send_bytes(self, data: bytes, deadline: float) -> int:
+        """Send as much as possible by this moment, and return how much."""
+        sent = 0
+        while sent < len(data):
+            try:
+                sent += self._cable.send(data[sent:] if sent else data)
+            except BlockingIOError:
+                left = max(0.0, deadline - time.monotonic())
+                if not select([], [self._cable], [], left)[1]:
+                    break
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise self._gone() from error
+        return sent
+
+    def _without_notes(self, records: list[bytes]) -> list[bytes]:
+        """Count what the notes tell, and return the frames alone."""
+        for record in records:
+            if len(record) == NOTE.size:
+                self.counters.drop("kernel out of buffers", *NOTE.unpack(record))
+        return [record for record in records if len(record) >= HEADER_LENGTH]
+
+    def _without_long_ones(self, frames: Sequence[bytes]) -> list[bytes]:
+        short = [frame for frame in frames if len(frame) <= self._max_packet]
+        self.counters.drop("too long for the device", len(frames) - len(short))
+        return short
+
+    def _gone(self) -> DeviceError:
+        return DeviceError(
+            f"{self.name} has gone", hint="its process ended: its last message says why"
+        )

@@ -1,0 +1,138 @@
+"""The byte stream on pipes, sockets and files."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fethpipe.system.stream import Stream
+from tests.conftest import MakePipe
+
+
+def test_nothing_waits_on_an_idle_stream(make_pipe: MakePipe) -> None:
+    incoming, outgoing = make_pipe(), make_pipe()
+    with Stream(incoming.reader.fileno(), outgoing.writer.fileno()) as stream:
+        assert stream.read() is None
+
+
+def test_what_was_written_is_read(make_pipe: MakePipe) -> None:
+    pipe = make_pipe()
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        assert stream.write(b"frames") == b""
+        assert stream.read() == b"frames"
+        assert stream.read() is None
+
+
+def test_a_full_pipe_leaves_the_rest(make_pipe: MakePipe) -> None:
+    pipe = make_pipe()
+    data = bytes(range(256)) * 8192  # 2 MiB, more than pipes hold
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        rest = stream.write(data)
+        assert 0 < len(rest) < len(data)
+        assert stream.write(rest) == rest
+        came = b""
+        while chunk := stream.read():
+            came += chunk
+        assert came + rest == data
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b""], [b"a", b"", b"bc"], [b"x" * 60_000, b"y" * 60_000, b"z" * 60_000]]
+)
+def test_pieces_go_in_a_row(make_pipe: MakePipe, pieces: list[bytes]) -> None:
+    pipe = make_pipe()
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        rest = stream.write_pieces(pieces)
+        came = b""
+        while len(came) < sum(map(len, pieces)):
+            came += stream.read() or b""
+            rest = stream.write(rest)
+        assert came == b"".join(pieces)
+        assert rest == b""
+
+
+def test_the_end_of_the_stream(make_pipe: MakePipe) -> None:
+    pipe, other = make_pipe(), make_pipe()
+    with Stream(pipe.reader.fileno(), other.writer.fileno()) as stream:
+        pipe.writer.write(b"last words")
+        pipe.writer.close()
+        assert stream.read() == b"last words"
+        assert stream.read() == b""
+
+
+def test_a_reader_that_has_gone(make_pipe: MakePipe) -> None:
+    pipe = make_pipe()
+    pipe.reader.close()
+    other = make_pipe()
+    stream = Stream(other.reader.fileno(), pipe.writer.fileno())
+    with stream, pytest.raises(BrokenPipeError):
+        stream.write(b"frames")
+
+
+def test_a_reset_is_an_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with ours, peer, Stream(ours.fileno(), ours.fileno()) as stream:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        assert stream.read() == b""
+
+
+def test_a_file_is_read_to_its_end_and_written(tmp_path: Path) -> None:
+    capture, recording = tmp_path / "capture", tmp_path / "recording"
+    capture.write_bytes(b"frames")
+    with ExitStack() as stack:
+        source = stack.enter_context(capture.open("rb"))
+        sink = stack.enter_context(recording.open("wb"))
+        stream = stack.enter_context(Stream(source.fileno(), sink.fileno()))
+        assert stream.read() == b"frames"
+        assert stream.read() == b""
+        assert stream.write(b"more frames") == b""
+    assert recording.read_bytes() == b"more frames"
+
+
+@pytest.mark.parametrize("incoming_blocks", [True, False])
+@pytest.mark.parametrize("outgoing_blocks", [True, False])
+def test_each_descriptor_gets_back_its_mode(
+    make_pipe: MakePipe, incoming_blocks: bool, outgoing_blocks: bool
+) -> None:
+    incoming, outgoing = make_pipe().reader.fileno(), make_pipe().writer.fileno()
+    os.set_blocking(incoming, incoming_blocks)
+    os.set_blocking(outgoing, outgoing_blocks)
+    stream = Stream(incoming, outgoing)
+    assert not os.get_blocking(incoming)
+    assert not os.get_blocking(outgoing)
+    for _ in range(2):  # the second time is nothing new
+        stream.close()
+        assert os.get_blocking(incoming) is incoming_blocks
+        assert os.get_blocking(outgoing) is outgoing_blocks
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_descriptors_of_one_socket_get_back_its_mode(blocks: bool) -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        os.set_blocking(ours.fileno(), blocks)
+        duplicate = os.dup(ours.fileno())
+        try:
+            with Stream(ours.fileno(), duplicate) as stream:
+                assert stream.read() is None
+            assert os.get_blocking(ours.fileno()) is blocks
+            with Stream(ours.fileno(), ours.fileno()) as stream:
+                assert stream.read() is None
+            assert os.get_blocking(ours.fileno()) is blocks
+        finally:
+            os.close(duplicate)
+
+
+def test_the_descriptors_stay_open(make_pipe: MakePipe) -> None:
+    pipe = make_pipe()
+    Stream(pipe.reader.fileno(), pipe.writer.fileno()).close()
+    pipe.writer.write(b"x")
+    assert pipe.reader.read(1) == b"x"
