@@ -1,0 +1,11 @@
+# the one file: made, then run from another folder
+. .ci/mac.d/lib.sh
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"$PYTHON" tools/make_pyz.py "$folder/fethpipe.pyz"
+cd "$folder"
+# A file of this folder must not be run as root.
+echo 'raise SystemExit("a file of the current folder was run")' >argparse.py
+"$PYTHON" fethpipe.pyz --version
+"$PYTHON" fethpipe.pyz --selftest
