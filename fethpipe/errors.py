@@ -41,7 +41,7 @@ class LaunchError(FethpipeError):
     status = 69
 
 
-class TemporaryLaunchError(LaunchError):
+class NotNowError(LaunchError):
     """COMMAND could not be started for lack of something that comes and goes, as memory does."""
 
 

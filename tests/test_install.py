@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import venv
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,21 +49,41 @@ def said() -> str:
     return f"fethpipe {__version__}\n"
 
 
-def test_pip(checkout: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    bin_folder = tmp_path / "venv/bin"
-    run(bin_folder / "pip", "install", "--quiet", checkout)
-    assert run(bin_folder / "fethpipe", "--version") == said()
-    listed = run(bin_folder / "pip", "list", "--format=freeze")
+@pytest.fixture(scope="module")
+def installed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of a virtual environment that pip installed into."""
+    environment = tmp_path_factory.mktemp("installed")
+    venv.create(environment, with_pip=True)
+    run(environment / "bin/pip", "install", "--quiet", checkout)
+    return environment / "bin"
+
+
+def test_pip(installed: Path) -> None:
+    assert run(installed / "fethpipe", "--version") == said()
+    listed = run(installed / "pip", "list", "--format=freeze")
     assert f"fethpipe=={__version__}" in listed.splitlines()
 
 
-def test_pipx(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipx_from_an_empty_home(tmp_path: Path) -> None:
+    """As the owner of a Mac tries it: the very step of .ci/mac."""
     require_tools("pipx")
-    for variable, folder in (("PIPX_HOME", "home"), ("PIPX_BIN_DIR", "bin")):
-        monkeypatch.setenv(variable, str(tmp_path / folder))
-    run("pipx", "install", checkout)
-    assert run(tmp_path / "bin/fethpipe", "--version") == said()
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PIPX", "UV", "SUDO"))
+    }
+    environment |= {"PYTHON": sys.executable, "REPORT": str(tmp_path), "OUTPUT": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", ".ci/mac.d/65-install.sh"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"installed package fethpipe {__version__}" in done.stdout
 
 
 def test_the_single_file(checkout: Path, tmp_path: Path) -> None:
@@ -71,17 +92,37 @@ def test_the_single_file(checkout: Path, tmp_path: Path) -> None:
     assert run(sys.executable, archive, "--version", cwd=tmp_path) == said()
 
 
-def test_the_formula_installs_the_programs_of_the_package() -> None:
-    wrappers = dict(re.findall(r'^ +"([\w-]+)" +=> "([\w.]+)",$', FORMULA, re.MULTILINE))
-    scripts = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]\n")[2]
-    declared = dict(re.findall(r'^([\w-]+) = "([\w.]+):main"$', scripts, re.MULTILINE))
-    assert wrappers.keys() == declared.keys()
-    for program, module in wrappers.items():
-        assert declared[program] in (module, f"{module}.cli")
-        found = find_spec(module)
-        assert found is not None
-        if found.submodule_search_locations:  # a package runs by its __main__
-            assert find_spec(f"{module}.__main__")
+# ---- the formula ----
+
+
+def test_the_formula_uses_an_environment_of_its_own_and_everything_that_there_is() -> None:
+    assert "virtualenv_create(libexec" in FORMULA
+    assert "PYTHONPATH" not in FORMULA
+    installed = re.findall(r'^    (\w+)\.install Dir\["([^"]+)"\]$', FORMULA, re.MULTILINE)
+    kinds = {
+        "man1": "docs/man/*.1",
+        "bash_completion": "completions/bash/*",
+        "zsh_completion": "completions/zsh/*",
+        "fish_completion": "completions/fish/*",
+    }
+    assert dict(installed) == kinds
+    assert all(any(ROOT.glob(pattern)) for pattern in kinds.values())
+
+
+def test_the_test_of_the_formula_passes(tmp_path: Path) -> None:
     expected = re.search(r"assert_match\(/\\A(.+)\\n\\z/, ", FORMULA)
     assert expected is not None
     assert re.fullmatch(expected[1], said().strip())
+    (code,) = re.findall(r'"codec\.py"\)\.write <<~PYTHON\n(.*?)\n    PYTHON\n', FORMULA, re.DOTALL)
+    (tmp_path / "codec.py").write_text(textwrap.dedent(code))
+    path = f"import sys; sys.path.append({str(ROOT)!r}); import runpy; runpy.run_path('codec.py')"
+    run(sys.executable, "-I", "-c", path, cwd=tmp_path)
+
+
+def test_programs_that_pip_installs_run_no_file_of_the_current_folder(
+    installed: Path, tmp_path: Path
+) -> None:
+    for name in ("argparse.py", "fethpipe.py"):
+        (tmp_path / name).write_text("raise SystemExit('a file of the current folder was run')")
+    for program in ("fethpipe", "fethctl"):
+        run(installed / program, "--help", cwd=tmp_path)
