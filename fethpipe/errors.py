@@ -41,7 +41,7 @@ class LaunchError(FethpipeError):
     status = 69
 
 
-class NotNowError(LaunchError):
+class TemporaryLaunchError(LaunchError):
     """COMMAND could not be started for lack of something that comes and goes, as memory does."""
 
 

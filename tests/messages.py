@@ -111,7 +111,7 @@ class _Reader:
                     yield node.lineno, text
                 elif name in _STEPS:
                     yield node.lineno, f"cannot {text}: {_GAP}"
-                elif name == "failing_as":  # of the self-test
+                elif name == "os_errors_as":  # of the self-test
                     yield node.lineno, f"{text}: {_GAP}"
                 elif _logs(node.func):
                     yield node.lineno, re.sub(_FORMATS, _GAP, text)

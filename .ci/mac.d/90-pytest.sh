@@ -6,6 +6,4 @@
 copy=$(copy_checkout)
 trap 'rm -rf "$copy"' EXIT
 cd "$copy"
-as_user "$PYTHON" -m venv .venv
-as_user .venv/bin/pip install --quiet '.[test]'
-as_user .venv/bin/pytest -q -p no:cacheprovider
+as_user env "PATH=$(dirname "$PYTHON"):$PATH" sh -euxc "$(recipe README.md tests)"

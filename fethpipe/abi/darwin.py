@@ -28,7 +28,6 @@ AF_LINK = 18
 AF_NDRV = 27
 AF_INET6 = 30
 # netinet6/nd6.h
-ND6_IFF_PERFORMNUD = 0x1
 ND6_INFINITE_LIFETIME = 0xFFFFFFFF
 # net/if_media.h
 IFM_AVALID = 0x1
@@ -76,9 +75,6 @@ _SOCKADDR_IN6 = struct.Struct("<BBHI16sI")
 # netinet6/in6_var.h: struct in6_aliasreq (flags and times at its end), struct in6_ifreq
 _IN6_ALIASREQ = struct.Struct("<16s28s28s28siqqII")
 _IN6_IFREQ = struct.Struct("<16s28s244x")
-# netinet6/nd6.h: struct in6_ondireq, struct in6_ndireq, as far as the flags
-_IN6_ONDIREQ = struct.Struct("<16s20xI8x")
-_IN6_NDIREQ = struct.Struct("<16s20xI32x")
 # net/if_dl.h: struct sockaddr_dl before its data
 _SOCKADDR_DL = struct.Struct("<BBHBBBB")
 # net/ndrv.h: struct sockaddr_ndrv
@@ -132,11 +128,6 @@ class Request(IntEnum):
     # netinet6/in6_var.h
     SIOCDIFADDR_IN6 = _iow("i", 25, _IN6_IFREQ)
     SIOCAIFADDR_IN6 = _iow("i", 26, _IN6_ALIASREQ)
-    SIOCGIFINFO_IN6 = _iowr("i", 76, _IN6_ONDIREQ)
-    SIOCSIFINFO_FLAGS = _iowr("i", 87, _IN6_NDIREQ)
-    SIOCPROTOATTACH_IN6 = _iowr("i", 110, _IN6_ALIASREQ)
-    SIOCAUTOCONF_START = _iowr("i", 132, _IN6_IFREQ)
-    SIOCAUTOCONF_STOP = _iowr("i", 133, _IN6_IFREQ)
     # net/bpf.h
     BIOCGBLEN = _ior("B", 102, _U32)
     BIOCSBLEN = _iowr("B", 102, _U32)
@@ -260,30 +251,9 @@ def pack_add_address6(name: str, address: IPv6Interface) -> bytes:
     )
 
 
-def pack_name6(name: str) -> bytes:
-    """Return an in6_aliasreq with nothing but a name, for SIOCPROTOATTACH_IN6."""
-    return _name(name).ljust(_IN6_ALIASREQ.size, b"\0")
-
-
-def pack_address6(name: str, address: IPv6Interface | None = None) -> bytes:
-    """Return the in6_ifreq of SIOCDIFADDR_IN6, or without an address of SIOCAUTOCONF_*."""
-    return _IN6_IFREQ.pack(_name(name), _sockaddr_in6(address.ip.packed) if address else b"")
-
-
-def pack_discovery(name: str) -> bytes:
-    """Return the in6_ondireq of SIOCGIFINFO_IN6."""
-    return _IN6_ONDIREQ.pack(_name(name), 0)
-
-
-def unpack_discovery_flags(request: bytes) -> int:
-    """Return the ND6_IFF_ flags of an in6_ondireq."""
-    flags: int = _IN6_ONDIREQ.unpack(request)[1]
-    return flags
-
-
-def pack_discovery_flags(name: str, flags: int) -> bytes:
-    """Return the in6_ndireq of SIOCSIFINFO_FLAGS."""
-    return _IN6_NDIREQ.pack(_name(name), flags)
+def pack_remove_address6(name: str, address: IPv6Interface) -> bytes:
+    """Return the in6_ifreq of SIOCDIFADDR_IN6."""
+    return _IN6_IFREQ.pack(_name(name), _sockaddr_in6(address.ip.packed))
 
 
 def address_family(sockaddr: bytes) -> int:

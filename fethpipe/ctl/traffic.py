@@ -21,7 +21,7 @@ from ..ether.pcap import FILE_HEADER, PcapDecoder, pack_records
 from ..ether.responder import Responder, format_answer
 from ..library.device import EthernetDevice
 from ..library.opening import open_far_end, open_interface
-from ..system.privileges import can_become, drop_privileges, find_nobody, person_behind_sudo
+from ..system.privileges import can_become, drop_privileges, nobody_account, person_behind_sudo
 from ..system.signals import SignalPipe
 
 log = logging.getLogger("fethpipe")
@@ -151,6 +151,6 @@ def _open_input(file: str, stack: ExitStack) -> int:
 
 def _become_ordinary() -> None:
     """Give root up, where there is one to give up: what comes next are other people's bytes."""
-    person = person_behind_sudo(os.environ) or find_nobody()
+    person = person_behind_sudo(os.environ) or nobody_account()
     if can_become(person):
         drop_privileges(person)

@@ -19,7 +19,7 @@ from ..errors import DeviceError, NotAllowedError, reason
 from ..ether.frame import LONGEST_READ, Buffer
 from ..stats import Counters
 from ..system.netlink import Netlink
-from ..wire.offload import add_headers, leave_nothing, strip_headers
+from ..wire.offload import add_headers, needs_no_offload, strip_headers
 from ..wire.slots import BATCH_BYTES, BATCH_FRAMES, RecordSlots
 from ..wire.superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
 
@@ -208,7 +208,7 @@ class TapDevice:
             count * expected + sum(map(len, others)) - received * self.header
         )
         if slots.skipped:
-            if not leave_nothing(slots.skipped_bytes(count)):
+            if not needs_no_offload(slots.skipped_bytes(count)):
                 others = [slots.packet(each, expected) for each in range(count)] + others
                 count = 0
             others = strip_headers(others, self.counters)

@@ -7,7 +7,6 @@ go to an AF_INET one.
 from __future__ import annotations
 
 import array
-import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -180,24 +179,7 @@ class DarwinInterfaces:
         if isinstance(address, IPv4Interface):
             self._request(Request.SIOCDIFADDR, darwin.pack_remove_address(name, address))
         else:
-            self._request6(Request.SIOCDIFADDR_IN6, darwin.pack_address6(name, address))
-
-    def attach_ipv6(self, name: str) -> None:
-        """Let the interface have IPv6, which it needs before its settings; once is enough."""
-        with contextlib.suppress(FileExistsError):
-            self._request6(Request.SIOCPROTOATTACH_IN6, darwin.pack_name6(name))
-
-    def set_unreachability_detection(self, name: str, on: bool) -> None:
-        """Switch IPv6 neighbour unreachability detection; EINVAL before IPv6 is attached."""
-        answer = self._request6(Request.SIOCGIFINFO_IN6, darwin.pack_discovery(name))
-        flags = darwin.unpack_discovery_flags(answer) & ~darwin.ND6_IFF_PERFORMNUD
-        flags |= darwin.ND6_IFF_PERFORMNUD if on else 0
-        self._request6(Request.SIOCSIFINFO_FLAGS, darwin.pack_discovery_flags(name, flags))
-
-    def set_router_advertisements(self, name: str, on: bool) -> None:
-        """Let IPv6 routers on the link configure the interface, or not."""
-        request = Request.SIOCAUTOCONF_START if on else Request.SIOCAUTOCONF_STOP
-        self._request6(request, darwin.pack_address6(name))
+            self._request6(Request.SIOCDIFADDR_IN6, darwin.pack_remove_address6(name, address))
 
     # ---- the sockets ----
 

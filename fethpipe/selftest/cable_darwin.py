@@ -21,7 +21,7 @@ from ..stats import Counters
 from ..system.stream import Stream
 from ..wire.connection import Connection, FramesReceived
 from ..wire.framing import FRAMINGS
-from .deadline import Deadline, failing_as
+from .deadline import Deadline, os_errors_as
 from .endpoint import End
 from .report import Report
 
@@ -66,8 +66,8 @@ def reflect(report: Report) -> None:
         stream = ends.enter_context(Stream(our_input, our_output))
         mirror = _Mirror(stream, deadline)
         ends.callback(mirror.close)
-        _test_echoes(report, mirror)
-        _test_flood(report, mirror)
+        _try_echoes(report, mirror)
+        _try_flood(report, mirror)
         end.stop()
         end.wait_ended(deadline)
 
@@ -136,16 +136,16 @@ class _Mirror:
         self._pending = self._stream.write(self._pending + data)
 
 
-def _test_echoes(report: Report, mirror: _Mirror) -> None:
+def _try_echoes(report: Report, mirror: _Mirror) -> None:
     times = []
-    with failing_as("no answer through the tunnel"):
+    with os_errors_as("no answer through the tunnel"):
         for _ in range(_ECHOES):
             started = time.perf_counter()
             _echo(mirror, 56)
             times.append(time.perf_counter() - started)
     report.say(f"tunnel: {_ECHOES} echoes, median {statistics.median(times) * 1000:.2f} ms")
     for size in _SIZES:
-        with failing_as(f"no answer to a datagram of {size} bytes"):
+        with os_errors_as(f"no answer to a datagram of {size} bytes"):
             _echo(mirror, size)
     report.say(f"tunnel: datagrams of {_SIZES[0]} to {_SIZES[-1]} bytes came back unchanged")
 
@@ -157,12 +157,12 @@ def _echo(mirror: _Mirror, size: int) -> None:
         raise SystemFailureError(f"a datagram of {size} bytes came back changed")
 
 
-def _test_flood(report: Report, mirror: _Mirror) -> None:
+def _try_flood(report: Report, mirror: _Mirror) -> None:
     """Keep a few full frames on their way for a while; none may be lost."""
     payload = os.urandom(_FULL)
     came = 0
     started = time.perf_counter()
-    with failing_as("a datagram was lost"):
+    with os_errors_as("a datagram was lost"):
         for _ in range(_WINDOW):
             mirror.send(payload)
         while (passed := time.perf_counter() - started) < _FLOOD_SECONDS:

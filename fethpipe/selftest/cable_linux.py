@@ -24,7 +24,7 @@ from typing import NamedTuple
 from ..errors import SystemFailureError
 from ..system.namespace import enter_new_network
 from ..system.netlink import Netlink
-from .deadline import Deadline, failing_as
+from .deadline import Deadline, os_errors_as
 from .endpoint import End
 from .report import Report
 
@@ -59,8 +59,8 @@ def demonstrate(report: Report, *, as_user: bool) -> None:
         for place in (near, far):
             place.end.wait_ready(deadline)
         for family in families:
-            _test_traffic(report, near.hosts[family], far.hosts[family], deadline)
-        _test_ending(near.end, far.end, deadline)
+            _try_traffic(report, near.hosts[family], far.hosts[family], deadline)
+        _try_ending(near.end, far.end, deadline)
 
 
 class _Side(NamedTuple):
@@ -153,17 +153,17 @@ class _Place:
         return True
 
 
-def _test_traffic(report: Report, near: _Host, far: _Host, deadline: Deadline) -> None:
+def _try_traffic(report: Report, near: _Host, far: _Host, deadline: Deadline) -> None:
     version = "IPv4" if near.family == socket.AF_INET else "IPv6"
-    with failing_as(f"no {version} address to use"):
+    with os_errors_as(f"no {version} address to use"):
         for host in (near, far):
             host.bind(deadline)
-    with failing_as(f"{version} ping"):
+    with os_errors_as(f"{version} ping"):
         times = [_ping(near, far, number, deadline) for number in range(_PINGS)]
     report.say(
         f"{version} ping: {_PINGS} answered, median {statistics.median(times) * 1000:.2f} ms"
     )
-    with failing_as(f"{version} UDP"):
+    with os_errors_as(f"{version} UDP"):
         for size in _DATAGRAM_SIZES:
             _send_datagram(near, far, size, deadline)
             _send_datagram(far, near, size, deadline)
@@ -171,7 +171,7 @@ def _test_traffic(report: Report, near: _Host, far: _Host, deadline: Deadline) -
     report.say(
         f"{version} UDP: {count} datagrams of 0 to {largest} bytes, both ways, came unchanged"
     )
-    with failing_as(f"{version} TCP"):
+    with os_errors_as(f"{version} TCP"):
         seconds = _transfer(near, far, deadline)
     report.say(
         f"{version} TCP: {_TRANSFER >> 20} MiB each way came unchanged, "
@@ -252,7 +252,7 @@ def _stream(source: socket.socket, destination: socket.socket, deadline: Deadlin
     return seconds
 
 
-def _test_ending(near: End, far: End, deadline: Deadline) -> None:
+def _try_ending(near: End, far: End, deadline: Deadline) -> None:
     """Stop one end; the other has to follow by itself."""
     near.stop()
     for end in (near, far):

@@ -17,34 +17,34 @@ from ..netif.darwin import DarwinInterfaces, allow_mtu, interface_names
 from ..netif.mac import parse_mac
 from ..provision.request import Change, DeviceRequest, Provisioned
 from .cable_darwin import reflect
-from .deadline import failing_as
+from .deadline import os_errors_as
 from .facts_bpf import check_bpf, check_traffic
 from .facts_feth import check_feth, check_gone
 from .facts_ndrv import check_ndrv
-from .frames import HEADER_LENGTH, measure, test_sizes
-from .pairs import ADDRESS, Bench, Pair, send_buffer
+from .frames import HEADER_LENGTH, measure, try_sizes
+from .pairs import ADDRESS, FethPairs, OpenPair, send_buffer
 from .report import Report
 
 _MAC = parse_mac("02:00:5e:00:53:21")
 
 
-def test_on_darwin(report: Report) -> None:
+def try_darwin(report: Report) -> None:
     """Tell which facts hold, and show that frames pass between the IP stack and a stream."""
     if os.geteuid() != 0:
         raise NotAllowedError("the self-test makes feth interfaces", hint="run it with sudo")
     with ExitStack() as stack:
-        with failing_as("the self-test cannot be set up"):
-            bench = _set_up(stack)
-        check_feth(report, bench)
-        check_ndrv(report, bench)
-        check_bpf(report, bench)
-        check_traffic(report, bench)
-        _move_frames(report, bench)
-        check_gone(report, bench)
+        with os_errors_as("the self-test cannot be set up"):
+            pairs = _set_up(stack)
+        check_feth(report, pairs)
+        check_ndrv(report, pairs)
+        check_bpf(report, pairs)
+        check_traffic(report, pairs)
+        _move_frames(report, pairs)
+        check_gone(report, pairs)
     reflect(report)
 
 
-def _set_up(stack: ExitStack) -> Bench:
+def _set_up(stack: ExitStack) -> FethPairs:
     """Make the two pairs, the second one with the largest MTU that it takes."""
     interfaces = stack.enter_context(DarwinInterfaces())
     _, early = _make_pair(stack, DeviceRequest())
@@ -57,10 +57,10 @@ def _set_up(stack: ExitStack) -> Bench:
     made = made._replace(mtu=largest)
     names = interface_names()
     absent = next(f"feth{unit}" for unit in range(32767, 0, -1) if f"feth{unit}" not in names)
-    return Bench(
+    return FethPairs(
         interfaces=interfaces,
-        early=stack.enter_context(closing(Pair(early))),
-        pair=stack.enter_context(closing(Pair(made))),
+        early=stack.enter_context(closing(OpenPair(early))),
+        late=stack.enter_context(closing(OpenPair(made))),
         limit_before=limit_before,
         requested_mac=_MAC,
         absent=absent,
@@ -72,17 +72,17 @@ def _make_pair(stack: ExitStack, request: DeviceRequest) -> tuple[KeeperProcess,
     return keeper, keeper.provision("feth", request)
 
 
-def _move_frames(report: Report, bench: Bench) -> None:
-    pair = bench.pair
+def _move_frames(report: Report, pairs: FethPairs) -> None:
+    pair = pairs.late
     by_mtu, by_buffer = pair.mtu + HEADER_LENGTH, send_buffer(pair.ndrv)
     limit = f"the MTU is {pair.mtu}"
     if by_buffer < by_mtu:
         limit = f"the send buffer of AF_NDRV is {by_buffer}"
-    if not (bench.receives and bench.injects):
+    if not (pairs.receives and pairs.injects):
         limit, by_mtu = "no frame passes", 0
     largest = min(by_mtu, by_buffer)
     highest = FETH_MTU[-1] + HEADER_LENGTH
-    test_sizes(report, pair.near, pair.far, largest=largest, limit=limit, highest=highest)
+    try_sizes(report, pair.near, pair.far, largest=largest, limit=limit, highest=highest)
     if largest:
         try:
             measure(report, pair.near, pair.far)

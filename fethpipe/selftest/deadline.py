@@ -24,8 +24,8 @@ class Deadline:
 
 
 @contextmanager
-def failing_as(what: str) -> Iterator[None]:
-    """Say in which step the operating system let us down, or time ran out."""
+def os_errors_as(what: str) -> Iterator[None]:
+    """Re-raise OSError, also a TimeoutError, as SystemFailureError("{what}: ...")."""
     try:
         yield
     except OSError as error:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import SystemFailureError
-from .deadline import Deadline, failing_as
+from .deadline import Deadline, os_errors_as
 from .report import Report
 
 _GRACE_SECONDS = 1.0
@@ -61,7 +61,7 @@ class End:
 
     def wait_ready(self, deadline: Deadline) -> None:
         """Wait until the device is up."""
-        with failing_as(f"the {self._name} did not get ready"):
+        with os_errors_as(f"the {self._name} did not get ready"):
             select.select([self._ready], [], [], deadline.left())
             deadline.left()
             line = os.read(self._ready, 4096)
@@ -77,13 +77,13 @@ class End:
 
     def wait_ended(self, deadline: Deadline) -> None:
         """Wait for a clean end, and see that the device has gone."""
-        with failing_as(f"the {self._name} did not end"):
+        with os_errors_as(f"the {self._name} did not end"):
             self._finish(deadline.left())
         if self._process.returncode != 0:
             raise SystemFailureError(
                 f"the {self._name} ended with exit status {self._process.returncode}"
             )
-        with failing_as(f"{self.interface} of the {self._name} did not go"):
+        with os_errors_as(f"{self.interface} of the {self._name} did not go"):
             while self._exists(self.interface):
                 deadline.left()
                 time.sleep(_RETRY_SECONDS)

@@ -18,7 +18,7 @@ from ..errors import reason
 from ..ether.datagram import has_whole_checksum, make_datagram
 from ..system.libc_darwin import ioctl
 from .frames import HEADER_LENGTH, PATIENCE_SECONDS, drain, is_ours, make_frame, receive
-from .pairs import ADDRESS, Bench, buffer_length, refused
+from .pairs import ADDRESS, FethPairs, buffer_length, refused
 from .report import DiffersError, NotAvailableError, Report
 
 _BUFFER = 1 << 20
@@ -44,10 +44,10 @@ _OTHER_MAC = bytes.fromhex("0200 5e00 5322")
 _DISCARD_PORT = 9
 
 
-def check_bpf(report: Report, bench: Bench) -> None:
+def check_bpf(report: Report, pairs: FethPairs) -> None:
     """Tell what holds of devices, and whether frames pass at all, each way by itself."""
-    pair, check = bench.pair, report.check
-    expected = _BUFFER if bench.release >= _LARGE_BUFFERS else _OLD_BUFFER
+    pair, check = pairs.late, report.check
+    expected = _BUFFER if pairs.release >= _LARGE_BUFFERS else _OLD_BUFFER
     check(
         "BPF buffer",
         f"BPF grants a buffer of {expected} bytes",
@@ -67,16 +67,16 @@ def check_bpf(report: Report, bench: Bench) -> None:
     check(
         "BPF absent",
         "attaching BPF to an interface that does not exist is ENXIO",
-        lambda: refused(lambda: open_bpf(bench.absent), errno.ENXIO),
+        lambda: refused(lambda: open_bpf(pairs.absent), errno.ENXIO),
     )
-    bench.receives = check(
-        "reception", "BPF gets what the IP stack sends", partial(_receive_from_stack, bench)
+    pairs.receives = check(
+        "reception", "BPF gets what the IP stack sends", partial(_receive_from_stack, pairs)
     )
-    check("checksums", "what the IP stack sends has its checksums", partial(_find_checksum, bench))
-    bench.injects = check(
-        "injection", "the IP stack gets what AF_NDRV sends", partial(_inject_to_stack, bench)
+    check("checksums", "what the IP stack sends has its checksums", partial(_find_checksum, pairs))
+    pairs.injects = check(
+        "injection", "the IP stack gets what AF_NDRV sends", partial(_inject_to_stack, pairs)
     )
-    check("BPF write", *_longest_write(bench))
+    check("BPF write", *_longest_write(pairs))
 
 
 def _has_buffer(descriptor: int, expected: int) -> str:
@@ -86,47 +86,47 @@ def _has_buffer(descriptor: int, expected: int) -> str:
     return ""
 
 
-def _send_from_stack(bench: Bench) -> bytes:
+def _send_from_stack(pairs: FethPairs) -> bytes:
     """Have the IP stack broadcast a datagram, and return the frame that comes, b"" if none does."""
     payload = os.urandom(16)
-    drain(bench.pair.near)
+    drain(pairs.late.near)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sender.bind((_HOST, 0))
         sender.sendto(payload, (_BROADCAST, _DISCARD_PORT))
-    while select.select([bench.pair.near], [], [], PATIENCE_SECONDS)[0]:
-        for frame in bench.pair.near.read_frames():
+    while select.select([pairs.late.near], [], [], PATIENCE_SECONDS)[0]:
+        for frame in pairs.late.near.read_frames():
             if payload in frame:
                 return frame
     return b""
 
 
-def _receive_from_stack(bench: Bench) -> str:
-    if not _send_from_stack(bench):
+def _receive_from_stack(pairs: FethPairs) -> str:
+    if not _send_from_stack(pairs):
         raise DiffersError("nothing comes")
     return ""
 
 
-def _find_checksum(bench: Bench) -> str:
-    if not bench.receives:
+def _find_checksum(pairs: FethPairs) -> str:
+    if not pairs.receives:
         raise NotAvailableError("no frame is received")
-    if not has_whole_checksum(_send_from_stack(bench)):
+    if not has_whole_checksum(_send_from_stack(pairs)):
         raise DiffersError("the UDP checksum is wrong")
     return ""
 
 
-def _inject_to_stack(bench: Bench) -> str:
+def _inject_to_stack(pairs: FethPairs) -> str:
     payload = os.urandom(16)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((_HOST, 0))
         receiver.settimeout(PATIENCE_SECONDS)
         frame = make_datagram(
             payload,
-            macs=(_OTHER_MAC, bench.pair.mac),
+            macs=(_OTHER_MAC, pairs.late.mac),
             addresses=(_OTHER_HOST, _HOST),
             ports=(_DISCARD_PORT, receiver.getsockname()[1]),
         )
-        os.write(bench.pair.ndrv, frame)
+        os.write(pairs.late.ndrv, frame)
         try:
             received = receiver.recv(1500)
         except socket.timeout:
@@ -136,11 +136,11 @@ def _inject_to_stack(bench: Bench) -> str:
     return ""
 
 
-def _longest_write(bench: Bench) -> tuple[str, Callable[[], str]]:
+def _longest_write(pairs: FethPairs) -> tuple[str, Callable[[], str]]:
     """Return what is known of single writes, and what looks at it."""
-    pair = bench.pair
+    pair = pairs.late
     whole = make_frame(pair.mtu + HEADER_LENGTH)
-    if bench.release >= _LONG_WRITES:
+    if pairs.release >= _LONG_WRITES:
 
         def accept() -> str:
             os.write(pair.bpf, whole)
@@ -161,15 +161,15 @@ def _longest_write(bench: Bench) -> tuple[str, Callable[[], str]]:
 # ---- with frames that arrive ----
 
 
-def check_traffic(report: Report, bench: Bench) -> None:
+def check_traffic(report: Report, pairs: FethPairs) -> None:
     """Tell what holds of frames that pass."""
 
-    def check(name: str, expected: str, look: Callable[[Bench], str]) -> None:
+    def check(name: str, expected: str, look: Callable[[FethPairs], str]) -> None:
         def guarded() -> str:
-            if not (bench.receives and bench.injects):
+            if not (pairs.receives and pairs.injects):
                 raise NotAvailableError("no frame passes")
-            drain(bench.pair.near, bench.pair.far)
-            return look(bench)
+            drain(pairs.late.near, pairs.late.far)
+            return look(pairs)
 
         report.check(name, expected, guarded)
 
@@ -189,8 +189,8 @@ def check_traffic(report: Report, bench: Bench) -> None:
     check("batch refused", "one bad record has a whole batch refused", _refuse_batch)
 
 
-def _see_own(bench: Bench) -> str:
-    pair = bench.pair
+def _see_own(pairs: FethPairs) -> str:
+    pair = pairs.late
     pair.near.write_frames([make_frame(60)])
     receive(pair.far, 1)
     if any(is_ours(frame) for frame in pair.near.read_frames()):
@@ -198,8 +198,8 @@ def _see_own(bench: Bench) -> str:
     return ""
 
 
-def _see_padding(bench: Bench) -> str:
-    pair = bench.pair
+def _see_padding(pairs: FethPairs) -> str:
+    pair = pairs.late
     pair.near.write_frames([make_frame(HEADER_LENGTH)])
     arrived = receive(pair.far, 1)
     if not arrived:
@@ -209,22 +209,22 @@ def _see_padding(bench: Bench) -> str:
     return ""
 
 
-def _see_vlan(bench: Bench) -> str:
+def _see_vlan(pairs: FethPairs) -> str:
     frame = make_frame(60)
     tagged = frame[:12] + b"\x81\x00\x00\x05" + frame[12:]
-    bench.pair.near.write_frames([tagged])
-    arrived = receive(bench.pair.far, 1)
+    pairs.late.near.write_frames([tagged])
+    arrived = receive(pairs.late.far, 1)
     if arrived != [tagged]:
         raise DiffersError("it comes without" if arrived == [frame] else f"{len(arrived)} come")
     return ""
 
 
-def _waiting(bench: Bench, frames: list[bytes]) -> bytes:
+def _waiting(pairs: FethPairs, frames: list[bytes]) -> bytes:
     """Send frames and return what one read gives when all of them have arrived.
 
     Delivery is not instant on a real Mac: the last one is waited for with a second reader.
     """
-    pair = bench.pair
+    pair = pairs.late
     with closing(_Watcher(pair.primary)) as watcher:
         pair.near.write_frames(frames)
         watcher.wait_for(frames[-1])
@@ -247,26 +247,26 @@ class _Watcher:
         os.close(self._descriptor)
 
 
-def _read_batch(bench: Bench) -> str:
+def _read_batch(pairs: FethPairs) -> str:
     frames = [make_frame(_EVEN_SIZE) for _ in range(_BURST)]
-    batch = _waiting(bench, frames)
+    batch = _waiting(pairs, frames)
     taken = sum(frame in batch for frame in frames)
     if taken != _BURST:
         raise DiffersError(f"{taken} of {_BURST}")
     return f"{taken} of {_BURST}"
 
 
-def _see_header(bench: Bench) -> str:
-    batch = _waiting(bench, [make_frame(_EVEN_SIZE)])
+def _see_header(pairs: FethPairs) -> str:
+    batch = _waiting(pairs, [make_frame(_EVEN_SIZE)])
     length = _RECORD_HEADER.unpack_from(batch)[2]
     if length != _HEADER_LENGTH:
         raise DiffersError(f"{length}")
     return ""
 
 
-def _see_alignment(bench: Bench) -> str:
+def _see_alignment(pairs: FethPairs) -> str:
     frames = [make_frame(_ODD_SIZE) for _ in range(2)]
-    batch = _waiting(bench, frames)
+    batch = _waiting(pairs, frames)
     captured, _, header = _RECORD_HEADER.unpack_from(batch)
     found = max(map(batch.find, frames))
     if found <= header:
@@ -278,21 +278,21 @@ def _see_alignment(bench: Bench) -> str:
     return ""
 
 
-def _see_order(bench: Bench) -> str:
+def _see_order(pairs: FethPairs) -> str:
     numbers = [number.to_bytes(4, "big") for number in range(_BURST)]
-    bench.pair.near.write_frames([make_frame(_EVEN_SIZE, payload=number) for number in numbers])
-    arrived = [frame[HEADER_LENGTH:][:4] for frame in receive(bench.pair.far, _BURST)]
+    pairs.late.near.write_frames([make_frame(_EVEN_SIZE, payload=number) for number in numbers])
+    arrived = [frame[HEADER_LENGTH:][:4] for frame in receive(pairs.late.far, _BURST)]
     if arrived != sorted(arrived):
         raise DiffersError("some overtake others")
     return f"{len(arrived)} of {_BURST}"
 
 
-def _count_drops(bench: Bench) -> str:
-    descriptor = open_bpf(bench.pair.primary, length=_SMALL_BUFFER)
+def _count_drops(pairs: FethPairs) -> str:
+    descriptor = open_bpf(pairs.late.primary, length=_SMALL_BUFFER)
     try:
         for _ in range(_OVERFLOW // _BURST + 1):
-            bench.pair.near.write_frames([make_frame(1000) for _ in range(_BURST)])
-            receive(bench.pair.far, _BURST)
+            pairs.late.near.write_frames([make_frame(1000) for _ in range(_BURST)])
+            receive(pairs.late.far, _BURST)
         answer = ioctl(descriptor, Request.BIOCGSTATS, bytes(darwin.BPF_STAT_SIZE))
     finally:
         os.close(descriptor)
@@ -301,39 +301,39 @@ def _count_drops(bench: Bench) -> str:
     return ""
 
 
-def _batch_descriptor(bench: Bench) -> int:
+def _batch_descriptor(pairs: FethPairs) -> int:
     """Return a BPF device that takes batches. Raises NotAvailableError where there is none."""
-    descriptor = open_bpf(bench.pair.io)
+    descriptor = open_bpf(pairs.late.io)
     try:
         set_batch_write(descriptor)
     except OSError as error:
         os.close(descriptor)
-        since = "" if bench.release >= _BATCH_WRITES else ", it came with macOS 14.4"
+        since = "" if pairs.release >= _BATCH_WRITES else ", it came with macOS 14.4"
         raise NotAvailableError(f"BIOCSBATCHWRITE: {reason(error)}{since}") from error
     return descriptor
 
 
-def _write_batch(bench: Bench) -> str:
+def _write_batch(pairs: FethPairs) -> str:
     frames = [make_frame(_EVEN_SIZE) for _ in range(_BURST)]
-    descriptor = _batch_descriptor(bench)
+    descriptor = _batch_descriptor(pairs)
     try:
         BpfBatchWriter(descriptor).write_frames(frames)
     finally:
         os.close(descriptor)
-    arrived = receive(bench.pair.far, _BURST)
+    arrived = receive(pairs.late.far, _BURST)
     if sorted(arrived) != sorted(frames):
         raise DiffersError(f"{len(arrived)} of {_BURST} come")
     return ""
 
 
-def _refuse_batch(bench: Bench) -> str:
+def _refuse_batch(pairs: FethPairs) -> str:
     good = darwin.pack_bpf_batch([make_frame(_EVEN_SIZE)] * 2)
     bad = _RECORD_HEADER.pack(60, 61, _HEADER_LENGTH) + make_frame(60)
-    descriptor = _batch_descriptor(bench)
+    descriptor = _batch_descriptor(pairs)
     try:
         said = refused(lambda: os.write(descriptor, good + bad), errno.EINVAL, errno.EMSGSIZE)
     finally:
         os.close(descriptor)
-    if receive(bench.pair.far, 1, seconds=PATIENCE_SECONDS / 10):
+    if receive(pairs.late.far, 1, seconds=PATIENCE_SECONDS / 10):
         raise DiffersError("those in front of it are sent")
     return said

@@ -9,22 +9,22 @@ import select
 from ..abi.darwin import FETH_MTU
 from ..netif.darwin import UNSUPPORTED
 from .frames import make_frame
-from .pairs import Bench, buffer_length, refused
+from .pairs import FethPairs, buffer_length, refused
 from .report import DiffersError, NotAvailableError, Report
 
 _MTU_SYSCTL = (19, 0)  # Darwin 19 is macOS 10.15
 
 
-def check_feth(report: Report, bench: Bench) -> None:
+def check_feth(report: Report, pairs: FethPairs) -> None:
     """Tell what holds of interfaces that are there."""
-    interfaces, pair, early = bench.interfaces, bench.pair, bench.early
+    interfaces, pair, early = pairs.interfaces, pairs.late, pairs.early
 
     def kept() -> str:
-        if bench.release < _MTU_SYSCTL:
+        if pairs.release < _MTU_SYSCTL:
             raise NotAvailableError("before macOS 10.15 nothing limits it")
         after = interfaces.largest_mtu(early.primary)
-        if after != bench.limit_before:
-            raise DiffersError(f"it went from {bench.limit_before} to {after}")
+        if after != pairs.limit_before:
+            raise DiffersError(f"it went from {pairs.limit_before} to {after}")
         return f"{after}"
 
     def raised() -> str:
@@ -38,7 +38,7 @@ def check_feth(report: Report, bench: Bench) -> None:
         return refused(lambda: interfaces.set_mtu(early.io, largest + 1), errno.EINVAL)
 
     def mac() -> str:
-        if pair.mac != bench.requested_mac:
+        if pair.mac != pairs.requested_mac:
             raise DiffersError(pair.mac.hex(":"))
         return ""
 
@@ -62,7 +62,7 @@ def check_feth(report: Report, bench: Bench) -> None:
     check(
         "feth absent",
         "asking for an interface that does not exist is ENXIO",
-        lambda: refused(lambda: interfaces.flags(bench.absent), errno.ENXIO),
+        lambda: refused(lambda: interfaces.flags(pairs.absent), errno.ENXIO),
     )
     check("peer", "a feth tells its peer", peered)
     check(
@@ -82,9 +82,9 @@ def check_feth(report: Report, bench: Bench) -> None:
     check("mtu refused", "a larger MTU is EINVAL", beyond)
 
 
-def check_gone(report: Report, bench: Bench) -> None:
+def check_gone(report: Report, pairs: FethPairs) -> None:
     """Tell what happens to those who use an interface that goes down, or goes; none is left."""
-    interfaces, early = bench.interfaces, bench.early
+    interfaces, early = pairs.interfaces, pairs.early
     frame = make_frame(60)
     length = buffer_length(early.bpf)
 

@@ -9,7 +9,7 @@ from ..abi.darwin import FETH_MTU, pack_sockaddr_ndrv
 from ..device.ndrv import open_ndrv
 from ..system.libc_darwin import bind
 from .frames import HEADER_LENGTH, make_frame
-from .pairs import Bench, new_ndrv, refused, send_buffer
+from .pairs import FethPairs, new_ndrv, refused, send_buffer
 from .report import DiffersError, Report
 
 _DEFAULT_SEND_BUFFER = 8192
@@ -17,9 +17,9 @@ _VLAN_TAG = 4
 _SMALL_SEND_BUFFER = 4096
 
 
-def check_ndrv(report: Report, bench: Bench) -> None:
+def check_ndrv(report: Report, pairs: FethPairs) -> None:
     """Tell what holds of sockets, whether or not a frame arrives."""
-    pair = bench.pair
+    pair = pairs.late
 
     def default() -> str:
         with new_ndrv() as ndrv:
@@ -59,6 +59,6 @@ def check_ndrv(report: Report, bench: Bench) -> None:
     check(
         "NDRV absent",
         "binding to an interface that does not exist is EADDRNOTAVAIL",
-        lambda: refused(lambda: open_ndrv(bench.absent), errno.EADDRNOTAVAIL),
+        lambda: refused(lambda: open_ndrv(pairs.absent), errno.EADDRNOTAVAIL),
     )
     check("NDRV unconnected", "sending without connect is EDESTADDRREQ", unconnected)

@@ -62,7 +62,7 @@ def drain(*devices: Device) -> None:
             pass
 
 
-def test_sizes(
+def try_sizes(
     report: Report, near: Device, far: Device, *, largest: int, limit: str, highest: int
 ) -> bool:
     """Move frames of each size both ways, and return whether all that can pass do.

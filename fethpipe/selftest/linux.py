@@ -15,7 +15,7 @@ from ..provision.request import DeviceRequest
 from ..stats import Counters
 from ..system.namespace import end_with_parent, enter_new_network
 from .cable_linux import demonstrate
-from .frames import HEADER_LENGTH, measure, test_sizes
+from .frames import HEADER_LENGTH, measure, try_sizes
 from .report import Report
 
 _LONGEST = 65535  # what a record of the default framing can carry
@@ -23,12 +23,12 @@ _BUFFER = 1 << 20
 _ETH_P_ALL = 3  # linux/if_ether.h
 
 
-def test_on_linux(report: Report) -> None:
+def try_linux(report: Report) -> None:
     """Show that frames of every size pass a TAP, and that two ends make a network."""
     _require_tun()
     as_user = enter_new_network()
     end_with_parent(signal.SIGTERM)
-    _test_tap(report)
+    _try_tap(report)
     demonstrate(report, as_user=as_user)
 
 
@@ -43,11 +43,11 @@ def _require_tun() -> None:
         ) from error
 
 
-def _test_tap(report: Report) -> None:
+def _try_tap(report: Report) -> None:
     kind = find_kind("tap")
     request = DeviceRequest(mtu=_LONGEST - HEADER_LENGTH, offload=True)
     with closing(kind.open(provision(kind, request))) as near, closing(_Wire(near.name)) as far:
-        passed = test_sizes(report, near, far, largest=_LONGEST, limit="", highest=_LONGEST)
+        passed = try_sizes(report, near, far, largest=_LONGEST, limit="", highest=_LONGEST)
         measure(report, near, far)
     if not passed:
         raise SystemFailureError("frames do not pass the TAP unchanged")

@@ -22,7 +22,7 @@ ADDRESS = "198.51.100.1/24"
 """Of the primary side, for the IP stack to send and receive; kept for documentation (RFC 5737)."""
 
 
-class Pair:
+class OpenPair:
     """A pair, used from its I/O side (``near``) as ever, and from its primary side (``far``)."""
 
     def __init__(self, made: Provisioned) -> None:
@@ -45,10 +45,10 @@ class Pair:
         self.far.close()
 
 
-class Bench:
+class FethPairs:
     """Two pairs, and what is known of this Mac so far.
 
-    ``early`` was made when the largest MTU was ``limit_before``, ``pair`` after it was raised. No
+    ``early`` was made when the largest MTU was ``limit_before``, ``late`` after it was raised. No
     interface has the name ``absent``.
     """
 
@@ -56,15 +56,15 @@ class Bench:
         self,
         *,
         interfaces: DarwinInterfaces,
-        early: Pair,
-        pair: Pair,
+        early: OpenPair,
+        late: OpenPair,
         limit_before: int,
         requested_mac: bytes,
         absent: str,
     ) -> None:
         self.interfaces = interfaces
         self.early = early
-        self.pair = pair
+        self.late = late
         self.limit_before = limit_before
         self.requested_mac = requested_mac
         self.absent = absent

@@ -31,7 +31,7 @@ def selftest(*, as_json: bool = False) -> int:
         raise UsageError(f"the self-test needs macOS or Linux, this is {system}")
     child = os.fork()
     if child == 0:
-        _test(system, Report(as_json=as_json))
+        _run(system, Report(as_json=as_json))
         return 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the child, and we wait for it
     _, status = os.waitpid(child, 0)
@@ -39,18 +39,18 @@ def selftest(*, as_json: bool = False) -> int:
     return ended if ended >= 0 else FethpipeError.status
 
 
-def _test(system: str, report: Report) -> None:
+def _run(system: str, report: Report) -> None:
     _exit_on_signals()
     try:
         _tell_machine(system, report)
         if system == "Darwin":
-            from .darwin import test_on_darwin  # noqa: PLC0415 - each system loads its own
+            from .darwin import try_darwin  # noqa: PLC0415 - each system loads its own
 
-            test_on_darwin(report)
+            try_darwin(report)
         else:
-            from .linux import test_on_linux  # noqa: PLC0415
+            from .linux import try_linux  # noqa: PLC0415
 
-            test_on_linux(report)
+            try_linux(report)
     except FethpipeError as error:
         report.finish(error)
         raise

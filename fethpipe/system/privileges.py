@@ -47,7 +47,7 @@ def person_behind_sudo(environment: Mapping[str, str]) -> Person | None:
         return Person(str(uid), uid, gid, (gid,), "/", "/bin/sh")
 
 
-def find_nobody() -> Person:
+def nobody_account() -> Person:
     """Return the account that owns nothing."""
     try:
         return _person(pwd.getpwnam("nobody"))

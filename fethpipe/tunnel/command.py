@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
-from ..errors import LaunchError, NotNowError, system_step
+from ..errors import LaunchError, TemporaryLaunchError, system_step
 from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
 from ..system.privileges import Person
 from .launcher import GRACE_SECONDS, launch
@@ -30,7 +30,7 @@ class Command:
         self._process = 0
 
     def start(self) -> None:
-        """Start COMMAND. Raises LaunchError, as a NotNowError where another try may help."""
+        """Start COMMAND. Raises LaunchError, TemporaryLaunchError where another try may help."""
         self._channel.set_timeout(_START_SECONDS)
         try:
             self._channel.send({"do": "start"})
@@ -40,7 +40,7 @@ class Command:
         if "error" in answer:
             why = f"cannot start {self.name}: {answer['error']}"
             if answer["temporary"]:
-                raise NotNowError(why)
+                raise TemporaryLaunchError(why)
             raise LaunchError(why, hint=self._hint)
         self._process = answer["started"]
         self.read_descriptor, self.write_descriptor = descriptors

@@ -7,7 +7,7 @@ _LONGEST_SECONDS = 60.0
 _GOOD_RUN_SECONDS = 60.0
 
 
-class Pauses:
+class Backoff:
     """1, 2, 4 ... 60 seconds, and from the start again after a run that lasted a minute."""
 
     def __init__(self) -> None:

@@ -19,10 +19,10 @@ from ..errors import (
     CommandFailedError,
     FethpipeError,
     NotAllowedError,
-    NotNowError,
     PeerSilentError,
     ProtocolError,
     SystemFailureError,
+    TemporaryLaunchError,
     TruncatedError,
     UsageError,
     reason,
@@ -43,8 +43,8 @@ from ..system.privileges import (
     can_become,
     drop_privileges,
     environment_of,
-    find_nobody,
     find_person,
+    nobody_account,
     person_behind_sudo,
 )
 from ..system.signals import SignalPipe, describe_status
@@ -55,7 +55,7 @@ from ..wire.framing import FRAMINGS
 from ..wire.hello import NONCE_LENGTH, Feature, Hello
 from .command import Command, prepare_command
 from .pump import Ending, Pump, Watch
-from .reconnect import Pauses
+from .reconnect import Backoff
 from .status import CONNECTED, SUPER_FRAMES, StatusLine
 from .zerotier import parse_configuration
 
@@ -191,7 +191,7 @@ def _people(user: str | None) -> _People:
             return _People(None, None)
         raise NotAllowedError(f"only root can become {named.name}", hint="leave --user out")
     person = named or person_behind_sudo(os.environ)
-    pump = person or find_nobody()
+    pump = person or nobody_account()
     if can_become(pump):
         return _People(pump, person)
     if named is None:  # root of a user namespace: an ordinary user already
@@ -276,7 +276,7 @@ def _run_command(
     session: RemoteSession | None,
 ) -> Ending:
     """Pump over COMMAND, again and again if so configured."""
-    pauses = Pauses()
+    backoff = Backoff()
     while True:
         started = time.monotonic()
         try:
@@ -285,11 +285,11 @@ def _run_command(
             if ending.requested or not config.reconnect:
                 return ending
             why = ending.reason
-        except (NotNowError, CommandFailedError, ProtocolError, PeerSilentError) as error:
+        except (TemporaryLaunchError, CommandFailedError, ProtocolError, PeerSilentError) as error:
             if not config.reconnect or getattr(error, "code", None) in _HOPELESS:
                 raise
             why = str(error)
-        pause = pauses.next(lasted=time.monotonic() - started)
+        pause = backoff.next(lasted=time.monotonic() - started)
         log.warning("%s: %s; starting again in %d s", device.name, why, pause)
         stopped = _pause(watch, pause)
         if stopped:

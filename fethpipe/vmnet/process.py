@@ -21,7 +21,7 @@ from typing import NoReturn, cast
 from ..errors import FethpipeError, SystemFailureError
 from ..provision.request import VmnetOptions
 from ..system.channel import Channel, ChannelClosedError, Message
-from ..system.privileges import can_become, drop_privileges, find_nobody
+from ..system.privileges import can_become, drop_privileges, nobody_account
 from ..system.stderr import configure_reports
 from ..wire.framing import RecordDecoder
 from .cable import CABLE, NOTE
@@ -60,7 +60,7 @@ def _serve(control: Channel) -> None:
     message, (descriptor,) = control.receive(descriptors=True)
     with socket.socket(fileno=descriptor) as cable:
         try:
-            nobody = find_nobody()
+            nobody = nobody_account()
             interface = start_interface(VmnetOptions(**message["options"]), message["mtu"])
         except FethpipeError as error:
             control.send(_pack_error(error))

@@ -85,7 +85,7 @@ def strip_headers(packets: Sequence[bytes], counters: Counters) -> list[bytes]:
     return list(map(_strip, packets))
 
 
-def leave_nothing(headers: bytes) -> bool:
+def needs_no_offload(headers: bytes) -> bool:
     """Return whether none of these virtio headers, in a row, leaves anything to be done."""
     flags, segmentation = headers[::VNET_LENGTH], headers[1::VNET_LENGTH]
     return not flags.strip(_NOTHING_TO_DO) and not segmentation.strip(b"\0")

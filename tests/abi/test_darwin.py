@@ -47,7 +47,6 @@ def test_a_flag_has_the_bit_of_the_headers(flag: InterfaceFlag) -> None:
         (darwin.AF_LINK, "AF_LINK"),
         (darwin.AF_NDRV, "AF_NDRV"),
         (darwin.AF_INET6, "AF_INET6"),
-        (darwin.ND6_IFF_PERFORMNUD, "ND6_IFF_PERFORMNUD"),
         (darwin.IFM_AVALID, "IFM_AVALID"),
         (darwin.IFM_ACTIVE, "IFM_ACTIVE"),
         (darwin.BPF_ALIGNMENT, "BPF_ALIGNMENT"),
@@ -140,25 +139,10 @@ _V4, _V6 = "10.9.0.1/24", "fd00:9::1/64"
             id="add IPv6",
         ),
         pytest.param(
-            darwin.pack_name6(_NAME), _NAME.encode() + bytes(119), "in6_aliasreq", id="attach IPv6"
-        ),
-        pytest.param(
-            darwin.pack_address6(_NAME, IPv6Interface(_V6)),
+            darwin.pack_remove_address6(_NAME, IPv6Interface(_V6)),
             layouts.in6_ifreq(_NAME, layouts.sockaddr_in6("fd00:9::1")),
             "in6_ifreq",
             id="remove IPv6",
-        ),
-        pytest.param(
-            darwin.pack_address6(_NAME), layouts.in6_ifreq(_NAME), "in6_ifreq", id="a name for IPv6"
-        ),
-        pytest.param(
-            darwin.pack_discovery(_NAME), layouts.ifreq(_NAME) + bytes(16), "in6_ondireq", id="ND"
-        ),
-        pytest.param(
-            darwin.pack_discovery_flags(_NAME, 0x11223344),
-            struct.pack("<16s20xI32x", _NAME.encode(), 0x11223344),
-            "in6_ndireq",
-            id="ND flags",
         ),
         pytest.param(
             darwin.pack_media_request(_NAME),
@@ -204,8 +188,6 @@ def test_answers_are_read_from_their_places() -> None:
     assert darwin.unpack_u32(word) == 0x11223344
     media = _at("ifmediareq", "current, mask, status, active, count", bytes(8) + word)
     assert darwin.unpack_media_status(media) == 0x11223344
-    discovery = bytes(36) + word + bytes(8)
-    assert darwin.unpack_discovery_flags(discovery) == 0x11223344
 
 
 def test_a_name_that_leaves_no_room_for_its_end_is_refused() -> None:

@@ -81,9 +81,6 @@ class Interface:
     mtu: int
     max_mtu: int
     metric: int
-    nd6_flags: int
-    inet6: bool  # IPv6 is attached
-    autoconf: bool  # router advertisements are accepted
     addresses: tuple[str, ...]  # with prefix length, IPv4 first
 
     @property
@@ -271,10 +268,7 @@ class SimulatedDarwin:
     def interfaces(self) -> dict[str, Interface]:
         """The feth interfaces that exist now."""
         return {
-            each["name"]: Interface(
-                **{**each, "inet6": bool(each["inet6"]), "autoconf": bool(each["autoconf"])}
-                | {"addresses": tuple(each["addresses"])}
-            )
+            each["name"]: Interface(**{**each, "addresses": tuple(each["addresses"])})
             for each in self._report()["interfaces"]
             if each["name"].startswith("feth")
         }

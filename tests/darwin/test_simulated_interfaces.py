@@ -151,10 +151,6 @@ def test_only_root_creates_changes_and_destroys(program: Program, nobody: int) -
     for request, argument in [
         ("SIOCAIFADDR_IN6", in6_aliasreq(IO, "fd00::1/64")),
         ("SIOCDIFADDR_IN6", in6_ifreq(IO, sockaddr_in6("fd00::1"))),
-        ("SIOCSIFINFO_FLAGS", IO.encode().ljust(72, b"\0")),
-        ("SIOCPROTOATTACH_IN6", in6_aliasreq(IO, "::/64")),
-        ("SIOCLL_START", in6_aliasreq(IO, "::/64")),
-        ("SIOCAUTOCONF_START", in6_ifreq(IO)),
     ]:
         with fails_with(errno.EPERM):
             requests6(request, argument)
@@ -561,8 +557,6 @@ def test_ipv6_requests_want_an_ipv6_socket_and_ipv4_requests_do_not(
     for request, argument in [
         ("SIOCAIFADDR_IN6", in6_aliasreq("feth1", "fd00::1/64")),
         ("SIOCDIFADDR_IN6", in6_ifreq("feth1", sockaddr_in6("fd00::1"))),
-        ("SIOCGIFINFO_IN6", b"feth1".ljust(48, b"\0")),
-        ("SIOCAUTOCONF_START", in6_ifreq("feth1")),
     ]:
         with fails_with(errno.EOPNOTSUPP):
             requests(request, argument)
@@ -581,21 +575,6 @@ def test_the_first_ipv6_address_attaches_ipv6_and_brings_a_link_local_one(
     assert darwin.interfaces()["feth10000"].addresses == (addresses[0], "fd00:0:0:1::1/48")
     with fails_with(errno.EADDRNOTAVAIL):
         requests6("SIOCDIFADDR_IN6", in6_ifreq("feth10000", sockaddr_in6("fd00::1")))
-
-
-def test_attaching_ipv6_first_brings_no_link_local_address(
-    darwin: SimulatedDarwin, requests6: Requests
-) -> None:
-    requests6.create("feth1")
-    requests6("SIOCPROTOATTACH_IN6", in6_aliasreq("feth1", "::/64"))
-    with fails_with(errno.EEXIST):
-        requests6("SIOCPROTOATTACH_IN6", in6_aliasreq("feth1", "::/64"))
-    requests6("SIOCAIFADDR_IN6", in6_aliasreq("feth1", "fd00::1/64"))
-    assert darwin.interfaces()["feth1"].addresses == ("fd00::1/64",)
-    requests6("SIOCLL_START", in6_aliasreq("feth1", "::/64"))
-    assert "fe80::6465:74ff:fe68:1/64" in darwin.interfaces()["feth1"].addresses
-    requests6("SIOCLL_STOP", in6_ifreq("feth1"))
-    assert darwin.interfaces()["feth1"].addresses == ("fd00::1/64",)
 
 
 @pytest.mark.parametrize(
@@ -630,35 +609,9 @@ def test_an_address_with_a_valid_lifetime_of_0_expires_at_once(
     darwin: SimulatedDarwin, requests6: Requests
 ) -> None:
     requests6.create("feth1")
-    requests6("SIOCPROTOATTACH_IN6", in6_aliasreq("feth1", "::/64"))
+    requests6("SIOCAIFADDR_IN6", in6_aliasreq("feth1", "fd00::1/64"))
     requests6("SIOCAIFADDR_IN6", in6_aliasreq("feth1", "fd00::1/64", valid=0, preferred=0))
-    assert darwin.interfaces()["feth1"].addresses == ()
-
-
-def test_neighbour_unreachability_detection_is_read_and_set(
-    darwin: SimulatedDarwin, requests6: Requests
-) -> None:
-    requests6.create("feth1")
-    request = b"feth1".ljust(48, b"\0")
-    with fails_with(errno.EINVAL):  # IPv6 is not attached
-        requests6("SIOCGIFINFO_IN6", request)
-    requests6("SIOCPROTOATTACH_IN6", in6_aliasreq("feth1", "::/64"))
-    info = requests6("SIOCGIFINFO_IN6", request)
-    old = struct.unpack_from("=I", info, 36)[0]
-    new = old | CONSTANT["ND6_IFF_PERFORMNUD"]
-    requests6("SIOCSIFINFO_FLAGS", struct.pack("=16s20xI32x", b"feth1", new))
-    assert darwin.interfaces()["feth1"].nd6_flags == new
-    assert struct.unpack_from("=I", requests6("SIOCGIFINFO_IN6", request), 36)[0] == new
-
-
-def test_router_advertisements_are_accepted_between_start_and_stop(
-    darwin: SimulatedDarwin, requests6: Requests
-) -> None:
-    requests6.create("feth1")
-    requests6("SIOCAUTOCONF_START", in6_ifreq("feth1"))
-    assert darwin.interfaces()["feth1"].autoconf
-    requests6("SIOCAUTOCONF_STOP", in6_ifreq("feth1"))
-    assert not darwin.interfaces()["feth1"].autoconf
+    assert darwin.interfaces()["feth1"].addresses == ("fe80::6465:74ff:fe68:1/64",)
 
 
 def test_ipv6_addresses_survive_a_down(

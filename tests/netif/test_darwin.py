@@ -140,19 +140,6 @@ def test_the_first_address_alone_does_not_make_it_running(interfaces: Any) -> No
     assert interfaces.flags("feth1") & InterfaceFlag.IFF_RUNNING
 
 
-def test_ipv6_settings_want_ipv6_attached(interfaces: Any, darwin: SimulatedDarwin) -> None:
-    interfaces.create("feth1")
-    with _fails_with(errno.EINVAL, "SIOCGIFINFO_IN6"):
-        interfaces.set_unreachability_detection("feth1", True)
-    interfaces.attach_ipv6("feth1")
-    interfaces.attach_ipv6("feth1")
-    for on in (True, False):
-        interfaces.set_unreachability_detection("feth1", on)
-        interfaces.set_router_advertisements("feth1", on)
-        found = darwin.interfaces()["feth1"]
-        assert (found.nd6_flags, found.autoconf) == (int(on), on)
-
-
 def test_the_status_tells_all(interfaces: Any) -> None:
     interfaces.create("feth1")
     interfaces.create("feth2")

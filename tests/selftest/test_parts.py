@@ -12,9 +12,8 @@ import pytest
 from fethpipe.errors import NotAllowedError, SystemFailureError, UsageError
 from fethpipe.ether.datagram import has_whole_checksum, make_datagram, ones_sum
 from fethpipe.selftest.cable_darwin import answer
-from fethpipe.selftest.darwin import test_on_darwin as run_on_darwin
-from fethpipe.selftest.frames import make_frame, receive
-from fethpipe.selftest.frames import test_sizes as move_sizes
+from fethpipe.selftest.darwin import try_darwin
+from fethpipe.selftest.frames import make_frame, receive, try_sizes
 from fethpipe.selftest.report import DiffersError, NotAvailableError, Report
 from fethpipe.selftest.run import selftest
 from tests.fakes import FakeDevice
@@ -95,7 +94,7 @@ def test_it_knows_two_systems(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_macos_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 501)
     with pytest.raises(NotAllowedError, match="run it with sudo"):
-        run_on_darwin(Report(as_json=True))
+        try_darwin(Report(as_json=True))
 
 
 # ---- frames ----
@@ -105,7 +104,7 @@ def test_sizes_over_a_device_that_keeps_them(capsys: pytest.CaptureFixture[str])
     device = FakeDevice()
     try:
         mirror = Mirror(device)
-        assert move_sizes(Report(), device, mirror, largest=2048, limit="no room", highest=9000)
+        assert try_sizes(Report(), device, mirror, largest=2048, limit="no room", highest=9000)
     finally:
         device.close()
     lines = capsys.readouterr().out.splitlines()

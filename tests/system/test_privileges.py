@@ -18,8 +18,8 @@ from fethpipe.system.privileges import (
     Person,
     drop_privileges,
     environment_of,
-    find_nobody,
     find_person,
+    nobody_account,
     person_behind_sudo,
 )
 
@@ -154,13 +154,13 @@ def test_who_does_not_exist_is_told(name: str) -> None:
 
 
 def test_nobody_is_always_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_nobody().uid != 0
+    assert nobody_account().uid != 0
 
     def missing(name: str) -> None:
         raise KeyError(name)
 
     monkeypatch.setattr(pwd, "getpwnam", missing)
-    assert find_nobody().uid != 0
+    assert nobody_account().uid != 0
 
 
 def test_nobody_is_found_where_its_number_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,13 +176,13 @@ def test_nobody_is_found_where_its_number_does_not_fit(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(pwd, "getpwnam", lambda name: entry)
     monkeypatch.setattr(os, "getgrouplist", as_on_macos)
-    assert find_nobody().groups == (4294967294, 12)
+    assert nobody_account().groups == (4294967294, 12)
 
 
 def test_no_more_groups_than_the_system_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_NGROUPS_MAX": 16}[name])
     monkeypatch.setattr(os, "getgrouplist", lambda name, group: [group, *range(100, 130)])
-    person = find_nobody()
+    person = nobody_account()
     assert len(person.groups) == 16
     assert person.groups[0] == person.gid
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fethpipe.errors import LaunchError, NotNowError, SystemFailureError
+from fethpipe.errors import LaunchError, SystemFailureError, TemporaryLaunchError
 from fethpipe.system.signals import describe_status
 from fethpipe.tunnel.command import Command, prepare_command
 from fethpipe.tunnel.launcher import GRACE_SECONDS
@@ -84,7 +84,7 @@ def test_one_that_cannot_be_started_for_now_may_be_later() -> None:
         launcher = command._launcher
         limits = resource.prlimit(launcher, resource.RLIMIT_NOFILE)
         resource.prlimit(launcher, resource.RLIMIT_NOFILE, (0, limits[1]))
-        with pytest.raises(NotNowError, match="cannot start cat: EMFILE"):
+        with pytest.raises(TemporaryLaunchError, match="cannot start cat: EMFILE"):
             command.start()
         resource.prlimit(launcher, resource.RLIMIT_NOFILE, limits)
         command.start()

@@ -14,7 +14,7 @@ from fethpipe.wire.offload import (
     add_headers,
     check_super_frames,
     find_fault,
-    leave_nothing,
+    needs_no_offload,
     strip_headers,
 )
 from fethpipe.wire.superframe import DATA_VALID, NEEDS_CHECKSUM, PLAIN
@@ -235,7 +235,7 @@ def test_what_is_not_whole_never_becomes_a_plain_frame(packets: list[tuple[bytes
     whole = [frame for head, frame in packets if not head[0] & 1 and not head[1]]
     assert plain == whole
     assert sum(counters.drops.values()) == len(packets) - len(whole)
-    if leave_nothing(b"".join(head for head, _ in packets)):
+    if needs_no_offload(b"".join(head for head, _ in packets)):
         assert not counters.drops
 
 
@@ -243,12 +243,12 @@ def test_what_is_not_whole_never_becomes_a_plain_frame(packets: list[tuple[bytes
 def test_headers_that_leave_nothing_to_do(count: int) -> None:
     good, known = PLAIN, header(DATA_VALID)
     for each in (good, known):
-        assert leave_nothing(each * count)
+        assert needs_no_offload(each * count)
         for bad in (
             header(NEEDS_CHECKSUM),
             header(DATA_VALID | NEEDS_CHECKSUM),
             b"\0\1" + bytes(8),
         ):
-            assert not leave_nothing(bad + each * (count - 1))
-            assert not leave_nothing(each * (count - 1) + bad)
-            assert not leave_nothing(each * count + bad + each * count)
+            assert not needs_no_offload(bad + each * (count - 1))
+            assert not needs_no_offload(each * (count - 1) + bad)
+            assert not needs_no_offload(each * count + bad + each * count)

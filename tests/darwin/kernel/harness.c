@@ -313,8 +313,6 @@ static void put_interface(FILE *out, const struct interface *interface)
             mac[4], mac[5]);
     fprintf(out, ", \"flags\": %u, \"mtu\": %d, \"max_mtu\": %d, \"metric\": %d",
             interface_flags(interface), interface->mtu, interface->max_mtu, interface->metric);
-    fprintf(out, ", \"nd6_flags\": %u, \"inet6\": %d, \"autoconf\": %d", interface->nd6_flags,
-            interface->inet6_attached, interface->accept_advertisements);
     put_addresses(out, interface);
 }
 

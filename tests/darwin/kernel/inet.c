@@ -1,5 +1,5 @@
 /*
- * The addresses of an interface, IPv4 and IPv6, and its neighbour discovery.
+ * The addresses of an interface, IPv4 and IPv6.
  */
 #define _GNU_SOURCE
 #include "requests.h"
@@ -148,26 +148,6 @@ static int add_link_local(struct interface *interface)
     return store_inet6(interface, &address);
 }
 
-static int attach_inet6(struct interface *interface)
-{
-    if (interface->inet6_attached)
-        return EEXIST;
-    interface->inet6_attached = true;
-    return link_attach_inet6(interface);
-}
-
-static int stop_link_local(struct interface *interface)
-{
-    int error = 0;
-
-    for (int i = 0; error == 0 && i < MAX_ADDRESSES; i++) {
-        struct address6 *address = &interface->inet6[i];
-        if (address->prefix != 0 && is_link_local(address->address))
-            error = drop_inet6(interface, address);
-    }
-    return error;
-}
-
 static int check_inet6(const struct interface *interface, const struct socket_address6 *address)
 {
     if (address->family != DARWIN_AF_INET6 || address->length != sizeof *address)
@@ -199,7 +179,8 @@ static int add_inet6(struct interface *interface, const struct alias6_request *r
     if (!may_be_own(wanted.address))
         return EINVAL;
     if (!interface->inet6_attached) {
-        error = attach_inet6(interface);
+        interface->inet6_attached = true;
+        error = link_attach_inet6(interface);
         if (error == 0)
             error = add_link_local(interface);
         if (error != 0)
@@ -228,24 +209,6 @@ static int remove_inet6(struct interface *interface, const struct socket_address
     return place == NULL ? EADDRNOTAVAIL : drop_inet6(interface, place);
 }
 
-static int get_discovery(const struct interface *interface, struct discovery_request *answer)
-{
-    if (!interface->inet6_attached)
-        return EINVAL;
-    answer->link_mtu = answer->max_mtu = (uint32_t)interface->mtu;
-    answer->base_reachable = answer->reachable = 30000;
-    answer->retransmit = 1000;
-    answer->flags = interface->nd6_flags;
-    answer->hop_limit = 64;
-    return 0;
-}
-
-static int accept_advertisements(struct interface *interface, bool accept)
-{
-    interface->accept_advertisements = accept;
-    return link_accept_advertisements(interface);
-}
-
 /* ---- requests ---- */
 
 int inet_request(struct interface *interface, uint32_t request, void *argument)
@@ -267,31 +230,11 @@ int inet_request(struct interface *interface, uint32_t request, void *argument)
 
 int inet6_request(struct interface *interface, uint32_t request, void *argument)
 {
-    int error;
-
     switch (request) {
     case DARWIN_SIOCAIFADDR_IN6:
         return add_inet6(interface, argument);
     case DARWIN_SIOCDIFADDR_IN6:
         return remove_inet6(interface, &((struct inet6_request *)argument)->address);
-    case DARWIN_SIOCGIFINFO_IN6:
-        return get_discovery(interface, argument);
-    case DARWIN_SIOCSIFINFO_FLAGS:
-        if (!interface->inet6_attached)
-            return EINVAL;
-        interface->nd6_flags = ((struct discovery_flags_request *)argument)->flags;
-        return 0;
-    case DARWIN_SIOCPROTOATTACH_IN6:
-        return attach_inet6(interface);
-    case DARWIN_SIOCLL_START:
-        error = attach_inet6(interface);
-        return error != 0 && error != EEXIST ? error : add_link_local(interface);
-    case DARWIN_SIOCLL_STOP:
-        return stop_link_local(interface);
-    case DARWIN_SIOCAUTOCONF_START:
-        return accept_advertisements(interface, true);
-    case DARWIN_SIOCAUTOCONF_STOP:
-        return accept_advertisements(interface, false);
     default:
         return EOPNOTSUPP;
     }

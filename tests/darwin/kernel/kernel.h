@@ -30,10 +30,9 @@
  * by its effective user at the time of the call.  One state file belongs to one network namespace.
  *
  * What differs from Linux on purpose, so that nothing but the program's own frames is seen:
- * checksum, segmentation and VLAN offloads are off; IPv6 is off on an interface until a request
- * attaches it, and then has no duplicate address detection, no router solicitation and, without
- * SIOCAUTOCONF_START, no router advertisements; ARP answers only for addresses of the interface
- * that was asked (as Darwin does).
+ * checksum, segmentation and VLAN offloads are off; IPv6 is off on an interface until its first
+ * address, and then has no duplicate address detection, no router solicitation and no router
+ * advertisements; ARP answers only for addresses of the interface that was asked (as Darwin does).
  *
  * What is not simulated:
  * - The exact size of BPF's two buffers: the kernel queue holds about as many small frames as they
@@ -113,8 +112,7 @@ struct interface {
     uint32_t flags;              /* Darwin's IFF_ bits without PROMISC, which bpf.c derives */
     int32_t mtu, max_mtu, metric;
     uint8_t mac[6];
-    bool inet6_attached, accept_advertisements;
-    uint32_t nd6_flags;
+    bool inet6_attached;
     struct address4 inet[MAX_ADDRESSES];
     struct address6 inet6[MAX_ADDRESSES];
 };
@@ -267,7 +265,6 @@ int link_set_up(const struct interface *interface);
 int link_set_mtu(const struct interface *interface);
 int link_set_mac(const struct interface *interface);
 int link_attach_inet6(const struct interface *interface);
-int link_accept_advertisements(const struct interface *interface);
 int link_add_inet(const struct interface *interface, const struct address4 *address);
 int link_remove_inet(const struct interface *interface, const struct address4 *address);
 int link_add_inet6(const struct interface *interface, const struct address6 *address);

@@ -414,12 +414,6 @@ int link_attach_inet6(const struct interface *interface)
     return configure("ipv6", interface->name, "disable_ipv6", "0");
 }
 
-int link_accept_advertisements(const struct interface *interface)
-{
-    return configure("ipv6", interface->name, "accept_ra",
-                     interface->accept_advertisements ? "1" : "0");
-}
-
 int prefix_length(const uint8_t *mask, size_t size)
 {
     size_t ones = 0;

@@ -35,10 +35,6 @@ static const struct kind {
     {DARWIN_SIOCGIFADDR, INET, false},         {DARWIN_SIOCGIFNETMASK, INET, false},
     {DARWIN_SIOCAIFADDR, INET, true},          {DARWIN_SIOCDIFADDR, INET, true},
     {DARWIN_SIOCAIFADDR_IN6, INET6, true},     {DARWIN_SIOCDIFADDR_IN6, INET6, true},
-    {DARWIN_SIOCGIFINFO_IN6, INET6, false},    {DARWIN_SIOCSIFINFO_FLAGS, INET6, true},
-    {DARWIN_SIOCPROTOATTACH_IN6, INET6, true}, {DARWIN_SIOCLL_START, INET6, true},
-    {DARWIN_SIOCLL_STOP, INET6, true},         {DARWIN_SIOCAUTOCONF_START, INET6, true},
-    {DARWIN_SIOCAUTOCONF_STOP, INET6, true},
 };
 
 static struct kind kind_of(uint32_t request)

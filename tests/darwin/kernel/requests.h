@@ -70,19 +70,6 @@ struct inet6_request {
     uint8_t rest[244];
 };
 
-struct discovery_request {
-    char name[NAME_SIZE];
-    uint32_t link_mtu, max_mtu, base_reachable, reachable, retransmit, flags;
-    int32_t recalculate;
-    uint8_t hop_limit, routers, rest[2];
-};
-
-struct discovery_flags_request {
-    char name[NAME_SIZE];
-    uint32_t before[5], flags;
-    uint8_t rest[32];
-};
-
 struct __attribute__((packed, aligned(4))) media_request {
     char name[NAME_SIZE];
     int32_t current, mask, status, active, count;
@@ -97,8 +84,6 @@ _Static_assert(sizeof(struct socket_address4) == DARWIN_SIZEOF_sockaddr_in, "soc
 _Static_assert(sizeof(struct socket_address6) == DARWIN_SIZEOF_sockaddr_in6, "sockaddr_in6");
 _Static_assert(sizeof(struct alias6_request) == DARWIN_SIZEOF_in6_aliasreq, "in6_aliasreq");
 _Static_assert(sizeof(struct inet6_request) == DARWIN_SIZEOF_in6_ifreq, "in6_ifreq");
-_Static_assert(sizeof(struct discovery_request) == DARWIN_SIZEOF_in6_ondireq, "in6_ondireq");
-_Static_assert(sizeof(struct discovery_flags_request) == DARWIN_SIZEOF_in6_ndireq, "in6_ndireq");
 _Static_assert(sizeof(struct media_request) == DARWIN_SIZEOF_ifmediareq, "ifmediareq");
 
 /* feth.c: requests of the link, on a socket of any family */
