@@ -150,7 +150,7 @@ def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: 
     ("module", "defect", "complaint", "reason"),
     [
         pytest.param(
-            "tunnel.py",
+            "tunnel/run.py",
             "def _announce(*_, **__): raise SystemFailureError('no tunnel today')",
             "end: no tunnel today\n",
             "the near end ended before it was ready",
@@ -165,7 +165,7 @@ def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: 
             id="loses what it sends",
         ),
         pytest.param(
-            "stream.py",
+            "system/stream.py",
             "Stream.write = lambda self, data: b''",
             "end: fp0: stopped by SIGTERM",
             "IPv4 ping: timed out",
@@ -177,8 +177,8 @@ def test_it_fails_when_the_tunnel(
     tmp_path: Path, module: str, defect: str, complaint: str, reason: str
 ) -> None:
     shutil.copytree(ROOT / "fethpipe", tmp_path / "fethpipe")
-    with (tmp_path / "fethpipe" / module).open("a") as source:
-        source.write(f"\n\n{defect}\n")
+    source = tmp_path / "fethpipe" / module
+    source.write_text(f"{source.read_text()}\n\n{defect}\n")
     done = run(SELFTEST, cwd=tmp_path)
     assert done.returncode == 71
     assert complaint in done.stdout
