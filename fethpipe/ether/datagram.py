@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import struct
 
+from .checksum import checksum
+
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _UDP = struct.Struct("!HHHH")
 _UDP_PROTOCOL = 17
@@ -23,7 +25,7 @@ def make_datagram(
     udp = _UDP.pack(*ports, _UDP.size + len(payload), 0) + payload
     fields = (0x45, 0, _IPV4.size + len(udp), 0, 0, _TTL, _UDP_PROTOCOL)
     head = _IPV4.pack(*fields, 0, source, destination)
-    head = _IPV4.pack(*fields, 0xFFFF - ones_sum(head), source, destination)
+    head = _IPV4.pack(*fields, checksum(head), source, destination)
     return macs[1] + macs[0] + b"\x08\x00" + head + udp
 
 
@@ -33,13 +35,4 @@ def has_whole_checksum(frame: bytes) -> bool:
     length = struct.unpack_from("!H", frame, _ETHERNET + 2)[0] - (start - _ETHERNET)
     udp = frame[start : start + length]
     pseudo = frame[_ETHERNET + 12 : _ETHERNET + 20] + struct.pack("!HH", _UDP_PROTOCOL, length)
-    return udp[6:8] != b"\0\0" and ones_sum(pseudo + udp) == 0xFFFF
-
-
-def ones_sum(data: bytes) -> int:
-    """Return the ones' complement sum of RFC 1071; an odd end counts as padded with a zero."""
-    data += bytes(len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
+    return udp[6:8] != b"\0\0" and checksum(pseudo + udp) == 0

@@ -12,6 +12,7 @@ import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, Union
 
+from .checksum import checksum
 from .frame import HEADER_LENGTH
 
 IPAddress = Union[IPv4Address, IPv6Address]
@@ -147,7 +148,7 @@ class Responder:
         message = frame[start : start + length]
         if first >> 28 != 6 or not 0 < len(message) == length or protocol != _ICMPV6_PROTOCOL:
             return None
-        if peer[0] == 0xFF or checksum(_pseudo_header(peer, target, message), message):
+        if peer[0] == 0xFF or checksum(_pseudo_header(peer, target, message) + message):
             return None
         if message[0] == _SOLICITATION:
             near = hops == _NEIGHBOUR_HOPS and target in (self._packed, self._group)
@@ -169,7 +170,9 @@ class Responder:
             flags, peer, mac = _OVERRIDE, _ALL_NODES, _ALL_NODES_MAC
         reply = _NEIGHBOUR.pack(_ADVERTISEMENT, 0, 0, flags, self._packed)
         reply += _TARGET_MAC.pack(2, 1, self.mac)
-        reply = _with_checksum(reply, 2, checksum(_pseudo_header(self._packed, peer, reply), reply))
+        reply = _with_checksum(
+            reply, 2, checksum(_pseudo_header(self._packed, peer, reply) + reply)
+        )
         header = _IPV6.pack(
             6 << 28, len(reply), _ICMPV6_PROTOCOL, _NEIGHBOUR_HOPS, self._packed, peer
         )
@@ -195,19 +198,6 @@ def format_answer(answer: Answer, responder: Responder) -> str:
     return f"{protocol}: {address} is at {responder.mac.hex(':')} (to {peer})"
 
 
-def checksum(*parts: bytes) -> int:
-    """Return the checksum of the Internet (RFC 1071); 0 over what holds its own right one.
-
-    Each part but the last has an even length. A number made of 16-bit digits is congruent to their
-    sum, modulo 2**16 - 1, and Python divides long numbers faster than it adds many short ones.
-    """
-    total = 0
-    for part in parts:
-        number = int.from_bytes(part, "big") << 8 * (len(part) % 2)
-        total += number % 0xFFFF or (0xFFFF if number else 0)
-    return 0xFFFF - (total % 0xFFFF or (0xFFFF if total else 0))
-
-
 def _echo_reply(message: bytes, version: int, pseudo_header: bytes) -> bytes | None:
     """Return the reply to an ICMP message, None if that is no whole echo request.
 
@@ -219,7 +209,7 @@ def _echo_reply(message: bytes, version: int, pseudo_header: bytes) -> bytes | N
     if version == 4 and checksum(message):
         return None
     message = bytes((reply, 0, 0, 0)) + message[4:]
-    return _with_checksum(message, 2, checksum(pseudo_header, message))
+    return _with_checksum(message, 2, checksum(pseudo_header + message))
 
 
 def _echo_answer(headers: bytes, echo: bytes, peer: bytes) -> Answer:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import SystemFailureError
+from ..ether.checksum import checksum
 from ..system.namespace import enter_new_network
 from ..system.netlink import Netlink
 from .deadline import Deadline, os_errors_as
@@ -199,14 +200,7 @@ def _echo(family: socket.AddressFamily, kind: int, number: int, payload: bytes) 
     message = _ICMP.pack(kind, 0, 0, 0, number) + payload
     if family == socket.AF_INET6:
         return message
-    return _ICMP.pack(kind, 0, _internet_checksum(message), 0, number) + payload
-
-
-def _internet_checksum(data: bytes) -> int:
-    """Return the checksum of RFC 1071 over an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    # The sum of 16-bit words, carries added back, is the remainder by 0xffff.
-    return 0xFFFF - total % 0xFFFF
+    return _ICMP.pack(kind, 0, checksum(message), 0, number) + payload
 
 
 def _send_datagram(source: _Host, destination: _Host, size: int, deadline: Deadline) -> None:

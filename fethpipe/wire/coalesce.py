@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from operator import itemgetter
 
+from ..ether.checksum import checksum, ones_sum
 from .superframe import NEEDS_CHECKSUM, UDP_SEGMENTS, VNET, VNET_LENGTH
 
 _IP = VNET_LENGTH + 14
@@ -73,14 +74,8 @@ def _join(packets: Sequence[bytes], size: int) -> bytes:
     _U16.pack_into(head, _IP + 2, length - _IP)
     _U16.pack_into(head, _UDP + 4, length - _UDP)
     _U16.pack_into(head, _IP + 10, 0)
-    _U16.pack_into(head, _IP + 10, ~_sum(head[_IP:_UDP]) & 0xFFFF)
+    _U16.pack_into(head, _IP + 10, checksum(head[_IP:_UDP]))
     # What the kernel completes: the sum of the pseudo-header alone, not inverted.
     pseudo = head[_IP + 12 : _UDP] + bytes((0, _PROTOCOL)) + head[_UDP + 4 : _UDP + 6]
-    _U16.pack_into(head, _UDP + 6, _sum(pseudo))
+    _U16.pack_into(head, _UDP + 6, ones_sum(pseudo))
     return b"".join((head, *map(_data, packets)))
-
-
-def _sum(data: bytes | bytearray) -> int:
-    """Return the ones' complement sum of an even number of bytes (RFC 1071)."""
-    # 2**16 is 1 modulo 65535, so a number is congruent to the sum of its 16-bit digits.
-    return int.from_bytes(data, "big") % 0xFFFF

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fethpipe.ether.responder import Answer, Responder, checksum, format_answer, mac_for
+from fethpipe.ether.responder import Answer, Responder, format_answer, mac_for
 
 ADDRESS4, PEER4 = IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1")
 ADDRESS6, PEER6 = IPv6Address("fd00::2"), IPv6Address("fd00::1")
@@ -105,25 +105,6 @@ def solicitation(
     target: IPv6Address = ADDRESS6, *, options: str = "0101 02005e005302", code: int = 0
 ) -> bytes:
     return struct.pack("!BBHI", 135, code, 0, 0) + target.packed + bytes.fromhex(options)
-
-
-# ---- checksums ----
-
-
-@given(st.binary(max_size=2000))
-def test_a_checksum_is_the_sum_of_its_parts(data: bytes) -> None:
-    assert checksum(data) == added_up(data)
-    cut = len(data) // 3 & ~1
-    assert checksum(data[:cut], data[cut:]) == added_up(data)
-
-
-def test_what_holds_its_own_checksum_sums_to_nothing() -> None:
-    # RFC 1071, 3: 00 01 f2 03 f4 f5 f6 f7 sums to ddf2
-    data = bytes.fromhex("0001f203f4f5f6f7")
-    assert checksum(data) == 0xFFFF - 0xDDF2
-    assert checksum(data + (0xFFFF - 0xDDF2).to_bytes(2, "big")) == 0
-    assert checksum(b"") == checksum(bytes(8)) == 0xFFFF
-    assert checksum(b"\xff\xff") == 0
 
 
 # ---- ARP ----
