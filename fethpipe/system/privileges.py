@@ -110,9 +110,12 @@ def _person(entry: pwd.struct_passwd) -> Person:
 
 def _groups(name: str, primary: int) -> list[int]:
     try:
-        return os.getgrouplist(name, primary)
+        groups = os.getgrouplist(name, primary)
     except OverflowError:  # Python of macOS wants an int, and nobody's group is -2 in 32 bits
-        return os.getgrouplist(name, primary - (1 << 32))
+        groups = os.getgrouplist(name, primary - (1 << 32))
+    # It answers with an unsigned long made from an int, so -2 comes back in 64 bits; setgroups
+    # takes no more than 32.
+    return [group & 0xFFFFFFFF for group in groups]
 
 
 def _can_return(person: Person) -> bool:

@@ -16,6 +16,7 @@ from fethpipe.errors import NotAllowedError, SystemFailureError, UsageError
 from fethpipe.system import privileges
 from fethpipe.system.privileges import (
     Person,
+    can_become,
     drop_privileges,
     environment_of,
     find_person,
@@ -163,8 +164,12 @@ def test_nobody_is_always_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nobody_account().uid != 0
 
 
-def test_nobody_is_found_where_its_number_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On macOS nobody's group is -2, which pwd reads as unsigned and getgrouplist wants signed."""
+def nobody_of_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the account and the groups that Python finds for nobody on macOS.
+
+    pwd reads nobody's group, -2, as unsigned, and getgrouplist wants it signed. It makes each group
+    an unsigned long from an int (Modules/posixmodule.c), so -2 comes back with 64 bits.
+    """
     entry = pwd.struct_passwd(
         ("nobody", "*", 4294967294, 4294967294, "", "/var/empty", "/usr/bin/false")
     )
@@ -172,11 +177,30 @@ def test_nobody_is_found_where_its_number_does_not_fit(monkeypatch: pytest.Monke
     def as_on_macos(name: str, group: int) -> list[int]:
         if not -(1 << 31) <= group < 1 << 31:
             raise OverflowError("signed integer is greater than maximum")
-        return [group % (1 << 32), 12]
+        return [group % (1 << 64), 12]
 
     monkeypatch.setattr(pwd, "getpwnam", lambda name: entry)
     monkeypatch.setattr(os, "getgrouplist", as_on_macos)
+
+
+def test_nobody_is_found_where_its_number_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody_of_macos(monkeypatch)
     assert nobody_account().groups == (4294967294, 12)
+
+
+@needs_root
+def test_nobody_of_macos_can_be_become(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody_of_macos(monkeypatch)
+    person = nobody_account()
+    if not can_become(person):
+        pytest.skip("needs a user namespace that maps nobody of macOS")
+
+    def check() -> None:
+        drop_privileges(person)
+        assert (os.getuid(), os.getgid()) == (4294967294, 4294967294)
+        assert sorted(os.getgroups()) == [12, 4294967294]
+
+    in_a_child(check)
 
 
 def test_no_more_groups_than_the_system_takes(monkeypatch: pytest.MonkeyPatch) -> None:
