@@ -1,4 +1,7 @@
-"""The command line of fethpipe: argv to a Config, errors to one line and an exit status."""
+"""The command line of fethpipe: parse argv into a Config and run it.
+
+An error becomes one line on stderr and an exit status.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ log = logging.getLogger("fethpipe")
 
 _DESCRIPTION = """\
 Shuttle Ethernet frames between a virtual Ethernet device and a byte stream:
-stdin and stdout, or those of COMMAND. Two of these, joined by any two pipes,
-are a network cable.
+stdin and stdout, or those of COMMAND. Two fethpipes, joined by a pair of
+pipes, work as a network cable.
 """
 
 _EPILOG = """\
@@ -43,7 +46,7 @@ _SSH_KEEPALIVE = 15.0
 
 
 def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | None = None) -> int:
-    """Run fethpipe and return its exit status.
+    """Run fethpipe with these arguments (default: those of the process). Return its exit status.
 
     ``on_ready`` is called when the device is up, before anything is written to stdout.
     """
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
 
             try:
                 return selftest(as_json=options.json)
-            except BrokenPipeError:  # whoever read what it says has seen enough
+            except BrokenPipeError:  # the reader of its results has closed the pipe
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 return SystemFailureError.status
         if not config.command and not config.remote:
@@ -71,7 +74,10 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
 
 
 def serve(argv: Sequence[str], nonce: str) -> int:
-    """Run fethpipe as the other end of somebody's ``--ssh``, who waits for the marker."""
+    """Run fethpipe as the remote end of ``--ssh``. Return its exit status.
+
+    When the device is up, it writes the marker of ``nonce``, which the local end waits for.
+    """
 
     def mark_start() -> None:
         os.write(1, make_marker(nonce))
@@ -86,14 +92,14 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         split = arguments.index("--")
         arguments, command = arguments[:split], arguments[split + 1 :]
         if not command:
-            raise UsageError("there is no COMMAND after --")
+            raise UsageError("-- needs a COMMAND after it")
     options = make_parser().parse_args(_with_remote_joined(arguments))
     if options.reconnect and not command and not options.ssh:
-        raise UsageError("--reconnect needs a COMMAND or --ssh to start again")
+        raise UsageError("--reconnect needs --ssh or a COMMAND to start again")
     if options.ssh and command:
-        raise UsageError("--ssh makes the stream, and so does a COMMAND: one of them")
+        raise UsageError("use either --ssh or a COMMAND, not both")
     if options.json and not options.selftest:
-        raise UsageError("--json comes with --selftest")
+        raise UsageError("--json needs --selftest")
     _refuse_foreign_options(options)
     return options, Config(
         device=options.device,
@@ -131,14 +137,16 @@ def _keepalive(options: argparse.Namespace) -> float | None:
         return _SSH_KEEPALIVE if options.ssh and options.keepalive is None else options.keepalive
     if options.keepalive:
         raise UsageError(
-            f"--keepalive is not for {options.framing}, where an empty record is an error"
+            f"--keepalive does not work with --framing {options.framing}: "
+            "its programs treat an empty record as an error"
         )
     return None
 
 
 def _with_remote_joined(arguments: list[str]) -> list[str]:
-    """Return the arguments with ``--remote OPTIONS`` in one: the options start with a dash, which
-    argparse would not take for a value.
+    """Return the arguments with ``--remote OPTIONS`` joined to ``--remote=OPTIONS``.
+
+    OPTIONS start with a dash, so argparse would take them for an option and not for a value.
     """
     joined: list[str] = []
     for argument in arguments:
@@ -153,10 +161,12 @@ def _remote_end(options: argparse.Namespace) -> RemoteEnd | None:
     given = (options.ssh_command, options.remote_python, options.remote)
     if options.ssh is None:
         if any(given):
-            raise UsageError("--ssh-command, --remote-python and --remote come with --ssh")
+            raise UsageError("--ssh-command, --remote-python and --remote need --ssh")
         return None
     if options.remote and "--" in options.remote:
-        raise UsageError("--remote takes options only, for its stream is ours")
+        raise UsageError(
+            "--remote takes options but no COMMAND: the stream of the remote end is the ssh session"
+        )
     return RemoteEnd(
         host=options.ssh,
         ssh_command=options.ssh_command or ("ssh",),
@@ -166,14 +176,14 @@ def _remote_end(options: argparse.Namespace) -> RemoteEnd | None:
 
 
 def _refuse_foreign_options(options: argparse.Namespace) -> None:
-    """Refuse what the kind of device does not have, rather than ignore it."""
+    """Refuse options that this kind of device does not have, instead of ignoring them."""
     kind = find_kind(options.device)
     for option in ("unit", "inject"):
         if kind.name != "feth" and getattr(options, option) is not None:
-            raise UsageError(f"--{option} is for feth devices, and this is a {kind.name}")
+            raise UsageError(f"--{option} works with --device feth only, not with {kind.name}")
     for option in VmnetOptions._fields:
         if kind.name != "vmnet" and getattr(options, f"vmnet_{option}"):
-            raise UsageError(f"--vmnet-{option} is for vmnet devices, and this is a {kind.name}")
+            raise UsageError(f"--vmnet-{option} works with --device vmnet only, not {kind.name}")
 
 
 def _vmnet_options(options: argparse.Namespace) -> VmnetOptions | None:
@@ -187,21 +197,21 @@ def _vmnet_options(options: argparse.Namespace) -> VmnetOptions | None:
 
 
 def _device_name(options: argparse.Namespace) -> str | None:
-    """Return the name of the device to make or to attach to, None for any."""
+    """Return the name of the device to make or to attach to; None if any name will do."""
     name: str | None = options.name
     if options.unit is not None:
         if name is not None:
-            raise UsageError("--unit N means --name fethN: one of them")
+            raise UsageError("use either --unit N or --name fethN, not both")
         name = f"feth{options.unit}"
     if name is not None and options.attach is not None:
         raise UsageError(
-            "--name is for a device to make and --attach for one that exists: one of them"
+            "use either --name (make a device) or --attach (use an existing one), not both"
         )
     return options.attach or name
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the options; COMMAND is split off before it sees them."""
+    """Return the parser of the options. It never sees COMMAND, which is split off before."""
     parser = Parser(
         prog="fethpipe",
         usage="fethpipe [options] [-- COMMAND [ARG...] | --ssh [USER@]HOST]",
@@ -215,25 +225,28 @@ def make_parser() -> argparse.ArgumentParser:
         "--device",
         choices=["auto", *KINDS],
         default="auto",
-        help="kind of device (default: the one of this system)",
+        help="kind of device (default: feth on macOS, tap on Linux)",
     )
     device.add_argument(
         "--unit",
         type=checked(count),
         metavar="N",
-        help="feth only: make fethN and feth(N+10000) (default: the lowest free from 10000 up)",
+        help="feth only: make fethN and feth(N+10000) (default: the lowest free pair from 10000 "
+        "up)",
     )
     device.add_argument(
         "--name",
         type=checked(check_name),
         metavar="NAME",
-        help="name of the TAP (default: fp0, fp1 ...); on macOS fethN, the same as --unit N",
+        help="name of the TAP (default: the first free of fp0, fp1 ...); on macOS, fethN is the "
+        "same as --unit N",
     )
     device.add_argument(
         "--attach",
         type=checked(check_name),
         metavar="NAME",
-        help="use an interface that exists; configure only what other options ask for",
+        help="use an existing interface, change only what other options ask for, and do not "
+        "destroy it",
     )
     device.add_argument(
         "--address",
@@ -241,13 +254,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="CIDR",
         action="append",
         default=[],
-        help="IPv4 or IPv6 address with prefix length; repeatable",
+        help="IPv4 or IPv6 address with prefix length; can be given several times",
     )
     device.add_argument(
         "--mac",
         type=checked(parse_mac),
         metavar="MAC",
-        help="MAC (default: locally administered, the same for this host and name every time)",
+        help="MAC address (default: a locally administered one, always the same for this host and "
+        "device name)",
     )
     device.add_argument(
         "--mtu", type=checked(count), metavar="N", help="MTU in bytes (default: 1500)"
@@ -256,129 +270,146 @@ def make_parser() -> argparse.ArgumentParser:
         "--metric",
         type=checked(count),
         metavar="N",
-        help="metric; on Linux, of the routes that come with the addresses",
+        help="metric of the interface; on Linux, of the routes that come with its addresses",
     )
     device.add_argument(
         "--inject",
         choices=["ndrv", "bpf"],
-        help="feth only: send frames one by one through AF_NDRV (default), or many at once "
-        "through BPF, where macOS 14.4 or newer lets us",
+        help="feth only: how frames are sent: ndrv: one by one through AF_NDRV (default); bpf: in "
+        "batches through BPF, where macOS 14.4 or newer allows it",
     )
     vmnet = parser.add_argument_group("vmnet only")
     vmnet.add_argument(
         "--vmnet-mode",
         choices=list(MODES),
-        help="who can be reached: host: this Mac; shared: and beyond it, through NAT (default); "
-        "bridged: the network of an interface",
+        help="what can be reached: host: this Mac; shared: this Mac and, through NAT, the networks "
+        "beyond it (default); bridged: the network of an interface",
     )
     vmnet.add_argument(
         "--vmnet-interface",
         type=checked(check_name),
         metavar="NAME",
-        help="bridged: the interface of this Mac, such as en0",
+        help="bridged mode: the interface of this Mac to bridge to, such as en0",
     )
     vmnet.add_argument(
-        "--vmnet-start", metavar="ADDRESS", help="this Mac's own address (default: macOS chooses)"
+        "--vmnet-start",
+        metavar="ADDRESS",
+        help="this Mac's own address in the network (default: macOS chooses)",
     )
     vmnet.add_argument(
-        "--vmnet-end", metavar="ADDRESS", help="the last address that its DHCP server gives out"
+        "--vmnet-end",
+        metavar="ADDRESS",
+        help="last address that the DHCP server of macOS gives out",
     )
-    vmnet.add_argument("--vmnet-mask", metavar="MASK", help="their mask, such as 255.255.255.0")
+    vmnet.add_argument(
+        "--vmnet-mask",
+        metavar="MASK",
+        help="network mask of --vmnet-start and --vmnet-end, such as 255.255.255.0",
+    )
     vmnet.add_argument(
         "--vmnet-isolated",
         action="store_true",
         default=None,
-        help="reach no other vmnet interface (macOS 11 or newer)",
+        help="cut off from other vmnet interfaces (macOS 11 or newer)",
     )
     vmnet.add_argument(
         "--vmnet-network",
         metavar="UUID",
-        help="host mode: a network of those that name the same UUID, without DHCP (macOS 11)",
+        help="host mode: join the network of all interfaces with the same UUID, without DHCP "
+        "(macOS 11 or newer)",
     )
     stream = parser.add_argument_group("stream")
     stream.add_argument(
         "--framing",
         choices=list(FRAMINGS),
         default="u16be",
-        help="u16be: VDE (default); u32be: QEMU, passt; u16le: gvproxy; zerotier: its agent's pipe",
+        help="format of the stream: u16be: VDE (default); u32be: QEMU, passt; u16le: gvproxy; "
+        "zerotier: the pipe of ZeroTier's agent",
     )
     stream.add_argument(
         "--no-hello",
         action="store_true",
-        help="send frames and nothing else, and never super-frames",
+        help="send frames only: no hello record, and therefore no super-frames",
     )
     stream.add_argument(
         "--keepalive",
         type=checked(_seconds_or_none),
         metavar="SECONDS",
-        help="say something when idle for so long, and end when a peer that does the same is "
-        "silent three times as long (default: 15 with --ssh, else 0: off)",
+        help="send an empty record when the stream was idle for so long, and end when a peer that "
+        "does the same is silent three times as long (default: 15 with --ssh, else 0: off)",
     )
     stream.add_argument(
         "--reconnect",
         action="store_true",
-        help="when COMMAND ends, keep the device and start it again, after 1 s up to 60 s",
+        help="when COMMAND or ssh ends, keep the device and start it again after 1 s, later after "
+        "up to 60 s",
     )
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="whom to become after set-up (default: who called sudo; called by root itself, "
-        "nobody, and COMMAND stays root)",
+        help="user to run as after set-up (default: the user who ran sudo; if root itself runs "
+        "fethpipe: nobody, and COMMAND stays root)",
     )
     remote = parser.add_argument_group("remote end")
     remote.add_argument(
         "--ssh",
         type=checked(_host),
         metavar="[USER@]HOST",
-        help="run on this host too, over ssh, with nothing installed there but Python",
+        help="start the other end on this host, over ssh; the host needs Python and no fethpipe",
     )
     remote.add_argument(
         "--ssh-command",
         type=checked(_words),
         metavar="CMD",
-        help="how to run ssh, with options if need be (default: ssh)",
+        help="command that runs ssh, with its options (default: ssh)",
     )
     remote.add_argument(
         "--remote-python",
         type=checked(_python),
         metavar="PATH",
-        help="Python 3.9 or newer there (default: python3 or python, wherever it usually is)",
+        help="Python 3.9 or newer on that host (default: python3 or python, searched in the usual "
+        "places)",
     )
     remote.add_argument(
         "--remote",
         type=checked(_words),
         metavar="OPTIONS",
-        help="options of fethpipe there, in one word, quoted as for a shell",
+        help="options of fethpipe on that host, as one word, quoted as for a shell",
     )
-    reports = parser.add_argument_group("reports")
-    reports.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--ready-fd",
         type=checked(_descriptor),
         metavar="N",
-        help="write one line of JSON to this descriptor when the device is up",
+        help="when the device is up, write one line of JSON to this file descriptor",
     )
-    reports.add_argument(
+    output.add_argument(
         "--pcap",
         type=checked(_capture_path),
         metavar="FILE",
-        help="also write every frame, both ways, to this file, for tcpdump and Wireshark",
+        help="also write every frame, in both directions, to this pcap file, for tcpdump and "
+        "Wireshark",
     )
-    reports.add_argument(
+    output.add_argument(
         "--stats",
         type=checked(_seconds),
         metavar="SECONDS",
-        help="print counters to stderr every so often; SIGUSR1 prints them at once",
+        help="print counters to stderr every SECONDS; SIGUSR1 prints them at once",
     )
-    verbosity = reports.add_mutually_exclusive_group()
-    verbosity.add_argument("-v", "--verbose", action="store_true", help="say more")
-    verbosity.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+    verbosity = output.add_mutually_exclusive_group()
+    verbosity.add_argument("-v", "--verbose", action="store_true", help="print more messages")
+    verbosity.add_argument(
+        "-q", "--quiet", action="store_true", help="print only warnings and errors"
+    )
     parser.add_argument(
         "--selftest",
         action="store_true",
-        help="move frames through a throw-away device of this machine and tell what happened",
+        help="move frames through temporary devices on this machine and print the results",
     )
     parser.add_argument(
-        "--json", action="store_true", help="with --selftest: tell it as JSON, for a bug report"
+        "--json",
+        action="store_true",
+        help="with --selftest: print the results as JSON, for a bug report",
     )
     parser.add_argument("--version", action="version", version=f"fethpipe {__version__}")
     return parser
@@ -391,24 +422,24 @@ def _refuse_terminals() -> None:
             os.fstat(descriptor)
         except OSError as error:
             raise UsageError(
-                f"{name} is closed", hint="join it to a pipe, or name a COMMAND after --"
+                f"{name} is closed", hint="connect it to a pipe, or name a COMMAND after --"
             ) from error
         if terminal:
             raise UsageError(
-                f"{name} is a terminal, and frames are not text",
-                hint="join it to a pipe, or name a COMMAND: fethpipe -- ssh HOST fethpipe",
+                f"{name} is a terminal, but frames are binary data",
+                hint="connect it to a pipe, or name a COMMAND: fethpipe -- ssh HOST fethpipe",
             )
 
 
 def _host(text: str) -> str:
     if not text or text.startswith("-"):
-        raise ValueError("not a host")
+        raise ValueError("not a host name")
     return text
 
 
 def _python(text: str) -> str:
     if not re.fullmatch(r"~?[A-Za-z0-9_./+-]+", text) or text.startswith("-"):
-        raise ValueError("a path may have letters, digits and . _ / + - only")
+        raise ValueError("a path may contain only letters, digits and . _ / + -")
     return text
 
 
@@ -419,7 +450,7 @@ def _words(text: str) -> tuple[str, ...]:
 def _descriptor(text: str) -> int:
     number = count(text)
     if number in (0, 1):
-        raise ValueError("frames flow there")
+        raise ValueError("frames pass through descriptors 0 and 1")
     try:
         os.fstat(number)
     except OSError as error:
@@ -439,5 +470,5 @@ def _capture_path(text: str) -> str:
 
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or float(text) <= 0:
-        raise ValueError("not a number of seconds above zero")
+        raise ValueError("not a number of seconds greater than zero")
     return float(text)

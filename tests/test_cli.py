@@ -248,9 +248,9 @@ REFUSED = {
     "an option without its value": (["--name"], "argument --name: expected one argument"),
     "an unknown framing": (["--framing", "u8"], "argument --framing: invalid choice: 'u8'"),
     "an unknown kind": (["--device", "tun"], "argument --device: invalid choice: 'tun'"),
-    "the number of a TAP": (["--unit", "1"], "--unit is for feth devices, and this is a tap"),
-    "injecting into a TAP": (["--inject", "bpf"], "--inject is for feth devices"),
-    "both a new and an old device": (["--name", "a", "--attach", "b"], "one of them"),
+    "the number of a TAP": (["--unit", "1"], "--unit works with --device feth only, not with tap"),
+    "injecting into a TAP": (["--inject", "bpf"], "--inject works with --device feth only"),
+    "both a new and an old device": (["--name", "a", "--attach", "b"], "not both"),
     "loud and quiet": (["-v", "-q"], "not allowed with argument"),
     "no name": (["--name", ""], "argument --name: '': not an interface name"),
     "a long name": (["--name", "sixteen-letters!"], "an interface name has at most 15 bytes"),
@@ -274,13 +274,13 @@ REFUSED = {
     "an MTU that is no number": (["--mtu", "1e3"], "argument --mtu: '1e3': not a whole number"),
     "digits of another script": (["--mtu", "\u0661500"], "not a whole number"),
     "a number without end": (["--metric", "9" * 10], "not a whole number"),
-    "no time": (["--stats", "0"], "not a number of seconds above zero"),
-    "no time at all": (["--stats", "0.000"], "not a number of seconds above zero"),
-    "time without end": (["--stats", "inf"], "not a number of seconds above zero"),
-    "the frames' own descriptor": (["--ready-fd", "1"], "argument --ready-fd: '1': frames flow"),
+    "no time": (["--stats", "0"], "not a number of seconds greater than zero"),
+    "no time at all": (["--stats", "0.000"], "not a number of seconds greater than zero"),
+    "time without end": (["--stats", "inf"], "not a number of seconds greater than zero"),
+    "the frames' own descriptor": (["--ready-fd", "1"], "argument --ready-fd: '1': frames pass"),
     "keepalive where it is an error": (
         ["--keepalive", "5", "--framing", "u32be"],
-        "--keepalive is not for u32be, where an empty record is an error",
+        "--keepalive does not work with --framing u32be: its programs treat an empty record as",
     ),
     "no descriptor": (["--ready-fd", "99999"], "'99999': not an open descriptor"),
 }
@@ -297,17 +297,17 @@ def test_a_refusal_says_where_help_is(refuse: Refuse) -> None:
 
 
 def test_the_mark_without_a_command(refuse: Refuse) -> None:
-    assert refuse("--name", "fp0", "--") == "there is no COMMAND after --"
+    assert refuse("--name", "fp0", "--") == "-- needs a COMMAND after it"
 
 
 def test_reconnecting_needs_something_to_start_again(refuse: Refuse) -> None:
-    assert refuse("--reconnect") == "--reconnect needs a COMMAND or --ssh to start again"
+    assert refuse("--reconnect") == "--reconnect needs --ssh or a COMMAND to start again"
 
 
 def test_a_number_and_a_name(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     run_on("Darwin", monkeypatch)
     line = refuse("--unit", "10007", "--name", "feth10007", *COMMAND)
-    assert line == "--unit N means --name fethN: one of them"
+    assert line == "use either --unit N or --name fethN, not both"
 
 
 def test_an_open_descriptor_is_accepted(parse: Parse, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_terminal_is_refused(
     refuse: Refuse, monkeypatch: pytest.MonkeyPatch, terminal: int, name: str
 ) -> None:
     monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == terminal)
-    assert refuse().startswith(f"{name} is a terminal, and frames are not text; ")
+    assert refuse().startswith(f"{name} is a terminal, but frames are binary data; ")
 
 
 @pytest.mark.parametrize(("closed", "name"), [(0, "stdin"), (1, "stdout")])
@@ -381,9 +381,12 @@ def test_options_of_the_remote_end(ran: list[Config]) -> None:
 
 
 REMOTE_REFUSED = {
-    "two streams": (["--ssh", "host", *COMMAND], "--ssh makes the stream, and so does a COMMAND"),
-    "options for no remote end": (["--remote=-v", *COMMAND], "come with --ssh"),
-    "a COMMAND over there": (["--ssh", "host", "--remote", "-- cat"], "takes options only"),
+    "two streams": (["--ssh", "host", *COMMAND], "use either --ssh or a COMMAND, not both"),
+    "options for no remote end": (["--remote=-v", *COMMAND], "need --ssh"),
+    "a COMMAND over there": (
+        ["--ssh", "host", "--remote", "-- cat"],
+        "takes options but no COMMAND",
+    ),
     "an open quotation": (["--ssh", "host", "--remote", "'"], "argument --remote: "),
 }
 

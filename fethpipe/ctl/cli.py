@@ -1,4 +1,7 @@
-"""The command line of fethctl: a verb and its options, errors to one line and an exit status."""
+"""The command line of fethctl: parse a verb and its options, and run it.
+
+An error becomes one line on stderr and an exit status.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +29,21 @@ from ..system.stderr import configure_reports
 log = logging.getLogger("fethpipe")
 
 _DESCRIPTION = """\
-Manage, inspect and try feth interfaces of macOS by hand. The verbs that look
-at frames or make them (status, list, capture, icmp, inject) are for any
-Ethernet interface, on Linux too.
+Manage, inspect and try feth interfaces of macOS by hand. The verbs status,
+list, capture, icmp and inject work with any Ethernet interface, also on Linux.
 """
 
 _EPILOG = """\
-exit status: 0 it is done, 64 usage, 71 operating-system failure, 73 the
-interface is not there or refuses, 77 not allowed
+exit status: 0 done, 64 usage, 71 operating-system failure, 73 the interface
+does not exist or refuses the change, 77 not allowed
 """
 
 NONE = "none"
-"""What takes a setting away, instead of a value."""
+"""The word that removes a setting, in place of a value."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run fethctl and return its exit status."""
+    """Run fethctl with these arguments (default: those of the process). Return its exit status."""
     configure_reports(logging.INFO, prefix="fethctl: ")
     try:
         with system_step(f"open {os.devnull}"):
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read what we say has heard enough
+    except BrokenPipeError:  # the reader of stdout has closed the pipe
         _silence_stdout()
     except OSError as error:
         log.error("cannot write to stdout: %s", reason(error))  # noqa: TRY400
@@ -65,13 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _silence_stdout() -> None:
-    """Let what is still buffered lead nowhere, rather than fail once more at the exit."""
+    """Send buffered output to /dev/null, so that Python does not fail again when it exits."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all verbs; ``run`` of what it returns does the work."""
+    """Return the parser of all verbs; ``options.run(options)`` runs the verb that was parsed."""
     parser = Parser(
         prog="fethctl",
         description=_DESCRIPTION,
@@ -102,15 +104,15 @@ def _add_management(add: _Add) -> None:
     create = add(
         "create",
         "manage:create",
-        "make feth interfaces, and print their names (macOS)",
-        detail="They can have any MTU up to 16370. If one cannot be made, none is.",
+        "make feth interfaces and print their names (macOS)",
+        detail="Their MTU can be set to any value up to 16370. If one cannot be made, none is.",
     )
     create.add_argument(
         "unit",
         metavar="UNIT",
         nargs="+",
         type=checked(count),
-        help="number of the interface: 0 is feth0",
+        help="number of the interface: 0 makes feth0",
     )
     destroy = add("destroy", "manage:destroy", "destroy interfaces (macOS)")
     _add_names(destroy, nargs="+")
@@ -119,14 +121,14 @@ def _add_management(add: _Add) -> None:
         "set",
         "manage:configure",
         "change an interface (macOS)",
-        detail="What is not named stays as it is.",
+        detail="Settings without an option stay as they are.",
     )
     _add_names(configure)
     configure.add_argument(
         "--peer",
         metavar="NAME",
         type=checked(check_name),
-        help="join it to this feth; none: part it from its peer",
+        help="join it to this feth; none: disconnect it from its peer",
     )
     configure.add_argument(
         "--addr",
@@ -134,28 +136,28 @@ def _add_management(add: _Add) -> None:
         type=checked(_address_or_none),
         action="append",
         default=[],
-        help="add an IPv4 or IPv6 address with prefix length; repeatable; "
-        "none: remove all addresses first",
+        help="add an IPv4 or IPv6 address with prefix length; can be given several times; "
+        "none: first remove all addresses",
     )
     configure.add_argument("--mtu", metavar="N", type=checked(count), help="MTU in bytes")
     configure.add_argument(
-        "--mac", metavar="MAC", type=checked(_mac), help="MAC; random: a new one by chance"
+        "--mac", metavar="MAC", type=checked(_mac), help="MAC address; random: a random one"
     )
-    configure.add_argument("--metric", metavar="N", type=checked(count), help="metric")
+    configure.add_argument("--metric", metavar="N", type=checked(count), help="interface metric")
     configure.add_argument("--state", choices=["up", "down"], help="bring it up or down")
     _add_force(configure)
     add(
         "reap",
         "manage:reap_abandoned",
-        "destroy what a killed fethpipe left behind, and print its name",
-        detail="Nothing else is touched.",
+        "destroy interfaces that killed fethpipes left behind, and print their names",
+        detail="Other interfaces are not touched.",
     )
 
 
 def _add_inspection(add: _Add) -> None:
     status = add("status", "show:status", "show interfaces as ifconfig does")
     _add_names(status, nargs="?", text="interface (default: all)")
-    status.add_argument("--json", action="store_true", help="as JSON, a list of objects")
+    status.add_argument("--json", action="store_true", help="print JSON, a list of objects")
     add("list", "show:list_names", "print the names of all feth interfaces; on Linux, of all TAPs")
 
 
@@ -163,22 +165,22 @@ def _add_traffic(add: _Add) -> None:
     capture = add(
         "capture",
         "traffic:capture",
-        "show the frames that pass an interface, one a line",
-        detail="It ends by SIGINT (Ctrl-C) or SIGTERM.",
+        "show the frames that pass through an interface, one on a line",
+        detail="SIGINT (Ctrl-C) or SIGTERM ends it.",
     )
     _add_names(capture)
     capture.add_argument(
         "-w",
         metavar="FILE",
         dest="file",
-        help="write them as pcap to this file, for Wireshark; -: to stdout",
+        help="write the frames to this pcap file, for Wireshark; -: to stdout",
     )
     icmp = add(
         "icmp",
         "traffic:icmp",
         "answer ARP, neighbour discovery and ping for one address",
-        detail="The address is that of a host at the far end of the interface, which must not "
-        "have it itself. It ends by SIGINT (Ctrl-C) or SIGTERM.",
+        detail="It acts as a host with this address at the far end of the interface; the interface "
+        "itself must have another address. SIGINT (Ctrl-C) or SIGTERM ends it.",
     )
     _add_names(icmp)
     icmp.add_argument(
@@ -191,14 +193,14 @@ def _add_traffic(add: _Add) -> None:
         "--mac",
         metavar="MAC",
         type=checked(_mac),
-        help="MAC of that host (default: made from the address)",
+        help="MAC address of that host (default: made from its IP address)",
     )
     icmp.add_argument("-q", "--quiet", action="store_true", help="do not print the answers")
     inject = add(
         "inject",
         "traffic:inject",
         "send the frames of a pcap file",
-        detail="They go out of the interface one after the other, as fast as it takes them.",
+        detail="They are sent one after the other, as fast as the interface accepts them.",
     )
     _add_names(inject)
     inject.add_argument("file", metavar="FILE", help="pcap file; -: stdin")
@@ -212,7 +214,7 @@ def _add_names(
 
 def _add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--force", action="store_true", help="do it to an interface that is not a feth, too"
+        "--force", action="store_true", help="also change an interface that is not a feth"
     )
 
 
@@ -221,7 +223,10 @@ def _sentence(text: str) -> str:
 
 
 def _later(function: str) -> Callable[[argparse.Namespace], Any]:
-    """Return what loads a module of ours and calls its function: each verb needs one of them."""
+    """Return a function that imports the module of ``MODULE:FUNCTION`` and calls the function.
+
+    Each verb needs one module, so only that one is loaded.
+    """
 
     def run(options: argparse.Namespace) -> None:
         module, _, name = function.partition(":")
@@ -241,5 +246,5 @@ def _mac(text: str) -> bytes:
 def _bare_address(text: str) -> IPv4Address | IPv6Address:
     address = ip_address(text)
     if address.is_multicast or address.is_unspecified or "%" in text:
-        raise ValueError("not the address of a host")
+        raise ValueError("not the address of a single host")
     return address

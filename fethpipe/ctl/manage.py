@@ -1,4 +1,4 @@
-"""The verbs that make, change and destroy."""
+"""The verbs that make, change and destroy interfaces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .cli import NONE
 
 
 def create(options: argparse.Namespace) -> None:
-    """Make interfaces, all or none."""
+    """Make feth interfaces, all or none."""
     made: list[Feth] = []
     with ExitStack() as undo:
         for unit in options.unit:
@@ -25,7 +25,7 @@ def create(options: argparse.Namespace) -> None:
 
 
 def destroy(options: argparse.Namespace) -> None:
-    """Destroy interfaces, after a look at all of them."""
+    """Destroy interfaces, after all of them were checked."""
     require_macos("destroy an interface")
     interfaces = [_changeable(name, force=options.force) for name in options.name]
     for interface in interfaces:
@@ -33,10 +33,10 @@ def destroy(options: argparse.Namespace) -> None:
 
 
 def configure(options: argparse.Namespace) -> None:
-    """Change an interface, in an order in which one setting does not undo another."""
+    """Change an interface, in an order in which no setting undoes another."""
     settings = (options.peer, options.mtu, options.mac, options.metric, options.state)
     if not options.addr and all(setting is None for setting in settings):
-        raise UsageError("there is nothing to set", hint="see fethctl set --help")
+        raise UsageError("no setting was given", hint="see fethctl set --help")
     require_macos(f"change {options.name}")
     interface = _changeable(options.name, force=options.force)
     if options.peer == NONE:
@@ -54,34 +54,34 @@ def configure(options: argparse.Namespace) -> None:
     for address in options.addr:
         if address != NONE:
             interface.add_address(address)
-    if options.state is not None:  # last, for an address brings it up
+    if options.state is not None:  # last, because adding an address brings the interface up
         interface.set_up(up=options.state == "up")
 
 
 def reap_abandoned(_options: argparse.Namespace) -> None:
-    """Destroy what killed keepers left behind."""
+    """Destroy interfaces whose keeper was killed."""
     try:
         reaped = reap()
     except PermissionError as error:
         raise NotAllowedError(
-            f"cannot look for what was left behind: {reason(error)}", hint="run as root"
+            f"cannot look for abandoned interfaces: {reason(error)}", hint="run as root"
         ) from error
     except OSError as error:
         raise SystemFailureError(
-            f"cannot look for what was left behind: {reason(error)}"
+            f"cannot look for abandoned interfaces: {reason(error)}"
         ) from error
     for made in reaped:
         print(made.interface)
 
 
 def _changeable(name: str, *, force: bool) -> Feth:
-    """Return an interface that may be changed: a feth, or any if the user insists."""
+    """Return the interface if it may be changed: it is a feth, or ``force`` is set."""
     interface = Feth(name)
     if not force:
         try:
             interface.peer()
         except DeviceError as error:
             if error.message == f"{name} is not a feth":
-                raise DeviceError(error.message, hint="--force does it all the same") from error
+                raise DeviceError(error.message, hint="use --force to do it anyway") from error
             raise
     return interface

@@ -20,7 +20,7 @@ from ..system.netlink import Netlink
 
 
 class _Facts(NamedTuple):
-    """What both systems tell of an interface; None where one does not."""
+    """What both systems tell about an interface; None for what one of them does not tell."""
 
     name: str
     flags: IntFlag
@@ -35,7 +35,7 @@ class _Facts(NamedTuple):
 
 
 def status(options: argparse.Namespace) -> None:
-    """Show one interface or all."""
+    """Print one interface, or all."""
     facts = [_read(options.name)] if options.name else _read_all()
     if options.json:
         print(json.dumps([_as_json(each) for each in facts], indent=2))
@@ -45,7 +45,7 @@ def status(options: argparse.Namespace) -> None:
 
 
 def list_names(_options: argparse.Namespace) -> None:
-    """Print the names of the interfaces that fethpipe could use."""
+    """Print the names of all feth interfaces; on Linux, of all TAPs."""
     darwin = _is_darwin()
     for each in _read_all():
         if each.name.startswith("feth") if darwin else each.kind == "tun":
@@ -62,7 +62,7 @@ def _read_all() -> list[_Facts]:
         try:
             facts.append(_read(name))
         except DeviceError:
-            if interface_index(name):  # else it has gone since
+            if interface_index(name):  # otherwise it was destroyed in the meantime
                 raise
     return facts
 
@@ -115,7 +115,7 @@ def _by_number(name: str) -> tuple[str, int]:
 def _flag_names(flags: IntFlag) -> list[str]:
     names = {each.name: each.value for each in type(flags)}
     told = [(name or "").replace("IFF_", "") for name, bit in names.items() if flags & bit]
-    # net/if.h of macOS calls this bit so since it has given up trailers.
+    # ifconfig of macOS prints this bit as SMART, since macOS has no trailers any more.
     return ["SMART" if name == "NOTRAILERS" and _is_darwin() else name for name in told]
 
 

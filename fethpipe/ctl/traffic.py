@@ -1,4 +1,4 @@
-"""The verbs that move frames: see them, answer them, send them."""
+"""The verbs that move frames: show them, answer them, send them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDIN, _STDOUT = 0, 1
 _CHUNK = 1 << 18
 _LAST_SECONDS = 0.5
-"""How long the end of a capture waits, at most, for what the kernel holds to be written."""
+"""The longest time, in seconds, that the end of a capture goes on to write frames that the kernel
+holds."""
 
 
 def capture(options: argparse.Namespace) -> None:
-    """Show or write what passes an interface, until a signal comes."""
+    """Show or write the frames that pass through an interface, until a signal comes."""
     with ExitStack() as stack:
         signals = stack.enter_context(SignalPipe(_STOPPING))
         device = stack.enter_context(open_interface(options.name, see_sent=True))
@@ -47,7 +48,7 @@ def capture(options: argparse.Namespace) -> None:
 
 
 def icmp(options: argparse.Namespace) -> None:
-    """Answer for an address, until a signal comes."""
+    """Answer requests for an address, until a signal comes."""
     responder = Responder(options.address, options.mac)
     with SignalPipe(_STOPPING) as signals, open_far_end(options.name) as device:
         _become_ordinary()
@@ -63,8 +64,8 @@ def icmp(options: argparse.Namespace) -> None:
 
 
 def inject(options: argparse.Namespace) -> None:
-    """Send the frames of a file."""
-    sent = refused = cut = 0
+    """Send the frames of a pcap file."""
+    sent = refused = skipped = 0
     with ExitStack() as stack:
         file = _open_input(options.file, stack)
         device = stack.enter_context(open_far_end(options.name))
@@ -75,7 +76,7 @@ def inject(options: argparse.Namespace) -> None:
                 records = decoder.feed(chunk)
                 frames = [each.frame for each in records if len(each.frame) >= each.length]
                 frames = [frame for frame in frames if len(frame) >= HEADER_LENGTH]
-                cut += len(records) - len(frames)
+                skipped += len(records) - len(frames)
                 taken = device.send_batch(frames)
                 sent += taken
                 refused += len(frames) - taken
@@ -86,12 +87,12 @@ def inject(options: argparse.Namespace) -> None:
             raise UsageError(f"cannot read {options.file}: {reason(error)}") from error
         why = ", ".join(f"{count} {text}" for text, count in device.counters.drops.items())
     print(f"sent {sent} frames" + (f", refused {refused}: {why}" if refused else ""))
-    if cut:
-        log.warning("%d frames are no whole ones in the file, and were not sent", cut)
+    if skipped:
+        log.warning("%d frames were not sent: they are incomplete in the file", skipped)
 
 
 def _batches(device: EthernetDevice, signals: SignalPipe) -> Iterator[list[bytes]]:
-    """Yield frames by the batch until a signal comes."""
+    """Yield frames in batches until a signal comes."""
     while True:
         readable, _, _ = select.select([device.fileno(), signals.fileno()], [], [])
         if signals.fileno() in readable:
@@ -101,26 +102,28 @@ def _batches(device: EthernetDevice, signals: SignalPipe) -> Iterator[list[bytes
 
 
 def _last_batches(device: EthernetDevice) -> Iterator[list[bytes]]:
-    """Yield what the kernel holds by now; under a flood there would be no end."""
+    """Yield the frames that the kernel holds; not for ever, as more may come all the time."""
     deadline = time.monotonic() + _LAST_SECONDS
-    with suppress(DeviceError):  # the signal is the better reason for an end
+    with suppress(DeviceError):  # the capture ends anyway, because of the signal
         while select.select([device.fileno()], [], [], 0)[0] and time.monotonic() < deadline:
             if frames := device.receive_batch(timeout=0):
                 yield frames
 
 
 def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes]], None]:
-    """Return what takes the frames that were captured, and stop being root."""
+    """Return the function that takes captured frames. Afterwards this process is not root."""
     if file is None:
         _become_ordinary()
         return _print_frames
     if file == "-":
         if os.isatty(_STDOUT):
-            raise UsageError("stdout is a terminal, and pcap is not text", hint="-w FILE")
+            raise UsageError(
+                "stdout is a terminal, but pcap is binary data", hint="use -w FILE, or a pipe"
+            )
         _become_ordinary()
         _write_all(FILE_HEADER)
         return lambda frames: _write_all(pack_records(frames, time.time_ns()))
-    # Root's own file is opened while we are root; that of a person behind sudo is his.
+    # The user who ran sudo must own the file; root's own file needs root's rights to be opened.
     if person_behind_sudo(os.environ):
         _become_ordinary()
     target = stack.enter_context(closing(open_capture(file, option="-w")))
@@ -150,7 +153,7 @@ def _open_input(file: str, stack: ExitStack) -> int:
 
 
 def _become_ordinary() -> None:
-    """Give root up, where there is one to give up: what comes next are other people's bytes."""
+    """Stop being root, if we are: what comes next handles bytes from other people."""
     person = person_behind_sudo(os.environ) or nobody_account()
     if can_become(person):
         drop_privileges(person)

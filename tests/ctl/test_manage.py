@@ -38,7 +38,7 @@ def test_all_are_made_or_none(fethctl: Fethctl, darwin: SimulatedDarwin) -> None
         (("create",), "the following arguments are required: UNIT"),
         (("create", "x"), "'x': not a whole number"),
         (("create", "32768"), "feth32768 cannot be: units go from 0 to 32767"),
-        (("set", "feth1"), "there is nothing to set"),
+        (("set", "feth1"), "no setting was given"),
         (("set", "sixteen-bytes-ab", "--mtu", "1500"), "an interface name has at most 15 bytes"),
         (("set", "feth1", "--peer", "a/b"), "'a/b': not an interface name"),
         (("set", "feth1", "--addr", "10.0.0.1"), "'10.0.0.1': needs a prefix length"),
@@ -133,7 +133,7 @@ def test_a_random_mac_is_another_each_time(fethctl: Fethctl, darwin: SimulatedDa
 @pytest.mark.parametrize("arguments", [("set", "en0", "--metric", "3"), ("destroy", "en0")])
 def test_what_is_no_feth_is_left_alone(fethctl: Fethctl, arguments: tuple[str, ...]) -> None:
     status, said = fethctl.refused(*arguments)
-    assert (status, said) == (73, "en0 is not a feth; --force does it all the same")
+    assert (status, said) == (73, "en0 is not a feth; use --force to do it anyway")
 
 
 def test_force_changes_any_interface(fethctl: Fethctl, darwin: SimulatedDarwin) -> None:

@@ -260,7 +260,7 @@ def test_what_is_too_long_or_too_short_is_told(
     file.write_bytes(FILE_HEADER + pack_records(frames, 0))
     status, stdout, stderr = Fethctl(left).finish("inject", "va", str(file))
     assert (status, stdout) == (0, b"sent 1 frames, refused 1: 1 too long for the device\n")
-    assert stderr == "fethctl: 1 frames are no whole ones in the file, and were not sent\n"
+    assert stderr == "fethctl: 1 frames were not sent: they are incomplete in the file\n"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_what_is_no_capture_is_refused(
         (("inject", "lo", "/nowhere"), 64, "cannot read /nowhere: ENOENT"),
         (("capture", "tun7"), 73, "cannot use tun7: it is not an Ethernet interface"),
         (("icmp", "tun7", "10.0.0.2"), 73, "it is not a TAP"),
-        (("icmp", "lo", "224.0.0.1"), 64, "'224.0.0.1': not the address of a host"),
+        (("icmp", "lo", "224.0.0.1"), 64, "'224.0.0.1': not the address of a single host"),
         (("icmp", "lo", "ten"), 64, "'ten'"),
         (("capture", "lo", "-w", "/nowhere/file"), 64, "cannot write to -w /nowhere/file: ENOENT"),
     ],

@@ -196,8 +196,8 @@ def test_an_attached_pair_stays(left: Namespace, darwin: SimulatedDarwin) -> Non
         (("--device", "tap"), 64, "--device tap needs Linux, this is Darwin"),
         (("--unit", "22768"), 64, "feth22768 has no I/O side"),
         (("--name", "fp0"), 64, "fp0 is no name for a feth"),
-        (("--unit", "1", "--name", "feth1"), 64, "--unit N means --name fethN: one of them"),
-        (("--unit", "1", "--attach", "feth1"), 64, "one of them"),
+        (("--unit", "1", "--name", "feth1"), 64, "use either --unit N or --name fethN, not both"),
+        (("--unit", "1", "--attach", "feth1"), 64, "not both"),
         (("--mtu", "16371"), 64, "72 to 16370"),
         (("--attach", "en0"), 73, "cannot attach to en0: it is not a feth"),
         (("--inject", "magic"), 64, "--inject"),
@@ -247,7 +247,7 @@ def test_linux_has_no_feth(right: Namespace) -> None:
 def test_linux_has_no_options_of_feth(right: Namespace, options: tuple[str, str]) -> None:
     ended = finish(right, *options, "--", "true")
     assert ended.status == 64
-    assert f"{options[0]} is for feth devices" in ended.stderr
+    assert f"{options[0]} works with --device feth only" in ended.stderr
 
 
 # ---- how it ends ----

@@ -40,7 +40,7 @@ def test_too_many_descriptors_are_refused(left: Namespace) -> None:
 _USAGE = [
     ("an unknown option", ["--frobnicate"], "unrecognized arguments: --frobnicate"),
     ("a line end in an unknown option", ["--a\nb"], "unrecognized arguments: --a b"),
-    ("-- without COMMAND", ["--"], "there is no COMMAND after --"),
+    ("-- without COMMAND", ["--"], "-- needs a COMMAND after it"),
     ("an unknown framing", ["--framing", "u24"], "--framing: invalid choice: 'u24'"),
     ("an address that is none", ["--address", "10.9.0.256/24"], "--address: '10.9.0.256/24'"),
     ("the MAC of a group", ["--mac", "01:00:5e:00:53:01"], "a group address"),

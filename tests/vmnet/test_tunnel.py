@@ -257,8 +257,8 @@ def _finish(left: Namespace, mac: MacWithVmnet, *options: str) -> Finished:
         (("--attach", "feth1"), "--attach is not for vmnet"),
         (("--mac", "02:00:5e:00:53:01"), "--mac is not for vmnet"),
         (("--metric", "1"), "--metric is not for vmnet"),
-        (("--unit", "1"), "--unit is for feth devices, and this is a vmnet"),
-        (("--inject", "bpf"), "--inject is for feth devices, and this is a vmnet"),
+        (("--unit", "1"), "--unit works with --device feth only, not with vmnet"),
+        (("--inject", "bpf"), "--inject works with --device feth only, not with vmnet"),
         (("--mtu", "67"), "--mtu 67 is outside"),
         (("--vmnet-mode", "magic"), "--vmnet-mode"),
         (("--vmnet-mode", "bridged"), "add --vmnet-interface en0"),
@@ -290,7 +290,7 @@ def test_other_devices_have_no_options_of_vmnet(
 ) -> None:
     ended = finish(left, *option, "--", "true", launcher=mac.launcher())
     assert ended.status == 64
-    assert f"{option[0]} is for vmnet devices, and this is a feth" in ended.stderr
+    assert f"{option[0]} works with --device vmnet only, not feth" in ended.stderr
 
 
 def test_linux_has_no_vmnet(right: Namespace) -> None:
