@@ -14,15 +14,14 @@ from typing import TypeVar
 
 from ..abi import darwin
 from ..errors import DeviceError, reason
-from ..ether.frame import Buffer
+from ..ether.frame import HEADER_LENGTH, Buffer
 from ..stats import Counters
 from ..system.libc_darwin import bind, connect
 
-_ETHERNET_HEADER = 14
 _VLAN_TAG = 4
 # The kernel starts at 8192 and refuses a longer frame. Room for the longest of all, for the MTU
 # may be raised while we run; there is no queue that would grow with it.
-_SEND_BUFFER = darwin.FETH_MTU[-1] + _ETHERNET_HEADER + _VLAN_TAG
+_SEND_BUFFER = darwin.FETH_MTU[-1] + HEADER_LENGTH + _VLAN_TAG
 
 # The kernel answers these for a frame, not for the socket.
 _REFUSALS = {

@@ -14,8 +14,10 @@ import socket
 import statistics
 import time
 from contextlib import ExitStack, closing
+from ipaddress import IPv4Address
 
 from ..errors import SystemFailureError
+from ..ether.responder import Responder
 from ..netif.darwin import interface_names
 from ..stats import Counters
 from ..system.stream import Stream
@@ -38,8 +40,8 @@ _PATIENCE_SECONDS = 2.0
 _WINDOW = 16
 """Datagrams that are on their way at once: few enough for every queue in between."""
 
-_ARP, _IPV4 = b"\x08\x06", b"\x08\x00"
-_ARP_REQUEST, _ARP_REPLY = b"\x00\x01", b"\x00\x02"
+_IPV4 = b"\x08\x00"
+_RESPONDER = Responder(IPv4Address(_OTHER), _OTHER_MAC)
 
 
 def reflect(report: Report) -> None:
@@ -74,16 +76,11 @@ def reflect(report: Report) -> None:
 
 def answer(frame: bytes) -> bytes | None:
     """Return what the host that we play says to a frame, None if nothing."""
-    kind = frame[12:14]
-    if kind == _ARP and frame[20:22] == _ARP_REQUEST:
-        sender, target = frame[22:32], frame[38:42]
-        if target != socket.inet_aton(_OTHER):
-            return None
-        return frame[6:12] + _OTHER_MAC + frame[12:20] + _ARP_REPLY + _OTHER_MAC + target + sender
-    if kind == _IPV4 and frame[30:34] == socket.inet_aton(_OTHER):
+    if frame[12:14] == _IPV4 and frame[30:34] == _RESPONDER.address.packed:
         head = frame[6:12] + _OTHER_MAC + frame[12:26]
         return head + frame[30:34] + frame[26:30] + frame[34:]
-    return None
+    reply = _RESPONDER.answer(frame)
+    return reply.frame if reply else None
 
 
 class _Mirror:

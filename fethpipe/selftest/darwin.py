@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 
 from ..abi.darwin import FETH_MTU
 from ..errors import FethpipeError, NotAllowedError
+from ..ether.frame import HEADER_LENGTH
 from ..keeper.root import KeeperProcess, fork_keeper
 from ..netif.darwin import DarwinInterfaces, allow_mtu, interface_names
 from ..netif.mac import parse_mac
@@ -21,7 +22,7 @@ from .deadline import os_errors_as
 from .facts_bpf import check_bpf, check_traffic
 from .facts_feth import check_feth, check_gone
 from .facts_ndrv import check_ndrv
-from .frames import HEADER_LENGTH, measure, try_sizes
+from .frames import measure, try_sizes
 from .pairs import ADDRESS, FethPairs, OpenPair, send_buffer
 from .report import Report
 

@@ -16,8 +16,9 @@ from ..abi.darwin import Request
 from ..device.bpf import BpfBatchWriter, open_bpf, set_batch_write
 from ..errors import reason
 from ..ether.datagram import has_whole_checksum, make_datagram
+from ..ether.frame import HEADER_LENGTH
 from ..system.libc_darwin import ioctl
-from .frames import HEADER_LENGTH, PATIENCE_SECONDS, drain, is_ours, make_frame, receive
+from .frames import PATIENCE_SECONDS, drain, is_ours, make_frame, receive
 from .pairs import ADDRESS, FethPairs, buffer_length, refused
 from .report import DiffersError, NotAvailableError, Report
 

@@ -7,8 +7,9 @@ import os
 
 from ..abi.darwin import FETH_MTU, pack_sockaddr_ndrv
 from ..device.ndrv import open_ndrv
+from ..ether.frame import HEADER_LENGTH
 from ..system.libc_darwin import bind
-from .frames import HEADER_LENGTH, make_frame
+from .frames import make_frame
 from .pairs import FethPairs, new_ndrv, refused, send_buffer
 from .report import DiffersError, Report
 

@@ -14,10 +14,10 @@ import time
 from collections.abc import Sequence
 
 from ..device import Device
+from ..ether.frame import HEADER_LENGTH
 from .report import DiffersError, NotAvailableError, Report
 
-HEADER_LENGTH = 14
-SIZES = (14, 60, 1514, 2048, 2049, 8192, 8193)
+SIZES = (HEADER_LENGTH, 60, 1514, 2048, 2049, 8192, 8193)
 """The shortest; the shortest on a wire; a full one of the usual MTU; to either side of the limits
 that kernels have: one cluster of memory, and a send buffer that nobody raised."""
 

@@ -61,7 +61,6 @@ def assert_it_works(done: subprocess.CompletedProcess[str], *, who: str) -> None
     assert said.startswith(f"fethpipe: {__version__}\nsystem: Linux ")
     for size in (14, 60, 1514, 2048, 2049, 8192, 8193, 65535):
         assert f"ok             a frame of {size} bytes comes unchanged, both ways\n" in said
-    assert re.search(r"\nround trip: [\d.]+ us\n", said)
     assert f"\ntwo network namespaces, made as {who}\n" in said
     for version in ("IPv4", "IPv6"):
         assert f"{version} ping: 20 answered" in said
@@ -195,8 +194,6 @@ def test_json_is_all_there_is_on_stdout() -> None:
     assert told["machine"]["fethpipe"] == __version__
     assert {fact["outcome"] for fact in told["facts"]} == {"ok"}
     assert {"name": "size 14", "seen": ""}.items() <= told["facts"][0].items()
-    assert {measure["unit"] for measure in told["measures"]} == {"frames/s", "Mbit/s", "us"}
-    assert all(measure["value"] > 0 for measure in told["measures"])
     assert any(step.startswith("IPv4 ping: 20 answered") for step in told["steps"])
 
 
