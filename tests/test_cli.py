@@ -187,7 +187,7 @@ def test_every_kind_of_device_on_its_system(
 
 
 def test_a_kind_of_device_on_another_system(refuse: Refuse) -> None:
-    assert refuse("--device", "feth", *COMMAND) == "--device feth needs macOS, this is Linux"
+    assert refuse("--device", "feth", *COMMAND) == "--device feth needs macOS, but this is Linux"
 
 
 def test_options_of_feth(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:

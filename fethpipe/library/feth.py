@@ -258,7 +258,7 @@ def create_feth(unit: int | None = None, *, largest_mtu: int | None = None) -> F
         try:
             return Feth(interfaces.create(name))._made()
         except FileExistsError as error:
-            raise DeviceError(f"cannot create {name}: it exists") from error
+            raise DeviceError(f"cannot create {name}: it already exists") from error
 
 
 def create_pair(

@@ -1,10 +1,11 @@
-"""Make or take a feth pair of macOS, and configure it through ioctl.
+"""Make a feth pair of macOS, or attach to one, and configure it through ioctl.
 
     IP stack = fethN, the primary side  <= peers =>  feth(N + 10000), the I/O side = BPF, AF_NDRV
 
-The addresses and the metric are the primary side's; the MTU is that of both. Each side gets a MAC
-of its own as soon as it is made: feth's own are the same on every Mac, and by its MAC alone can an
-interface be told from a later one of the same name, which XNU gives the same index.
+The addresses and the metric belong to the primary side; both sides have the same MTU. Each side
+gets a MAC of its own as soon as it is made, for two reasons: the MACs that the kernel chooses are
+the same on every Mac, and only the MAC tells an interface from a later one of the same name, since
+XNU gives that the same index.
 """
 
 from __future__ import annotations
@@ -40,16 +41,18 @@ __all__ = [
 
 log = logging.getLogger("fethpipe")
 
-# From the primary side's unit to the I/O side's. ZeroTier's service destroys all of feth0 to
-# feth9999 when it starts, so neither side of a pair that we choose is among them.
+# The I/O side's unit minus the primary side's. ZeroTier's service destroys all of feth0 to feth9999
+# when it starts, so both sides of a pair that we choose are above these.
 _IO_DISTANCE = 10000
 _FIRST_UNIT = 10000
 _LAST_UNIT = IF_MAXUNIT - _IO_DISTANCE
 
 
 def provision_feth(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
-    """Return a pair that is ready, with descriptors of its I/O side: BPF, AF_NDRV, and BPF once
-    more where that is to send batches.
+    """Return a pair that is ready, with descriptors of its I/O side: BPF, AF_NDRV, and a duplicate
+    of the BPF one if BPF shall send batches.
+
+    Raises UsageError, NotAllowedError or DeviceError.
     """
     pair = None if request.attach else _requested_pair(request.name, request.io_unit)
     with DarwinInterfaces() as interfaces, ExitStack() as undo:
@@ -69,7 +72,7 @@ def provision_feth(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
                 interfaces.set_peer(primary, io)
             with step(f"bring {io} up"):
                 interfaces.set_up(io)
-        # Before the primary side is up, so that not even its first frame is missed.
+        # Open them before the primary side is up, so that its first frame is not missed.
         descriptors = open_descriptors(io, request.inject, undo)
         if not request.attach:
             with step(f"bring {primary} up"):
@@ -101,29 +104,29 @@ def change_feth(provisioned: Provisioned, change: Change) -> None:
 
 
 def check_feth(provisioned: Provisioned) -> None:
-    """Raise DeviceError when the two sides are not joined any more.
+    """Raise DeviceError if the two sides are no longer joined.
 
-    No descriptor tells: they are on the I/O side, which stays, and is silent for good, when its
-    peer goes (bsd/net/if_fake.c: feth_clone_destroy).
+    The descriptors do not show it: they are on the I/O side, which stays when its peer is
+    destroyed, and then never receives a frame (bsd/net/if_fake.c: feth_clone_destroy).
     """
     primary, io = provisioned.interface, provisioned.io_interface or ""
-    with step(f"look after {primary}"), DarwinInterfaces() as interfaces:
+    with step(f"check whether {primary} is still joined"), DarwinInterfaces() as interfaces:
         peer = interfaces.peer(io)
     if peer != primary:
         raise DeviceError(
-            f"{primary} has gone: {io} is not joined to it any more",
-            hint="somebody deleted or disjoined it",
+            f"{primary} has gone: {io} is no longer joined to it",
+            hint="somebody destroyed or disconnected it",
         )
 
 
 def mac_of_feth(name: str) -> bytes:
-    """Return the MAC of one side, empty if it has gone."""
+    """Return the MAC of one side (6 bytes), empty if it no longer exists."""
     with step(f"read the MAC of {name}"), DarwinInterfaces() as interfaces:
         return interfaces.mac(name)
 
 
 def destroy_feth(name: str) -> None:
-    """Destroy one side of a pair, unless it has gone already."""
+    """Destroy one side of a pair, if it still exists."""
     with step(f"destroy {name}"), DarwinInterfaces() as interfaces:
         try:
             interfaces.destroy(name)
@@ -142,27 +145,27 @@ def open_feth_device(provisioned: Provisioned) -> Device:
 
 
 def _requested_pair(name: str | None, io_unit: int | None) -> tuple[str, str] | None:
-    """Return the names of both sides if one was asked for, None if any pair will do."""
+    """Return the names of both sides if the user named a pair, None if any pair will do."""
     if name is None:
         return None
     if not re.fullmatch(r"feth(0|[1-9][0-9]*)", name):
-        raise UsageError(f"{name} is no name for a feth", hint="its name is feth and a number")
+        raise UsageError(f"{name} is not a feth name", hint="use feth and a number: feth10000")
     unit = int(name[len("feth") :])
     if io_unit is not None:
         if unit == io_unit or max(unit, io_unit) > IF_MAXUNIT:
-            raise UsageError(f"{name} and feth{io_unit} are no pair")
+            raise UsageError(f"{name} and feth{io_unit} cannot form a pair")
         return name, f"feth{io_unit}"
     if unit > _LAST_UNIT:
         raise UsageError(
-            f"{name} has no I/O side: that would be feth{unit + _IO_DISTANCE}, and the last is "
-            f"feth{IF_MAXUNIT}",
+            f"{name} cannot have an I/O side: its name would be feth{unit + _IO_DISTANCE}, but the "
+            f"last feth is feth{IF_MAXUNIT}",
             hint=f"choose a unit up to {_LAST_UNIT}",
         )
     return _pair_names(unit)
 
 
 def _existing_pair(interfaces: DarwinInterfaces, primary: str) -> tuple[str, str]:
-    """Return a pair that somebody else made, by its primary side."""
+    """Return both sides of a pair that somebody else made, by the name of its primary side."""
     tried = f"cannot attach to {primary}"
     try:
         with step(f"attach to {primary}"):
@@ -182,13 +185,13 @@ def _existing_pair(interfaces: DarwinInterfaces, primary: str) -> tuple[str, str
 
 
 def _make_pair(make: _SideMaker, pair: tuple[str, str] | None) -> tuple[str, str]:
-    """Make both sides: of this pair, or of the lowest one that is free."""
+    """Make both sides of this pair, or of the lowest free one."""
     if pair is not None:
         try:
             make(pair)
         except _TakenError as taken:
             raise DeviceError(
-                f"cannot create {taken.name}: it exists",
+                f"cannot create {taken.name}: it already exists",
                 hint=f"choose another unit, or use --attach {pair[0]}",
             ) from taken.__cause__
         return pair
@@ -198,23 +201,27 @@ def _make_pair(make: _SideMaker, pair: tuple[str, str] | None) -> tuple[str, str
         if names.isdisjoint(candidate):
             try:
                 make(candidate)
-            except _TakenError:  # somebody else was faster
+            except _TakenError:  # another process made it since we listed the names
                 continue
             return candidate
-    raise DeviceError("cannot create a feth pair: every unit is taken")
+    raise DeviceError(
+        "cannot create a feth pair: every unit is taken", hint="destroy some: fethctl list"
+    )
 
 
 class _TakenError(Exception):
+    """An interface of this name exists already."""
+
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
 
 
 class _SideMaker:
-    """Makes the two sides of a pair, to be destroyed by ``undo``, each with its MAC.
+    """Makes the two sides of a pair, each with its MAC. ``undo`` destroys them.
 
-    ``mac`` is the primary side's, None for the stable one. The I/O side's, which no frame carries,
-    is there to be told by.
+    ``mac`` is the primary side's, None for the stable one. The I/O side gets a random one: no frame
+    carries it, but it identifies the interface.
     """
 
     def __init__(
@@ -230,7 +237,7 @@ class _SideMaker:
         self._on_made = on_made
 
     def __call__(self, pair: tuple[str, str]) -> None:
-        """Make both. Raises _TakenError when one exists."""
+        """Make both sides. Raises _TakenError if one exists already."""
         primary, io = pair
         macs = {primary: self._mac or _stable_mac(primary), io: random_mac()}
         with ExitStack() as both:
@@ -247,13 +254,16 @@ class _SideMaker:
 
 
 def _undo_creation(interfaces: DarwinInterfaces, name: str) -> None:
-    """Destroy what a failed attempt made; the failure itself is what the user gets to know."""
+    """Destroy what a failed attempt made. On failure warn: the error is that of the attempt."""
     try:
         interfaces.destroy(name)
     except OSError as error:
         if error.errno != errno.ENXIO:
             log.warning(
-                "cannot destroy %s: %s; do it: ifconfig %s destroy", name, reason(error), name
+                "cannot destroy %s: %s; destroy it with: ifconfig %s destroy",
+                name,
+                reason(error),
+                name,
             )
 
 
@@ -265,7 +275,7 @@ def _pair_names(unit: int) -> tuple[str, str]:
 
 
 def _stable_mac(primary: str) -> bytes:
-    with step("ask for the identity of this Mac (--mac does without)"):
+    with step("get the UUID of this Mac (not needed with --mac)"):
         return stable_mac(host_identity(), primary)
 
 
@@ -281,7 +291,11 @@ def _set_mtus(interfaces: DarwinInterfaces, primary: str, io: str, mtu: int | No
 
 
 def set_mtu(interfaces: DarwinInterfaces, name: str, mtu: int) -> None:
-    """Set the MTU of one side; what it was made for cannot be changed any more."""
+    """Set the MTU of one side, in bytes.
+
+    Raises DeviceError; for an MTU above the largest one, which is fixed when a feth is made, the
+    error names that.
+    """
     with step(f"set the MTU of {name} to {mtu}"):
         try:
             interfaces.set_mtu(name, mtu)
@@ -291,7 +305,7 @@ def set_mtu(interfaces: DarwinInterfaces, name: str, mtu: int) -> None:
             largest = interfaces.largest_mtu(name)
             raise DeviceError(
                 f"cannot set the MTU of {name} to {mtu}: it was made for at most {largest}",
-                hint="destroy it and have it made again",
+                hint="destroy it and make it again",
             ) from error
 
 
@@ -303,13 +317,13 @@ def _change_addresses(interfaces: DarwinInterfaces, name: str, change: Change) -
         with step(f"remove {address} from {name}"):
             interfaces.remove_address(name, address)
     if change.add:
-        # The first address makes an interface UP, but not RUNNING.
+        # Adding the first address sets UP, but not RUNNING.
         with step(f"bring {name} up"):
             interfaces.set_up(name)
 
 
 def open_descriptors(io: str, inject: str | None, undo: ExitStack) -> tuple[int, ...]:
-    """Open BPF and AF_NDRV on the I/O side, to be closed by ``undo``."""
+    """Open BPF and AF_NDRV on the I/O side, and return their descriptors. ``undo`` closes them."""
     with step(f"attach a BPF device to {io}"):
         bpf_descriptor = open_bpf(io)
     undo.callback(os.close, bpf_descriptor)
@@ -318,7 +332,7 @@ def open_descriptors(io: str, inject: str | None, undo: ExitStack) -> tuple[int,
     undo.callback(os.close, ndrv_descriptor)
     if inject != "bpf" or not _can_batch(bpf_descriptor, io):
         return bpf_descriptor, ndrv_descriptor
-    with step(f"send through the BPF device of {io}"):
+    with step(f"duplicate the descriptor of the BPF device of {io}"):
         batch_descriptor = os.dup(bpf_descriptor)
     undo.callback(os.close, batch_descriptor)
     return bpf_descriptor, ndrv_descriptor, batch_descriptor
@@ -329,7 +343,7 @@ def _can_batch(bpf_descriptor: int, io: str) -> bool:
         set_batch_write(bpf_descriptor)
     except OSError as error:
         log.warning(
-            "%s: this macOS takes no batches through BPF: BIOCSBATCHWRITE: %s; AF_NDRV is used",
+            "%s: this macOS cannot send batches through BPF: BIOCSBATCHWRITE: %s; using AF_NDRV",
             io,
             reason(error),
         )

@@ -1,4 +1,4 @@
-"""What a kind of device offers, whatever the system."""
+"""The operations of a kind of device, the same on every system."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from .request import Change, DeviceRequest, MadeHook, Provisioned
 
 
 class Kind(NamedTuple):
-    """A kind of device: where it exists, and how it is made, changed, undone (all of that as
-    root) and used.
+    """A kind of device: its system, and the functions that make, change, destroy and open it.
 
-    All of them raise FethpipeError. ``destroy`` removes one interface of those that ``provision``
-    told its hook, and what is gone already is no error.
+    All functions raise FethpipeError. ``provision``, ``change`` and ``destroy`` need root.
 
-    ``lasting`` interfaces stay when the last descriptor of them is closed: what a killed keeper
-    leaves behind. ``mac`` returns the MAC of an interface, empty if it has gone, where its index
-    does not tell it from the next one of its name. ``check``, which needs no root, raises
-    DeviceError when the device is broken in a way that its descriptors do not tell. ``release``
-    ends what ``provision`` started besides interfaces, where it was called.
+    ``mtu_range``: the MTUs that it can have, in bytes. ``destroy`` destroys one of the interfaces
+    that ``provision`` named to its hook; one that no longer exists is no error.
+
+    ``lasting``: its interfaces stay when their last descriptor is closed, so a killed keeper
+    leaves them behind. ``mac`` returns the MAC of an interface (6 bytes, or none if it no longer
+    exists); a kind has it if an index alone does not tell an interface from a later one of the
+    same name. ``check``, without root, raises DeviceError if the device is broken in a way that its
+    descriptors do not show. ``release`` ends what ``provision`` started besides interfaces; call
+    it in the process that called ``provision``.
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""What a user asks of a device, and what comes of it: plain values, the same on every system."""
+"""The request for a device and its result: plain values, the same on every system.
+
+MACs are 6 bytes, MTUs are in bytes without the Ethernet header.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,15 @@ DEFAULT_MTU = 1500
 
 
 MadeHook = Callable[[str], None]
-"""Called with the name of each interface at the moment that it is made, so that whoever has to
-destroy it knows of it even if the rest of the work is cut short.
+"""Called with the name of each interface as soon as it is made. So the keeper, which has to destroy
+it, knows it even if the rest of the work fails or is killed.
 """
 
 
 class VmnetOptions(NamedTuple):
-    """Addresses, and the UUID of a network, are text. None means that vmnet chooses."""
+    """Options of a vmnet interface. Addresses and the UUID of a network are text; None lets vmnet
+    choose.
+    """
 
     mode: str = "shared"
     interface: str | None = None
@@ -29,8 +34,10 @@ class VmnetOptions(NamedTuple):
 
 
 class VmnetFacts(NamedTuple):
-    """What an interface was started with, besides its MAC and MTU. The addresses are those of the
-    host's side: its own, and the last that its DHCP server gives out; a bridged interface has none.
+    """The facts of a started vmnet interface, besides its MAC and MTU.
+
+    ``max_packet`` is the longest frame in bytes. ``start_address`` is this Mac's own address and
+    ``end_address`` the last one that its DHCP server gives out; a bridged interface has neither.
     """
 
     mode: str
@@ -41,10 +48,13 @@ class VmnetFacts(NamedTuple):
 
 
 class DeviceRequest(NamedTuple):
-    """What the user wants. None means the default of a device that we make, and leave as it is
-    of one that we attach to. ``io_unit`` is that of a feth's I/O side, for who needs a certain
-    one. ``offload`` prepares for super-frames, where the device can. ``vmnet`` is what only a vmnet
-    interface has.
+    """The device that the user wants.
+
+    None means the default for a new device, and "do not change" for one that we attach to.
+    ``metric`` is that of the interface on Darwin, and of the routes to ``addresses`` on Linux.
+    ``io_unit`` is the unit of a feth pair's I/O side, None for the primary side's plus 10000.
+    ``inject`` is ``ndrv`` or ``bpf``: how a feth sends. ``offload`` prepares the device for
+    super-frames, if it can have them. ``vmnet`` is set for a vmnet interface only.
     """
 
     name: str | None = None
@@ -60,7 +70,7 @@ class DeviceRequest(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a running tunnel may change of its own device."""
+    """What a running tunnel may change on its own device."""
 
     add: tuple[IPInterface, ...] = ()
     remove: tuple[IPInterface, ...] = ()
@@ -68,7 +78,7 @@ class Change(NamedTuple):
 
 
 class Provisioned(NamedTuple):
-    """A device that is ready: its facts, and the descriptors to move frames with."""
+    """A device that is ready: its facts, and the descriptors that move its frames."""
 
     interface: str
     io_interface: str | None

@@ -1,4 +1,4 @@
-"""Make or take a TAP, and configure it through rtnetlink."""
+"""Make a TAP, or attach to one, and configure it through rtnetlink."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..system.netlink import Netlink
 from .kind import Kind
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
-# drivers/net/tun.c: tun_net_initialize: ETH_MIN_MTU up to 65535 less the Ethernet header.
+# drivers/net/tun.c: tun_net_initialize: from ETH_MIN_MTU to 65535 minus the Ethernet header.
 TAP_MTU = range(68, 65521 + 1)
 
 # Some frames' worth of time at the speed that this is for, and little beside a round trip.
@@ -26,6 +26,10 @@ _MERGE_NANOSECONDS = 20_000
 
 
 def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
+    """Return a TAP that is ready, with its descriptor.
+
+    Raises UsageError, NotAllowedError or DeviceError.
+    """
     with ExitStack() as undo:
         interfaces = LinuxInterfaces(undo.enter_context(Netlink()))
         prepared = _prepared_tap(interfaces, request)
@@ -75,8 +79,8 @@ def _open(
 def _prepared_tap(interfaces: LinuxInterfaces, request: DeviceRequest) -> bool:
     """Return whether to attach to a TAP that an administrator made.
 
-    ``--attach`` says so. A bare ``--name`` of a TAP that was prepared for just this user can mean
-    nothing else either.
+    ``--attach`` asks for it. So does ``--name`` when a persistent TAP of this name belongs to this
+    very user: he could not make another one of the same name.
     """
     if request.name is None:
         return False
@@ -120,8 +124,10 @@ def _configure(
 
 @contextmanager
 def _ipv6_switch(address: IPInterface, name: str) -> Iterator[None]:
-    """Tell the errno of IPv6 that is switched off from that of a missing privilege, EPERM
-    (net/ipv6/addrconf.c: inet6_addr_add).
+    """Name the cause if an address cannot be added because IPv6 is switched off.
+
+    The kernel then answers EACCES, and EPERM for a missing privilege (net/ipv6/addrconf.c:
+    inet6_addr_add). Python raises PermissionError for both.
     """
     try:
         yield
@@ -147,9 +153,10 @@ def change_tap(provisioned: Provisioned, change: Change) -> None:
 
 
 def destroy_tap(name: str) -> None:
-    """Destroy a TAP, unless it went with its descriptor, as it does if nobody interferes.
+    """Destroy a TAP, if it still exists.
 
-    Whoever has the descriptor can make it stay (TUNSETPERSIST), or hand it to others.
+    As a rule it does not: it goes when its descriptor is closed. But a process that has the
+    descriptor can make the TAP persistent (TUNSETPERSIST), or pass the descriptor on.
     """
     with step(f"destroy {name}"), Netlink() as netlink:
         try:

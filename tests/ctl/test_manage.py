@@ -28,7 +28,7 @@ def fethctl(left: Namespace, darwin: SimulatedDarwin) -> Fethctl:
 def test_all_are_made_or_none(fethctl: Fethctl, darwin: SimulatedDarwin) -> None:
     darwin.create("feth3")
     status, said = fethctl.refused("create", "1", "2", "3")
-    assert (status, said) == (73, "cannot create feth3: it exists")
+    assert (status, said) == (73, "cannot create feth3: it already exists")
     assert list(darwin.interfaces()) == ["feth3"]
 
 

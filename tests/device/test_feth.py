@@ -144,7 +144,7 @@ def test_the_unit_of_the_io_side_may_be_asked_for(inside: Inside, darwin: Simula
 def test_an_io_side_that_cannot_be_is_refused(
     inside: Inside, darwin: SimulatedDarwin, io_unit: int
 ) -> None:
-    with pytest.raises(UsageError, match=f"feth100 and feth{io_unit} are no pair"):
+    with pytest.raises(UsageError, match=f"feth100 and feth{io_unit} cannot form a pair"):
         _provision(inside, name="feth100", io_unit=io_unit)
     assert darwin.calls() == []
 
@@ -167,9 +167,11 @@ def test_a_pair_that_was_taken_apart_is_noticed(
         inside.call(check_feth, provisioned)
     told = raised.value.message
     if how == "I/O side destroyed":
-        assert told.startswith(f"cannot look after {PRIMARY}: SIOCGDRVSPEC: ENXIO")
+        assert told.startswith(
+            f"cannot check whether {PRIMARY} is still joined: SIOCGDRVSPEC: ENXIO"
+        )
     else:
-        assert told == f"{PRIMARY} has gone: {IO} is not joined to it any more"
+        assert told == f"{PRIMARY} has gone: {IO} is no longer joined to it"
 
 
 def test_the_limit_is_raised_before_creation(inside: Inside, darwin: SimulatedDarwin) -> None:
@@ -240,7 +242,7 @@ def test_a_unit_that_was_asked_for_and_is_taken_is_an_error(
 ) -> None:
     darwin.create(taken)
     with pytest.raises(
-        DeviceError, match=f"cannot create {taken}: it exists; .*--attach"
+        DeviceError, match=f"cannot create {taken}: it already exists; .*--attach"
     ) as raised:
         _provision(inside, name=PRIMARY)
     assert raised.value.status == 73
@@ -270,7 +272,7 @@ def test_two_programs_at_once_want_the_same_pair_and_one_gets_it(
                 each.start(provision_with, {"name": PRIMARY})
             outcomes = [_outcome(each) for each in (inside, other)]
             (refusal,) = [each for each in outcomes if isinstance(each, str)]
-            assert "it exists" in refusal
+            assert "it already exists" in refusal
             assert sorted(darwin.interfaces()) == [PRIMARY, IO]
             assert darwin.interfaces()[PRIMARY].peer == IO
             for each, outcome in zip((inside, other), outcomes):
@@ -291,10 +293,10 @@ def _outcome(inside: Inside) -> Provisioned | str:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fp0", "fp0 is no name for a feth"),
-        ("feth", "feth is no name for a feth"),
-        ("feth01", "feth01 is no name for a feth"),
-        ("feth22768", "feth22768 has no I/O side"),
+        ("fp0", "fp0 is not a feth name"),
+        ("feth", "feth is not a feth name"),
+        ("feth01", "feth01 is not a feth name"),
+        ("feth22768", "feth22768 cannot have an I/O side"),
     ],
 )
 def test_a_name_that_no_pair_can_have_is_refused(
@@ -780,7 +782,7 @@ def test_a_kernel_without_batches_sends_through_ndrv(
     rig.burst(1000, 100)
     assert darwin.counters()["bpf_writes"] == 0
     (said,) = inside.said().splitlines()
-    assert "takes no batches through BPF: BIOCSBATCHWRITE: EINVAL" in said
+    assert "cannot send batches through BPF: BIOCSBATCHWRITE: EINVAL" in said
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class FakeKernel:
             raise DeviceError(f"cannot attach to {name}: it does not exist")
         for each in made:
             if each in self.interfaces:
-                raise DeviceError(f"cannot create {each}: it exists", hint="choose another")
+                raise DeviceError(f"cannot create {each}: it already exists", hint="choose another")
             self.add(each)
             on_made(each)
             self.on_made_called()

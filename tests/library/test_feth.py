@@ -203,7 +203,7 @@ def test_what_is_no_feth_is_named(inside: Inside, darwin: SimulatedDarwin, metho
             (0, Side(addresses=("10.0.0.300/24",))),
             "no IP address with a prefix length",
         ),
-        (create_device, ("fp0",), "fp0 is no name for a feth"),
+        (create_device, ("fp0",), "fp0 is not a feth name"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -217,7 +217,7 @@ def test_what_cannot_be_is_refused(
 
 def test_one_that_is_there_cannot_be_made(inside: Inside, darwin: SimulatedDarwin) -> None:
     darwin.create("feth5")
-    with pytest.raises(DeviceError, match="cannot create feth5: it exists"):
+    with pytest.raises(DeviceError, match="cannot create feth5: it already exists"):
         inside.call(create_feth, 5)
 
 

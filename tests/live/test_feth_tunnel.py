@@ -193,9 +193,9 @@ def test_an_attached_pair_stays(left: Namespace, darwin: SimulatedDarwin) -> Non
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (("--device", "tap"), 64, "--device tap needs Linux, this is Darwin"),
-        (("--unit", "22768"), 64, "feth22768 has no I/O side"),
-        (("--name", "fp0"), 64, "fp0 is no name for a feth"),
+        (("--device", "tap"), 64, "--device tap needs Linux, but this is Darwin"),
+        (("--unit", "22768"), 64, "feth22768 cannot have an I/O side"),
+        (("--name", "fp0"), 64, "fp0 is not a feth name"),
         (("--unit", "1", "--name", "feth1"), 64, "use either --unit N or --name fethN, not both"),
         (("--unit", "1", "--attach", "feth1"), 64, "not both"),
         (("--mtu", "16371"), 64, "72 to 16370"),
@@ -240,7 +240,7 @@ def test_a_step_that_fails_is_told_and_leaves_nothing(
 def test_linux_has_no_feth(right: Namespace) -> None:
     ended = finish(right, "--device", "feth", "--", "true")
     assert ended.status == 64
-    assert ended.stderr == "fethpipe: --device feth needs macOS, this is Linux\n"
+    assert ended.stderr == "fethpipe: --device feth needs macOS, but this is Linux\n"
 
 
 @pytest.mark.parametrize("options", [("--unit", "5"), ("--inject", "bpf")])
@@ -315,7 +315,7 @@ def test_it_ends_when_somebody_destroys_the_primary_side_alone(
         darwin.destroy(FETH)
         status, said = program.end()
     assert status == 73
-    assert f"{FETH} has gone: {IO} is not joined to it any more" in said
+    assert f"{FETH} has gone: {IO} is no longer joined to it" in said
     assert darwin.interfaces() == {}
 
 

@@ -337,7 +337,7 @@ def test_a_device_that_exists_cannot_be_created(
     darwin.create(taken)
     darwin.max_mtu = 10000
     with Agent(left, darwin, *ARGUMENTS) as agent:
-        assert agent.stderr.next().startswith(f"E unable to create {taken}: it exists")
+        assert agent.stderr.next().startswith(f"E unable to create {taken}: it already exists")
         assert agent.end() == 254
     assert set(darwin.interfaces()) == {taken}
 

@@ -296,7 +296,7 @@ def test_other_devices_have_no_options_of_vmnet(
 def test_linux_has_no_vmnet(right: Namespace) -> None:
     ended = finish(right, *VMNET, "--", "true")
     assert ended.status == 64
-    assert ended.stderr == "fethpipe: --device vmnet needs macOS, this is Linux\n"
+    assert ended.stderr == "fethpipe: --device vmnet needs macOS, but this is Linux\n"
 
 
 def test_a_mac_without_the_framework_says_so(left: Namespace, mac: MacWithVmnet) -> None:
