@@ -64,6 +64,7 @@ def test_pip(installed: Path) -> None:
     assert f"fethpipe=={__version__}" in listed.splitlines()
 
 
+@pytest.mark.exhaustive
 def test_pipx_from_an_empty_home(tmp_path: Path) -> None:
     """As the owner of a Mac tries it: the very step of .ci/mac."""
     require_tools("pipx")

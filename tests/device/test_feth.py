@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_interface
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -408,27 +409,35 @@ _SURVIVED = {
 }
 
 
+_ERRORS = [
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENXIO,
+    errno.EINVAL,
+    errno.EBUSY,
+    errno.ENOBUFS,
+    errno.EADDRNOTAVAIL,
+    errno.EOPNOTSUPP,
+]
+
+
 @pytest.mark.parametrize(
-    "error",
+    "errors",
     [
-        errno.EPERM,
-        errno.EACCES,
-        errno.ENXIO,
-        errno.EINVAL,
-        errno.EBUSY,
-        errno.ENOBUFS,
-        errno.EADDRNOTAVAIL,
-        errno.EOPNOTSUPP,
+        pytest.param(_ERRORS, id="each in turn"),
+        *(
+            pytest.param([error], id=errno.errorcode[error], marks=pytest.mark.exhaustive)
+            for error in _ERRORS
+        ),
     ],
-    ids=lambda error: errno.errorcode[error],
 )
 def test_a_failure_of_any_step_is_told_and_leaves_nothing(
-    inside: Inside, darwin: SimulatedDarwin, error: int
+    inside: Inside, darwin: SimulatedDarwin, errors: list[int]
 ) -> None:
     calls = _calls_of(inside, darwin)
     assert len(calls) > 30
     descriptors = inside.call(open_descriptors)
-    for name, before in calls:
+    for (name, before), error in zip(calls, cycle(errors)):
         if name == "BIOCSBATCHWRITE" or (name, error) in _SURVIVED:
             continue
         darwin.max_mtu = 2048

@@ -21,6 +21,14 @@ FETHPIPE = (sys.executable, "-m", "fethpipe")
 LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
 
 
+def changed(*settings: str) -> list[str]:
+    """Return what starts a fethpipe in which constants are others: ``tunnel.run._SECONDS = 1``."""
+    modules = "".join(f"import fethpipe.{each.partition('._')[0]}; " for each in settings)
+    values = "".join(f"fethpipe.{each}; " for each in settings)
+    main = "import sys; from fethpipe.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", modules + values + main]
+
+
 class Facts(NamedTuple):
     """What ``--ready-fd`` tells."""
 

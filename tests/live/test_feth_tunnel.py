@@ -19,7 +19,7 @@ from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
 from tests.live.peers import ping_at_once
-from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
+from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, changed, finish
 from tests.live.traffic import transfer
 
 pytestmark = pytest.mark.live
@@ -38,10 +38,10 @@ def darwin(left: Namespace) -> Iterator[SimulatedDarwin]:
         assert darwin.violations() == []
 
 
-def _on_mac(darwin: SimulatedDarwin) -> list[str]:
+def _on_mac(darwin: SimulatedDarwin, program: Sequence[str] = FETHPIPE) -> list[str]:
     """Return what starts a fethpipe on the Mac."""
     environment = [f"{name}={value}" for name, value in darwin.environment.items()]
-    return ["env", *environment, *FETHPIPE]
+    return ["env", *environment, *program]
 
 
 @contextlib.contextmanager
@@ -310,7 +310,8 @@ def test_it_ends_when_somebody_destroys_the_pair(
 def test_it_ends_when_somebody_destroys_the_primary_side_alone(
     left: Namespace, peer: Peer, darwin: SimulatedDarwin
 ) -> None:
-    with _start_on_mac(left, peer, darwin) as program:
+    often = _on_mac(darwin, changed("tunnel.run._CHECK_SECONDS = 0.1"))
+    with peer.start(left, launcher=often) as program:
         program.ready()
         darwin.destroy(FETH)
         status, said = program.end()

@@ -32,7 +32,7 @@ from tests.live.private import (
     command_lines,
     descriptors_of,
 )
-from tests.live.programs import Fethpipe, finish
+from tests.live.programs import Fethpipe, changed, finish
 from tests.patience import PATIENCE
 
 pytestmark = [
@@ -284,11 +284,11 @@ def test_nothing_is_read_from_the_programs_folder_after_the_drop(
     arguments = ["--address", "10.9.0.1/24", "--stats", "0.01", *options, "--reconnect"]
     with Fethpipe(left, *arguments, *COMMAND, launcher=private.fethpipe()) as program:
         pid = ready_pid(program)
-        for _ in range(2):
-            passes_frames(left)
-            os.kill(Roles(private, pid).command.pid, signal.SIGKILL)
-            assert program.stderr.next(containing="starting again in ")
-            assert program.stderr.next(containing="COMMAND runs")
+        passes_frames(left)
+        os.kill(Roles(private, pid).command.pid, signal.SIGKILL)
+        assert program.stderr.next(containing="starting again in ")
+        assert program.stderr.next(containing="COMMAND runs")
+        passes_frames(left)
         program.report()
         program.send_signal(signal.SIGTERM)
         status, said = program.end()
@@ -315,25 +315,25 @@ def test_command_has_the_environment_of_its_user(private: Private, left: Namespa
 # ---- SIGKILL ----
 
 _VICTIMS = ("pump", "command", "both", "group", "all")
-_MOMENTS = 200
 _WORKERS = 2
 
 
-def test_nothing_is_left_after_sigkill_at_any_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.exhaustive)])
+def test_nothing_is_left_after_sigkill_at_any_moment(tmp_path: Path, count: int) -> None:
     require_kernel()
     frames = b"".join(
         len(frame).to_bytes(2, "big") + frame for frame in map(make_frame, range(2000))
     )
     (tmp_path / "frames").write_bytes(frames)
     random = Random(3)
-    moments = [(random.choice(_VICTIMS), random.uniform(0, 2)) for _ in range(_MOMENTS)]
+    moments = [(random.choice(_VICTIMS), random.uniform(0, 2)) for _ in range(count)]
     with ThreadPoolExecutor(_WORKERS) as threads:
         shares = [moments[start::_WORKERS] for start in range(_WORKERS)]
         jobs = [threads.submit(_kill_at, share, tmp_path / "frames") for share in shares]
         reached = [word for job in jobs for word in job.result()]
     # Not all too early, and not all too late, to have been worth it.
-    assert reached.count("ready") >= _MOMENTS / 10
-    assert reached.count("starting") >= _MOMENTS / 10
+    assert reached.count("ready") >= count / 10
+    assert reached.count("starting") >= count / 10
 
 
 def _kill_at(moments: Sequence[tuple[str, float]], frames: Path) -> list[str]:
@@ -413,9 +413,8 @@ def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -
 
 # ---- COMMAND, again and again, and at the end ----
 
-_QUICKLY = (
-    "import sys; from fethpipe import reconnect; reconnect._FIRST_SECONDS = 0.01;"
-    "reconnect._LONGEST_SECONDS = 0.02; from fethpipe.cli import main; sys.exit(main())"
+_QUICKLY = changed(
+    "tunnel.reconnect._FIRST_SECONDS = 0.01", "tunnel.reconnect._LONGEST_SECONDS = 0.02"
 )
 
 
@@ -431,8 +430,7 @@ def test_the_device_outlives_ten_deaths_of_command(
         "esac"
     )
     arguments = ["--address", "10.9.0.1/24", "--reconnect", "--", "sh", "-c", script]
-    launcher = private.entering(sys.executable, "-c", _QUICKLY)
-    with Fethpipe(left, *arguments, launcher=launcher) as program:
+    with Fethpipe(left, *arguments, launcher=private.entering(*_QUICKLY)) as program:
         program.ready()
         before = _identity(left)
         for _ in range(10):
@@ -473,9 +471,7 @@ def test_what_cannot_be_started_for_now_is_tried_again(
     for parent in list(tmp_path.parents)[:2]:
         parent.chmod(0o755)
     arguments = ["--reconnect", "--", str(echo)]
-    with Fethpipe(left, *arguments, launcher=private.entering(sys.executable, "-c", _QUICKLY)) as (
-        program
-    ):
+    with Fethpipe(left, *arguments, launcher=private.entering(*_QUICKLY)) as program:
         with echo.open("ab"):  # which nobody may execute meanwhile
             program.ready()
             assert program.stderr.next(containing=f"cannot start {echo}: ETXTBSY")
@@ -491,14 +487,14 @@ def test_the_first_pause_is_a_second_and_a_signal_ends_it(
         program.ready()
         assert program.stderr.next(containing="starting again in 1 s")
         assert program.stderr.next(containing="starting again in 2 s")
-        assert program.stderr.next(containing="starting again in 4 s")
         started = time.monotonic()
         program.send_signal(signal.SIGTERM)
         assert program.end()[0] == 0
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 1.5
     private.wait_empty(AT_ONCE)
 
 
+@pytest.mark.exhaustive
 def test_a_command_that_does_not_listen_is_killed_and_waited_for(
     private: Private, left: Namespace
 ) -> None:
@@ -520,11 +516,12 @@ def test_a_command_that_does_not_listen_is_killed_and_waited_for(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("count", [5, pytest.param(30, marks=pytest.mark.exhaustive)])
 def test_a_signal_at_any_moment_of_the_start_is_an_orderly_end(
-    private: Private, left: Namespace, number: signal.Signals
+    private: Private, left: Namespace, number: signal.Signals, count: int
 ) -> None:
     random = Random(5)
-    for _ in range(30):
+    for _ in range(count):
         with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
             # Before it, Python itself is starting, and answers Ctrl-C in its own way.
             _wait_for_our_code(program)

@@ -92,8 +92,8 @@ def test_one_command_makes_a_tunnel(left: Namespace, right: Namespace) -> None:
 # ---- what a login does before we come ----
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "csh", "tcsh"])
-def test_every_login_shell_will_do(left: Namespace, right: Namespace, shell: str) -> None:
+@pytest.mark.parametrize("shell", ["dash", "tcsh"])
+def test_every_other_login_shell_will_do(left: Namespace, right: Namespace, shell: str) -> None:
     with Sshd(right, login_shell=shell) as sshd, start(left, sshd) as program:
         wait_started(program)
         ping(left)
@@ -418,19 +418,19 @@ def test_a_plain_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Names
 
 
 def test_both_ends_go_when_the_network_vanishes(left: Namespace, right: Namespace) -> None:
-    with Sshd(right) as sshd, start(left, sshd, "--keepalive", "1") as program:
+    with Sshd(right) as sshd, start(left, sshd, "--keepalive", "0.5") as program:
         wait_started(program)
         ping(left)
         right.run(["ip", "link", "set", "wire0", "down"])
-        right.wait_gone("fp0", seconds=3 + MARGIN)
+        right.wait_gone("fp0", seconds=1.5 + MARGIN)
         left.wait_gone("fp0", seconds=MARGIN)
         status, said = program.end()
     assert status == 75
-    assert "the peer has been silent for 3 s" in said
+    assert "the peer has been silent for 1.5 s" in said
 
 
 def test_a_quiet_tunnel_stays(left: Namespace, right: Namespace) -> None:
-    options = ("--keepalive", "0.5", "--stats", "5")  # three times as long as silence may last
+    options = ("--keepalive", "0.5", "--stats", "2")  # longer than silence may last
     with Sshd(right) as sshd, start(left, sshd, *options) as program:
         wait_started(program)
         assert program.stderr.next(containing="from device 0 frames")

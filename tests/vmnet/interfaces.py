@@ -10,6 +10,7 @@ from pathlib import Path
 from select import select
 from typing import NamedTuple
 
+import fethpipe.vmnet.interface as interface_module
 from fethpipe.provision.request import VmnetOptions
 from fethpipe.vmnet.interface import VmnetInterface, start_interface
 from fethpipe.vmnet.refusals import VmnetError
@@ -23,6 +24,11 @@ class Load(NamedTuple):
     descriptors: int
     threads: int
     resident: int  # bytes
+
+
+def wait_less(name: str, seconds: float) -> None:
+    """Let the framework have less time for its answers."""
+    setattr(interface_module, name, seconds)
 
 
 def start(options: VmnetOptions, mtu: int | None = None) -> VmnetInterface:

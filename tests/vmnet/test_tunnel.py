@@ -143,19 +143,17 @@ def test_frames_that_vmnet_does_not_take_are_counted(
         program.report(showing="dropped: 3 kernel out of buffers")
 
 
-_FRAMES = 100_000
 _LARGEST_BURST = 12
 
 
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("settings", [{"short_reads": "1"}])
-def test_no_wakeup_is_lost_in_100_000_frames(
-    left: Namespace, mac: MacWithVmnet, peer: Peer
-) -> None:
+def test_no_wakeup_is_lost(left: Namespace, mac: MacWithVmnet, peer: Peer, count: int) -> None:
     """Each burst goes when the one before it has come, so one that is missed stops everything."""
     random = Random(2)
     with _bridged(left, peer, mac, "--no-hello") as (_, bridge):
         sent = received = 0
-        while sent < _FRAMES:
+        while sent < count:
             burst = range(sent, sent + random.randint(1, _LARGEST_BURST))
             for number in burst:
                 bridge.send(make_frame(number))
@@ -430,6 +428,7 @@ def test_an_interface_that_fails_is_told(left: Namespace, mac: MacWithVmnet, pee
         assert "1004 (VMNET_SETUP_INCOMPLETE)" in said
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("settings", [{"stop_silent": "1"}])
 def test_a_framework_that_does_not_stop_is_not_waited_for(
     private: Private, left: Namespace, mac: MacWithVmnet
@@ -444,12 +443,12 @@ def test_a_framework_that_does_not_stop_is_not_waited_for(
         private.wait_empty(AT_ONCE)
 
 
-_KILLS = 60
 _VICTIMS = ("pump", "keeper", "vmnet", "group", "all", "term", "term to all")
 
 
+@pytest.mark.parametrize("count", [14, pytest.param(60, marks=pytest.mark.exhaustive)])
 def test_nothing_is_left_after_a_signal_at_any_moment(
-    private: Private, left: Namespace, mac: MacWithVmnet, tmp_path: Path
+    private: Private, left: Namespace, mac: MacWithVmnet, tmp_path: Path, count: int
 ) -> None:
     random = Random(11)
     (tmp_path / "frames").write_bytes(
@@ -459,7 +458,7 @@ def test_nothing_is_left_after_a_signal_at_any_moment(
     launcher = _private_launcher(private, mac, "setsid")
     unit = 0.0
     reached = []
-    for turn in range(_KILLS):
+    for turn in range(count):
         began = time.monotonic()
         due = began + random.uniform(0, 1.6) * unit
         with Fethpipe(left, *VMNET, *command, launcher=launcher) as program:
