@@ -19,7 +19,11 @@ from fethpipe.abi.linux import F_SETPIPE_SZ
 from fethpipe.device.bpf import open_bpf
 from fethpipe.device.ndrv import open_ndrv
 from fethpipe.errors import DeviceError
-from fethpipe.provision import find_kind, provision
+from fethpipe.provision import (
+    feth,  # noqa: F401 - while we are root: the folder of Python need not be open to others
+    find_kind,
+    provision,
+)
 from fethpipe.provision.request import DeviceRequest, Provisioned
 from fethpipe.system.stream import Stream
 from fethpipe.tunnel.pump import Pump
