@@ -454,6 +454,11 @@ def _descriptor(text: str) -> int:
     try:
         os.fstat(number)
     except OSError as error:
+        if "SUDO_UID" in os.environ:
+            raise ValueError(
+                "not open, since sudo closes all descriptors above 2: leave sudo out, and fethpipe"
+                " calls it for what needs root"
+            ) from error
         raise ValueError("not an open descriptor") from error
     return number
 

@@ -29,6 +29,12 @@ _START_SECONDS = 15.0
 _PASSWORD_SECONDS = 300.0
 _END_SECONDS = 1.0
 _LONGEST_COMPLAINT = 4096
+_HINT = "run as root, let sudo run it without a password, or have a TAP prepared"
+# sudo of a Mac asks everybody for a password, and lets administrators alone; there are no TAPs.
+_HINTS = {
+    "Darwin": "run as root, or let sudo run one script without a password, as docs/RECIPES.md shows"
+    " under 'A Mac at the far end'"
+}
 _MACOS_ADMINISTRATORS = 80  # sudoers lets this group do everything, and Homebrew's folders are its
 
 
@@ -164,7 +170,7 @@ def _refusal(process: subprocess.Popen[bytes]) -> NotAllowedError:
         said = next((f": {line}" for line in reversed(lines) if line), "")
     return NotAllowedError(
         f"root is needed to make the device, and sudo did not start the keeper{said}",
-        hint="run as root, let sudo run it without a password, or have a TAP prepared",
+        hint=_HINTS.get(os.uname().sysname, _HINT),
     )
 
 

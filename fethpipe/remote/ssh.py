@@ -12,12 +12,24 @@ from typing import NamedTuple
 
 from ..system.bundle import Program, stage_arguments
 
-_PYTHONS = "python3 python /opt/homebrew/bin/python3 /usr/local/bin/python3"
+# Behind PATH come the places of Homebrew, MacPorts and python.org.
+_PYTHONS = (
+    "python3 python /opt/homebrew/bin/python3 /usr/local/bin/python3"
+    " /opt/local/bin/python3 /opt/local/bin/python3.[0-9][0-9]"
+    " /Library/Frameworks/Python.framework/Versions/Current/bin/python3"
+)
 
+# Without developer tools, which xcode-select -p tells, /usr/bin/python3 of macOS is a stub that
+# opens a dialog: it must not be started.
 # -I keeps the remote's environment and current folder out; any Python can tell its version by -V.
 _SEARCH = (
+    "stub=; "
+    'if [ "$(uname)" = Darwin ]; then '
+    "xcode-select -p >/dev/null 2>&1 || stub=/usr/bin/python3; fi; "
     "for p in {pythons}; do "
-    'command -v "$p" >/dev/null 2>&1 || continue; '
+    'q=$(command -v "$p" 2>/dev/null) || continue; '
+    'if [ "$q" = "$stub" ]; then '
+    'found="${{found:+$found, }}$q needs developer tools (xcode-select --install)"; continue; fi; '
     'if "$p" -I -c "$0" </dev/null >/dev/null 2>&1; then exec "$p" "$@"; fi; '
     'found="${{found:+$found, }}$p is $("$p" -V 2>&1 </dev/null | tail -n 1)"; '
     "done; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,3 +86,19 @@ def test_a_group_may_write_if_it_is_the_users_own(
         os.chown(path, -1, 4243)
     path.chmod(0o664)
     assert sudo._unsafe(package) == (path if unsafe else None)
+
+
+@pytest.mark.parametrize(
+    ("system", "words"),
+    [("Linux", "or have a TAP prepared"), ("Darwin", "under 'A Mac at the far end'")],
+)
+def test_what_is_needed_where_sudo_does_not_help(
+    monkeypatch: pytest.MonkeyPatch, system: str, words: str
+) -> None:
+    name = os.uname_result((system, "here", "24.0.0", "1", "arm64"))
+    monkeypatch.setattr(os, "uname", lambda: name)
+    complaint = "echo 'sudo: a password is required' >&2; exit 1"
+    with subprocess.Popen(["sh", "-c", complaint], stderr=subprocess.PIPE) as process:
+        error = sudo._refusal(process)
+    assert "did not start the keeper: sudo: a password is required" in error.message
+    assert words in (error.hint or "")

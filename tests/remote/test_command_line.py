@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,73 @@ def test_a_shell_takes_it_for_what_it_is(shell: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, PRINTED, b"")
+
+
+@pytest.fixture
+def stock_mac(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run the line where /usr/bin/python3 is a stub that notes its start, as on a Mac without
+    developer tools: a mount namespace has it. Programs that a test puts into ``bin`` come first.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to put a stub in the place of /usr/bin/python3")
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("needs a /usr/bin/python3 to put a stub in its place")
+    stub = tmp_path / "stub"
+    make_program(stub, f"echo started >>{tmp_path}/started; exit 1")
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    make_program(bin_folder / "uname", "echo Darwin")
+    make_program(
+        bin_folder / "xcode-select",
+        "echo 'xcode-select: error: Unable to get active developer directory' >&2; exit 2",
+    )
+
+    def run(*, developer_tools: bool = False) -> subprocess.CompletedProcess[bytes]:
+        if developer_tools:
+            make_program(bin_folder / "xcode-select", "echo /Library/Developer/CommandLineTools")
+        line = remote_command_line(None, PROGRAM)
+        mounts = 'mount --bind "$1" /usr/bin/python3; mount -t tmpfs none /usr/local'
+        return subprocess.run(
+            ["unshare", "--mount", "sh", "-ec", f'{mounts}; exec sh -c "$2"', "-", stub, line],
+            input=PROGRAM.block,
+            env={"PATH": f"{bin_folder}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path)},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def make_program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_the_stub_of_a_stock_mac_is_never_started(
+    stock_mac: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    make_program(tmp_path / "bin/python", "echo Python 2.7.18 >&2; exit 1")
+    done = stock_mac()
+    assert not (tmp_path / "started").exists()
+    assert b"/usr/bin/python3 needs developer tools (xcode-select --install)" in done.stderr
+    assert (done.returncode, done.stderr.count(b"\n")) == (127, 1)
+
+
+def test_with_developer_tools_it_is_a_python_like_others(
+    stock_mac: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    stock_mac(developer_tools=True)
+    assert (tmp_path / "started").exists()
+
+
+def test_a_python_that_comes_before_the_stub_is_taken(
+    stock_mac: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    make_program(tmp_path / "bin/python", f"echo started >{tmp_path}/other")
+    assert stock_mac().returncode == 0
+    assert (tmp_path / "other").exists()
+    assert not (tmp_path / "started").exists()
 
 
 def test_it_holds_nothing_that_shells_take_differently() -> None:

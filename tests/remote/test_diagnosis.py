@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from fethpipe.remote.diagnosis import describe_failure
@@ -82,3 +84,37 @@ def test_it_says_what_failed_and_what_to_do(
     assert str(error) == line
     assert error.status == 69
     assert error.code == status
+
+
+NO_ROUTE = "ssh: connect to host 192.168.1.5 port 22: No route to host"
+
+
+def describe(words: str, *, remote: RemoteEnd = REMOTE) -> str:
+    failure = NotStartedError("", b"")
+    return str(describe_failure(remote, failure, 255, words, from_program=False))
+
+
+def on(monkeypatch: pytest.MonkeyPatch, system: str, release: str) -> None:
+    name = os.uname_result((system, "here", release, "1", "arm64"))
+    monkeypatch.setattr(os, "uname", lambda: name)
+
+
+def test_macos_may_keep_a_terminal_from_the_local_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "Darwin", "24.0.0")
+    line = describe(NO_ROUTE)
+    assert line.startswith(f"cannot reach me@host: ssh: {NO_ROUTE}; if ping gets there, macOS")
+    assert "Local Network" in line
+
+
+@pytest.mark.parametrize(("system", "release"), [("Darwin", "23.6.0"), ("Linux", "24.1.0")])
+def test_others_have_no_such_privacy(
+    monkeypatch: pytest.MonkeyPatch, system: str, release: str
+) -> None:
+    on(monkeypatch, system, release)
+    assert "Local Network" not in describe(NO_ROUTE)
+
+
+def test_root_may_not_be_let_in() -> None:
+    words = "root@mac: Permission denied (publickey,password,keyboard-interactive)."
+    assert "log in as another user" in describe(words, remote=RemoteEnd("root@mac"))
+    assert "log in by hand first" in describe(words, remote=RemoteEnd("me@mac"))
