@@ -1,1 +1,4 @@
-"""Manage network interfaces: address, MTU, MAC, up. What differs by system is in its module."""
+"""Manage network interfaces: addresses, MTU, MAC, up and down. Each system has its own module.
+
+Everywhere here MTUs are in bytes without the Ethernet header, and MACs are 6 bytes as on the wire.
+"""

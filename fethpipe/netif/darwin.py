@@ -1,7 +1,6 @@
-"""Darwin interfaces, through ioctl alone: what ifconfig(8) can do with a feth.
+"""Darwin interfaces, through ioctl: what ifconfig(8) can do with a feth.
 
-The family of the socket matters to the kernel: IPv6 requests want an AF_INET6 socket, all others
-go to an AF_INET one.
+The kernel accepts IPv6 requests on an AF_INET6 socket only. All others go to an AF_INET socket.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from ..system.libc_darwin import (
 )
 
 UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
-"""What drivers answer to a request of another kind of interface."""
+"""The errors with which a driver refuses a request that its kind of interface does not have."""
 
 _T = TypeVar("_T")
 
 
 class Status(NamedTuple):
-    """The state of an interface.
+    """The state of an interface. MTUs are in bytes, the MAC is 6 bytes.
 
-    ``peer`` is empty for a feth without one and for what is no feth; ``active`` is the media
-    status, None when the interface has none to tell.
+    ``metric`` is the interface metric. ``peer`` is empty for a feth without a peer, and for any
+    other kind of interface. ``active`` is the media status, None if the interface does not tell it.
     """
 
     name: str
@@ -49,15 +48,15 @@ class Status(NamedTuple):
 
     @property
     def up(self) -> bool:
-        """Whether frames pass."""
+        """Whether the interface is up."""
         return bool(self.flags & InterfaceFlag.IFF_UP)
 
 
 class DarwinInterfaces:
     """The interfaces of this Mac.
 
-    Every method raises OSError with the kernel's errno, and the request in ``filename``: ENXIO for
-    a name that does not exist, EPERM when only root may.
+    Every method raises OSError with the kernel's errno, and the name of the request in
+    ``filename``: ENXIO if the interface does not exist, EPERM if the request needs root.
     """
 
     def __init__(self) -> None:
@@ -67,18 +66,20 @@ class DarwinInterfaces:
     # ---- feth ----
 
     def create(self, name: str) -> str:
-        """Make a feth and return its name; the bare ``feth`` stands for the lowest free unit.
+        """Make a feth and return its name. The name ``feth`` gets the lowest free unit.
 
-        Raises FileExistsError when there is one.
+        Raises FileExistsError if an interface of this name exists.
         """
         return darwin.unpack_name(self._request(Request.SIOCIFCREATE2, darwin.pack_name(name)))
 
     def destroy(self, name: str) -> None:
-        """Destroy a feth; its peer stays, without one."""
+        """Destroy a feth. Its peer stays, without a peer."""
         self._request(Request.SIOCIFDESTROY, darwin.pack_name(name))
 
     def set_peer(self, name: str, peer: str) -> None:
-        """Join two feth interfaces; EBUSY when one of them is joined to any already."""
+        """Join two feth interfaces; EBUSY if one of them has a peer already. An empty ``peer``
+        disconnects the interface from its peer.
+        """
         self._drive(
             Request.SIOCSDRVSPEC,
             name,
@@ -87,15 +88,15 @@ class DarwinInterfaces:
         )
 
     def peer(self, name: str) -> str:
-        """Return the name of the peer, empty when there is none; UNSUPPORTED if it is no feth."""
+        """Return the name of the peer, empty if there is none; UNSUPPORTED if it is not a feth."""
         answer = self._drive(
             Request.SIOCGDRVSPEC, name, darwin.IF_FAKE_G_CMD_GET_PEER, darwin.pack_fake_request()
         )
         return darwin.unpack_fake_request(answer)
 
     def _drive(self, request: Request, name: str, command: int, data: bytes) -> bytes:
-        """Make a request whose argument points to its data."""
-        pointed = array.array("B", data)  # does not move, and lives until the call is over
+        """Make a request whose argument contains the address of its data."""
+        pointed = array.array("B", data)  # stays where it is until the call returns
         address, length = pointed.buffer_info()
         self._request(request, darwin.pack_ifdrv(name, command, address, length))
         return pointed.tobytes()
@@ -109,43 +110,43 @@ class DarwinInterfaces:
     def set_up(self, name: str, *, up: bool = True) -> None:
         """Bring the interface up or down.
 
-        RUNNING follows, and nothing else: the first address sets UP but not RUNNING.
+        The kernel then sets RUNNING too. Adding a first address sets UP, but not RUNNING.
         """
         flags = self.flags(name)
         flags = flags | InterfaceFlag.IFF_UP if up else flags & ~InterfaceFlag.IFF_UP
         self._request(Request.SIOCSIFFLAGS, darwin.pack_flags(name, flags))
 
     def mtu(self, name: str) -> int:
-        """Return the MTU in bytes, Ethernet header not counted."""
+        """Return the MTU, in bytes without the Ethernet header."""
         return darwin.unpack_number(self._request(Request.SIOCGIFMTU, darwin.pack_name(name)))
 
     def largest_mtu(self, name: str) -> int:
-        """Return the largest MTU that it can be set to, fixed since it was made."""
+        """Return the largest MTU that it can have, in bytes. It is fixed when a feth is made."""
         answer = self._request(Request.SIOCGIFDEVMTU, darwin.pack_name(name))
         return darwin.unpack_largest_mtu(answer)
 
     def set_mtu(self, name: str, mtu: int) -> None:
-        """Set the MTU; EINVAL above the largest."""
+        """Set the MTU, in bytes without the Ethernet header; EINVAL above the largest."""
         self._request(Request.SIOCSIFMTU, darwin.pack_number(name, mtu))
 
     def metric(self, name: str) -> int:
-        """Return the metric."""
+        """Return the interface metric."""
         return darwin.unpack_number(self._request(Request.SIOCGIFMETRIC, darwin.pack_name(name)))
 
     def set_metric(self, name: str, metric: int) -> None:
-        """Set the metric."""
+        """Set the interface metric."""
         self._request(Request.SIOCSIFMETRIC, darwin.pack_number(name, metric))
 
     def set_mac(self, name: str, mac: bytes) -> None:
-        """Set the MAC."""
+        """Set the MAC (6 bytes)."""
         self._request(Request.SIOCSIFLLADDR, darwin.pack_mac(name, mac))
 
     def mac(self, name: str) -> bytes:
-        """Return the MAC, empty when there is none."""
+        """Return the MAC (6 bytes), empty if there is none."""
         return _link_and_addresses(name)[0]
 
     def active(self, name: str) -> bool | None:
-        """Return whether the link is active, None when the interface does not know."""
+        """Return whether the link is active, None if the interface does not tell it."""
         answer = self._request(Request.SIOCGIFMEDIA, darwin.pack_media_request(name))
         status = darwin.unpack_media_status(answer)
         return bool(status & darwin.IFM_ACTIVE) if status & darwin.IFM_AVALID else None
@@ -168,14 +169,14 @@ class DarwinInterfaces:
     # ---- addresses ----
 
     def add_address(self, name: str, address: IPv4Interface | IPv6Interface) -> None:
-        """Add an address; one that is there already is no error. The first brings it UP."""
+        """Add an address, unless the interface has it already. The first address brings it up."""
         if isinstance(address, IPv4Interface):
             self._request(Request.SIOCAIFADDR, darwin.pack_add_address(name, address))
         else:
             self._request6(Request.SIOCAIFADDR_IN6, darwin.pack_add_address6(name, address))
 
     def remove_address(self, name: str, address: IPv4Interface | IPv6Interface) -> None:
-        """Remove an address; EADDRNOTAVAIL when it is not there."""
+        """Remove an address; EADDRNOTAVAIL if the interface does not have it."""
         if isinstance(address, IPv4Interface):
             self._request(Request.SIOCDIFADDR, darwin.pack_remove_address(name, address))
         else:
@@ -210,7 +211,7 @@ class DarwinInterfaces:
 
 
 def _ask(question: Callable[[str], _T], name: str) -> _T | None:
-    """Return an answer that some kinds of interface do not have."""
+    """Return the answer, None if this kind of interface has no answer."""
     try:
         return question(name)
     except OSError as error:
@@ -244,11 +245,11 @@ def interface_names() -> set[str]:
 
 
 def allow_mtu(mtu: int) -> None:
-    """Let every feth that is made from now on take this MTU.
+    """Let every feth that is made from now on have this MTU, in bytes. Raises OSError.
 
-    The limit is one for the whole Mac, and a feth keeps the one that it is made under. It is
-    raised to the very maximum at once: two programs that raise it step by step could lower it for
-    each other. Before macOS 10.15 there is no limit to raise.
+    The whole Mac has one limit, the sysctl net.link.fake.max_mtu. A feth keeps the limit of the
+    moment when it was made. This raises it to the maximum at once: if two programs raised it to
+    different values, one could lower it for the other. Before macOS 10.15 there is no limit.
     """
     try:
         limit = sysctl_number(darwin.MAX_MTU_SYSCTL)
@@ -259,5 +260,5 @@ def allow_mtu(mtu: int) -> None:
 
 
 def host_identity() -> bytes:
-    """Return bytes that tell this Mac from others, the same at every start."""
+    """Return bytes that identify this Mac, the same at every start. Raises OSError."""
     return host_uuid()

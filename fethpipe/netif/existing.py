@@ -1,4 +1,4 @@
-"""Errors about interfaces say so when there is no such interface."""
+"""Errors that say which interface does not exist."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from ..errors import DeviceError, errno_behind, step
 from .name import interface_index
 
-# What Darwin and Linux answer when there is no interface of a name. EADDRNOTAVAIL is AF_NDRV's.
+# What Darwin and Linux answer if no interface has the name. EADDRNOTAVAIL comes from AF_NDRV.
 _MISSING = (errno.ENXIO, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
 @contextmanager
 def existing(what: str, *names: str) -> Iterator[None]:
-    """Turn the failure of a step into an error that names it, and says so if it failed because
-    there is no such interface.
+    """Re-raise OSError as an error that begins with "cannot {what}: ".
+
+    Raises NotAllowedError or DeviceError, which says so if one of ``names`` does not exist.
     """
     try:
         with step(what):

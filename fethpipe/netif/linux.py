@@ -1,4 +1,4 @@
-"""Linux interfaces, through rtnetlink alone."""
+"""Linux interfaces, through rtnetlink."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INITIAL_NAMESPACE = 1
 
 
 class Status(NamedTuple):
-    """The state of an interface; ``kind`` is empty for hardware, ``tun`` for a TAP."""
+    """The state of an interface. ``kind`` is ``tun`` for a TAP and empty for hardware."""
 
     name: str
     kind: str
@@ -33,7 +33,7 @@ class Status(NamedTuple):
 class LinuxInterfaces:
     """The interfaces of this process's network namespace.
 
-    Every method raises OSError with the kernel's errno: ENODEV for a name that does not exist,
+    Every method raises OSError with the kernel's errno: ENODEV if the interface does not exist,
     EPERM without CAP_NET_ADMIN.
     """
 
@@ -41,7 +41,7 @@ class LinuxInterfaces:
         self._netlink = netlink
 
     def link(self, name: str) -> LinkMessage:
-        """Return the facts of an interface."""
+        """Return what RTM_GETLINK tells about an interface."""
         return self._netlink.link(name)
 
     def names(self) -> list[str]:
@@ -68,11 +68,11 @@ class LinuxInterfaces:
         )
 
     def set_mtu(self, name: str, mtu: int) -> None:
-        """Set the MTU in bytes, Ethernet header not counted."""
+        """Set the MTU, in bytes without the Ethernet header."""
         self._set(name, {linux.IFLA_MTU: linux.pack_u32(mtu)})
 
     def set_mac(self, name: str, mac: bytes) -> None:
-        """Set the MAC."""
+        """Set the MAC (6 bytes)."""
         self._set(name, {linux.IFLA_ADDRESS: mac})
 
     def set_gro_flush_timeout(self, name: str, nanoseconds: int) -> None:
@@ -94,17 +94,16 @@ class LinuxInterfaces:
         self._netlink.request(linux.RTM_NEWLINK, request)
 
     def add_address(self, name: str, address: IPInterface, *, metric: int | None = None) -> None:
-        """Add an address; ``metric`` is that of the route to its network.
+        """Add an address, unless the interface has it already.
 
-        Linux has no metric of an interface, only of routes. An address that is there already is
-        no error.
+        ``metric`` is the metric of the route to its network: on Linux an interface has none.
         """
         request = linux.pack_address(self.link(name).ifindex, address, metric=metric)
         flags = linux.NLM_F_CREATE | linux.NLM_F_REPLACE
         self._netlink.request(linux.RTM_NEWADDR, request, flags=flags)
 
     def remove_address(self, name: str, address: IPInterface) -> None:
-        """Remove an address; EADDRNOTAVAIL when it is not there."""
+        """Remove an address; EADDRNOTAVAIL if the interface does not have it."""
         request = linux.pack_address(self.link(name).ifindex, address)
         self._netlink.request(linux.RTM_DELADDR, request)
 
@@ -119,10 +118,10 @@ class LinuxInterfaces:
 
 
 def host_identity() -> bytes:
-    """Return bytes that tell this host from others, the same at every start.
+    """Return bytes that identify this host, the same at every start.
 
-    Network namespaces count as hosts, or the two ends of a tunnel between two of them would get
-    one MAC; theirs lasts as long as the namespace.
+    Each network namespace counts as a host of its own. Otherwise the two ends of a tunnel between
+    two namespaces would get the same MAC. The identity lasts as long as the namespace.
     """
     return _machine_id() + _namespace_cookie()
 
@@ -148,9 +147,10 @@ _SO_NETNS_COOKIE = 71
 
 
 def network_cookie() -> int:
-    """Return the number of our network namespace, which no later one gets, unlike its inode.
+    """Return the cookie of this process's network namespace (SO_NETNS_COOKIE).
 
-    0 where the kernel tells none: before Linux 5.14, and on other systems.
+    Unlike the inode number of a namespace, it is never used again. Returns 0 before Linux 5.14 and
+    on other systems, which have no such cookie.
     """
     if os.uname().sysname != "Linux":
         return 0

@@ -1,4 +1,4 @@
-"""MAC addresses: as people write them, by chance, and the same for a host and a device."""
+"""MAC addresses: read and write them as text, make a random or a stable one."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ _MULTICAST = 0x01
 
 
 def parse_mac(text: str) -> bytes:
-    """Return the 6 bytes of ``02:00:5e:00:53:01``.
+    """Return the 6 bytes of text like ``02:00:5e:00:53:01``.
 
-    Raises ValueError, with a reason that a person can read, for what is no station's address.
+    Raises ValueError, with a reason for the user, for what cannot be the MAC of an interface.
     """
     if not _WRITTEN.fullmatch(text):
-        raise ValueError("not six bytes in hexadecimal, like 02:00:5e:00:53:01")
+        raise ValueError("not a MAC address, like 02:00:5e:00:53:01")
     mac = bytes.fromhex(text.replace(text[2], ""))
     if mac[0] & _MULTICAST:
-        raise ValueError("a group address: the first byte must be even")
+        raise ValueError("a multicast address: the first byte must be even")
     if not any(mac):
-        raise ValueError("all zero")
+        raise ValueError("a MAC address cannot be all zeros")
     return mac
 
 
 def format_mac(mac: bytes) -> str:
-    """Return a MAC as people write it."""
+    """Return a MAC as text, like ``02:00:5e:00:53:01``."""
     return mac.hex(":")
 
 
 def random_mac() -> bytes:
-    """Return a locally administered address that nobody else has, as far as chance can tell."""
+    """Return a random, locally administered MAC."""
     return _locally_administered(os.urandom(MAC_LENGTH))
 
 
 def stable_mac(host: bytes, name: str) -> bytes:
-    """Return a locally administered address that depends on host and device name alone.
+    """Return a locally administered MAC that is always the same for this host and device name.
 
-    ``host`` is secret to some systems (machine-id(5) asks not to show it): only a hash leaves.
+    ``host`` identifies the host. It must not be shown to others (machine-id(5)), so the MAC is made
+    from a hash of it.
     """
     digest = hashlib.blake2s(name.encode(), key=hashlib.blake2s(host).digest(), person=b"fethpipe")
     return _locally_administered(digest.digest()[:MAC_LENGTH])

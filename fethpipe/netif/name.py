@@ -1,4 +1,4 @@
-"""Names of interfaces, as every system takes them, and the index that tells one from the next."""
+"""Names of interfaces that every system accepts, and the index of an interface."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import socket
 
 NAME_LENGTH = 15
-"""Bytes of a name: IFNAMSIZ less the zero at its end."""
+"""The longest name in bytes: IFNAMSIZ without the zero at the end."""
 
 
 def interface_index(name: str) -> int:
@@ -18,14 +18,14 @@ def interface_index(name: str) -> int:
 
 
 def check_name(text: str) -> str:
-    """Return the name of an interface; ``%d`` may stand for a number that the kernel chooses.
+    """Return the name if it is valid. It may contain one ``%d``: the kernel puts a number there.
 
-    Raises ValueError, with a reason that a person can read.
+    Raises ValueError with a reason for the user.
     """
     if len(text.encode()) > NAME_LENGTH:
         raise ValueError(f"an interface name has at most {NAME_LENGTH} bytes")
     if not re.fullmatch(r"[!-~]+", text) or re.search(r"[/:]", text) or text in {".", ".."}:
         raise ValueError("not an interface name")
     if "%" in text and (text.count("%") > 1 or "%d" not in text):
-        raise ValueError("only one %d may stand for a number")
+        raise ValueError("a name may contain one %d, and no other %")
     return text

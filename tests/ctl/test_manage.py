@@ -42,7 +42,7 @@ def test_all_are_made_or_none(fethctl: Fethctl, darwin: SimulatedDarwin) -> None
         (("set", "sixteen-bytes-ab", "--mtu", "1500"), "an interface name has at most 15 bytes"),
         (("set", "feth1", "--peer", "a/b"), "'a/b': not an interface name"),
         (("set", "feth1", "--addr", "10.0.0.1"), "'10.0.0.1': needs a prefix length"),
-        (("set", "feth1", "--mac", "01:00:00:00:00:00"), "a group address"),
+        (("set", "feth1", "--mac", "01:00:00:00:00:00"), "a multicast address"),
         (("set", "feth1", "--mtu", "71"), "an MTU of 71: a feth takes 72 to 16370"),
         (("set", "feth1", "--state", "sideways"), "invalid choice: 'sideways'"),
         (("reap", "feth1"), "unrecognized arguments: feth1"),

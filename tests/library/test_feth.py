@@ -197,11 +197,11 @@ def test_what_is_no_feth_is_named(inside: Inside, darwin: SimulatedDarwin, metho
         (create_feth, (32768,), "units go from 0 to 32767"),
         (create_feth, (-1,), "units go from 0 to 32767"),
         (create_pair, (0, Side(mtu=16371)), "72 to 16370"),
-        (create_pair, (0, Side(mac="01:00:00:00:00:00")), "a group address"),
+        (create_pair, (0, Side(mac="01:00:00:00:00:00")), "a multicast address"),
         (
             create_pair,
             (0, Side(addresses=("10.0.0.300/24",))),
-            "no IP address with a prefix length",
+            "not an IP address with a prefix length",
         ),
         (create_device, ("fp0",), "fp0 is not a feth name"),
     ],

@@ -43,7 +43,7 @@ _USAGE = [
     ("-- without COMMAND", ["--"], "-- needs a COMMAND after it"),
     ("an unknown framing", ["--framing", "u24"], "--framing: invalid choice: 'u24'"),
     ("an address that is none", ["--address", "10.9.0.256/24"], "--address: '10.9.0.256/24'"),
-    ("the MAC of a group", ["--mac", "01:00:5e:00:53:01"], "a group address"),
+    ("the MAC of a group", ["--mac", "01:00:5e:00:53:01"], "a multicast address"),
     ("an MTU that is too small", ["--mtu", "67"], "--mtu 67 is outside"),
     ("an MTU that is too large", ["--mtu", "65522"], "--mtu 65522 is outside"),
     ("an MTU too small for IPv6", ["--mtu", "1279", "--address", "fd00::1/64"], "1280"),
