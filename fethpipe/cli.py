@@ -347,8 +347,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="user to run as after set-up (default: the user who ran sudo; if root itself runs "
-        "fethpipe: nobody, and COMMAND stays root)",
+        help="user to run as after set-up (default: nobody, and COMMAND as the user who ran sudo, "
+        "or as root if root itself runs fethpipe)",
     )
     remote = parser.add_argument_group("remote end")
     remote.add_argument(

@@ -1,7 +1,7 @@
 # fish completion of fethpipe, made by tools/make_completion.py from the parser of the program
 complete -c fethpipe -f
 complete -c fethpipe -s h -l help -d 'show this help message and exit'
-complete -c fethpipe -l user -x -a '(__fish_complete_users)' -d 'user to run as after set-up (default: the user who ran sudo; if root itself runs fethpipe: nobody, and COMMAND stays root)'
+complete -c fethpipe -l user -x -a '(__fish_complete_users)' -d 'user to run as after set-up (default: nobody, and COMMAND as the user who ran sudo, or as root if root itself runs fethpipe)'
 complete -c fethpipe -l selftest -d 'move frames through temporary devices on this machine and print the results'
 complete -c fethpipe -l json -d 'with --selftest: print the results as JSON, for a bug report'
 complete -c fethpipe -l version -d 'show program'"'"'s version number and exit'

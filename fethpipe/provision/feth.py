@@ -14,6 +14,7 @@ import errno
 import logging
 import os
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT, InterfaceFlag
@@ -103,20 +104,26 @@ def change_feth(provisioned: Provisioned, change: Change) -> None:
         _change_addresses(interfaces, primary, change)
 
 
-def check_feth(provisioned: Provisioned) -> None:
-    """Raise DeviceError if the two sides are no longer joined.
+def check_feth(provisioned: Provisioned) -> Callable[[], None]:
+    """Return a function that raises DeviceError if the two sides are no longer joined.
 
     The descriptors do not show it: they are on the I/O side, which stays when its peer is
     destroyed, and then never receives a frame (bsd/net/if_fake.c: feth_clone_destroy).
     """
     primary, io = provisioned.interface, provisioned.io_interface or ""
-    with step(f"check whether {primary} is still joined"), DarwinInterfaces() as interfaces:
-        peer = interfaces.peer(io)
-    if peer != primary:
-        raise DeviceError(
-            f"{primary} has gone: {io} is no longer joined to it",
-            hint="somebody destroyed or disconnected it",
-        )
+    with step(f"check whether {primary} is still joined"):
+        interfaces = DarwinInterfaces()  # now: a confined process can open no socket
+
+    def check() -> None:
+        with step(f"check whether {primary} is still joined"):
+            peer = interfaces.peer(io)
+        if peer != primary:
+            raise DeviceError(
+                f"{primary} has gone: {io} is no longer joined to it",
+                hint="somebody destroyed or disconnected it",
+            )
+
+    return check
 
 
 def mac_of_feth(name: str) -> bytes:

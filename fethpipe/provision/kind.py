@@ -20,9 +20,9 @@ class Kind(NamedTuple):
     ``lasting``: its interfaces stay when their last descriptor is closed, so a killed keeper
     leaves them behind. ``mac`` returns the MAC of an interface (6 bytes, or none if it no longer
     exists); a kind has it if an index alone does not tell an interface from a later one of the
-    same name. ``check``, without root, raises DeviceError if the device is broken in a way that its
-    descriptors do not show. ``release`` ends what ``provision`` started besides interfaces; call
-    it in the process that called ``provision``.
+    same name. ``check``, without root, returns a function that raises DeviceError if the device is
+    broken in a way that its descriptors do not show. ``release`` ends what ``provision``
+    started besides interfaces; call it in the process that called ``provision``.
     """
 
     name: str
@@ -34,5 +34,5 @@ class Kind(NamedTuple):
     destroy: Callable[[str], None]
     lasting: bool = False
     mac: Callable[[str], bytes] | None = None
-    check: Callable[[Provisioned], None] | None = None
+    check: Callable[[Provisioned], Callable[[], None]] | None = None
     release: Callable[[], None] | None = None

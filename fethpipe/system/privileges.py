@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from ..errors import NotAllowedError, SystemFailureError, UsageError, reason
+from ..errors import NotAllowedError, SystemFailureError, UsageError, reason, system_step
 
 _NO_ID = 2**32 - 1
 """No number of an account: setresuid(2) takes it for "leave as it is"."""
@@ -82,6 +83,25 @@ def drop_privileges(person: Person) -> None:
     changed = (os.getuid(), os.geteuid(), os.getgid(), os.getegid())
     if changed != (person.uid, person.uid, person.gid, person.gid) or _can_return(person):
         raise NotAllowedError(f"root's privileges do not go away when becoming {person.name}")
+
+
+@contextmanager
+def acting_as(person: Person) -> Iterator[None]:
+    """Have for a moment the rights of a person to files, and no others, as root.
+
+    Raises SystemFailureError.
+    """
+    group, groups = os.getegid(), os.getgroups()
+    with system_step(f"act as {person.name}"):
+        os.setgroups(person.groups)
+        os.setegid(person.gid)
+        os.seteuid(person.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 def environment_of(person: Person, environment: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from typing import NoReturn
 
 from ..errors import FethpipeError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError
+from ..system.confinement import drop_capabilities
 from ..system.descriptors import close_all_but
 from ..system.privileges import Person, drop_privileges
 from ..system.signals import SignalPipe
@@ -166,6 +167,8 @@ def launch(
         close_all_but({0, 1, 2, channel.fileno(), *([] if stderr is None else [stderr])})
         if person is not None:
             drop_privileges(person)
+        if os.geteuid() != 0:
+            drop_capabilities()  # which a service may have given to all that it starts
         Launcher(channel, argv, environment, stderr).serve()
     except FethpipeError as error:
         with suppress(ChannelClosedError):

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from select import select
 from typing import NamedTuple
@@ -37,9 +37,11 @@ from ..remote.handshake import NotStartedError
 from ..remote.session import RemoteSession
 from ..remote.ssh import RemoteEnd
 from ..stats import format_counters
+from ..system.confinement import confine, empty_bounding_set
 from ..system.descriptors import open_standard
 from ..system.privileges import (
     Person,
+    acting_as,
     can_become,
     drop_privileges,
     environment_of,
@@ -127,11 +129,10 @@ def run(
         command = _prepare(config, people.command, session)
         if command:
             stack.enter_context(closing(command))
-        # A capture belongs to whom COMMAND belongs to: root's own is opened while we are root.
-        capture = None if people.command else _open_capture(config, stack)
+        capture = _open_capture(config, people.command, stack)
         if people.pump:
+            empty_bounding_set()
             drop_privileges(people.pump)
-        capture = capture or _open_capture(config, stack)
         try:
             provisioned, keeper = _provision(config, keeper, signals, stack)
         except StoppedError as stopped:
@@ -144,11 +145,12 @@ def run(
         config = config._replace(
             request=config.request._replace(mtu=provisioned.mtu),
             configure=partial(_configure, device, change),
-            check=partial(kind.check, provisioned) if kind.check else None,
+            check=kind.check(provisioned) if kind.check else None,
         )
         _announce(provisioned, config.ready_descriptor)
         if on_ready:
             on_ready()
+        _confine()
         watch = _watch(signals, keeper, device)
         if session:
             watch[session.relay.fileno()] = session.relay.attend
@@ -158,6 +160,14 @@ def run(
             ending = _pump(config, device, watch, stdin, stdout)
         log.info("%s: %s; %s", device.name, ending.reason, _report(device))
         return ending
+
+
+def _confine() -> None:
+    """Give up what moving frames does not take, and tell whoever wants to know."""
+    holds, lacks = confine()
+    log.debug("confinement: %s", ", ".join(holds) or "none")
+    for lack in lacks:
+        log.debug("confinement lacks: %s", lack)
 
 
 def _configure(device: Device, change: Callable[[Change], None], words: Sequence[bytes]) -> None:
@@ -172,12 +182,19 @@ def _configure(device: Device, change: Callable[[Change], None], words: Sequence
         log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
 
 
-def _open_capture(config: Config, stack: ExitStack) -> Capture | None:
-    return stack.enter_context(closing(open_capture(config.pcap))) if config.pcap else None
+def _open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Capture | None:
+    """Open the capture, if there is one, as whom COMMAND belongs to; None is who we are."""
+    if config.pcap is None:
+        return None
+    with acting_as(owner) if owner else nullcontext():
+        return stack.enter_context(closing(open_capture(config.pcap)))
 
 
 class _People(NamedTuple):
-    """Whom the pump and COMMAND become; None stays who we are."""
+    """Whom the pump and COMMAND become; None stays who we are.
+
+    The pump need not be the person, unless that is asked for, and needs no groups.
+    """
 
     pump: Person | None
     command: Person | None
@@ -191,8 +208,8 @@ def _people(user: str | None) -> _People:
             return _People(None, None)
         raise NotAllowedError(f"only root can become {named.name}", hint="leave --user out")
     person = named or person_behind_sudo(os.environ)
-    pump = person or nobody_account()
-    if can_become(pump):
+    pump = named._replace(groups=(named.gid,)) if named else nobody_account()
+    if can_become(pump) and can_become(person or pump):
         return _People(pump, person)
     if named is None:  # root of a user namespace: an ordinary user already
         return _People(None, None)
@@ -233,9 +250,13 @@ def _provision(
     """Have the device made, by a keeper where that takes root."""
     kind = find_kind(config.device)
     if keeper is None:
-        if kind.release:
-            stack.callback(kind.release)
         try:
+            if FRAMINGS[config.framing].commands:
+                # Changes come later, when the pump may make none, whatever it may now.
+                keeper = stack.enter_context(closing(fork_keeper()))
+                return keeper.provision(kind.name, config.request), keeper
+            if kind.release:
+                stack.callback(kind.release)
             return provision(kind, config.request), None
         except NotAllowedError:
             if os.geteuid() == 0:

@@ -123,6 +123,9 @@ class Standin:
 
         return method
 
+    def __call__(self, *arguments: Any) -> Any:
+        return self._inside.call(_call_method, self, "__call__", arguments, {})
+
 
 _objects: list[Any] = []
 

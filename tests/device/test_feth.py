@@ -155,7 +155,8 @@ def test_a_pair_that_was_taken_apart_is_noticed(
     inside: Inside, darwin: SimulatedDarwin, nobody: int, how: str
 ) -> None:
     provisioned = _provision(inside)
-    inside.call(check_feth, provisioned)
+    check = inside.make(check_feth, provisioned)
+    check()
     if how == "primary destroyed":
         darwin.destroy(PRIMARY)
         darwin.create(PRIMARY)  # by its name alone it is there
@@ -165,7 +166,7 @@ def test_a_pair_that_was_taken_apart_is_noticed(
         darwin.destroy(IO)
     inside.call(become, nobody, Device.__module__)
     with pytest.raises(DeviceError, match=PRIMARY) as raised:
-        inside.call(check_feth, provisioned)
+        check()
     told = raised.value.message
     if how == "I/O side destroyed":
         assert told.startswith(

@@ -100,6 +100,12 @@ def is_ordinary(process: Process) -> None:
     assert process.capabilities == 0
 
 
+def is_nobody(process: Process) -> None:
+    assert process.uids == [NOBODY] * 4
+    assert not process.has_root
+    assert process.gids == process.groups * 4
+
+
 def keeps_to_itself(roles: Roles) -> None:
     """Check what the keeper holds: its channel and stderr."""
     held = descriptors_of(roles.keeper.pid)
@@ -124,8 +130,10 @@ def test_root_becomes_the_user_that_it_names(private: Private, left: Namespace) 
     with Fethpipe(left, "--user", USER, *COMMAND, launcher=launcher) as program:
         roles = Roles(private, ready_pid(program))
         passes_frames(left)
-        for process in (roles.pump, roles.launcher, roles.command):
+        for process in (roles.launcher, roles.command):
             is_ordinary(process)
+        assert roles.pump.uids == [UID] * 4
+        assert roles.pump.groups == [GID]
         keeps_to_itself(roles)
         assert roles.others == []
         program.send_signal(signal.SIGTERM)
@@ -137,8 +145,7 @@ def test_root_itself_keeps_command_and_nothing_else(private: Private, left: Name
     with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
         roles = Roles(private, ready_pid(program))
         passes_frames(left)
-        assert roles.pump.uids == [NOBODY] * 4
-        assert not roles.pump.has_root
+        is_nobody(roles.pump)
         assert roles.command.uids == roles.launcher.uids == [0] * 4
         keeps_to_itself(roles)
         assert roles.others == []
@@ -150,7 +157,8 @@ def test_sudo_leads_back_to_who_called_it(with_sudo: Private, left: Namespace) -
     with Fethpipe(left, *COMMAND, launcher=launcher) as program:
         roles = Roles(with_sudo, ready_pid(program))
         passes_frames(left)
-        for process in (roles.pump, roles.launcher, roles.command):
+        is_nobody(roles.pump)
+        for process in (roles.launcher, roles.command):
             is_ordinary(process)
         keeps_to_itself(roles)
         assert all("sudo" in line for line in command_lines([p.pid for p in roles.others]).values())

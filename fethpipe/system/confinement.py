@@ -1,0 +1,147 @@
+"""Give up for good what a process that reads a peer's bytes does not need.
+
+A process is confined once it holds all that it works with, and before it reads the first byte of a
+stranger. From then on it can use what it holds, and have nothing else: see abi.seccomp for what
+that means on Linux. On macOS a sandbox does it, of which Apple promises nothing; so what could not
+be had is told, and the program goes on without it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import struct
+from contextlib import suppress
+from typing import NamedTuple
+
+from ..abi.seccomp import INSTRUCTION_SIZE, make_filter
+from ..errors import reason
+
+# include/uapi/linux/prctl.h, capability.h, seccomp.h
+_PR_CAPBSET_DROP = 24
+_PR_SET_SECCOMP = 22
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_SECCOMP_MODE_FILTER = 2
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_MOST_CAPABILITIES = 64
+_CAPABILITY_HEADER = struct.Struct("=Ii")
+_CAPABILITY_SETS = bytes(2 * 3 * 4)
+
+# The language of Apple's own profiles (/System/Library/Sandbox/Profiles). What is open stays
+# usable: reading and writing is decided when a file is opened. A macOS that does not know a word
+# refuses all of a profile, so a shorter one follows.
+_FORBIDDEN = (
+    "(deny process-exec* process-fork file-read-data file-write* signal mach-lookup system-socket)"
+    "(deny network-bind)"
+    '(deny network-outbound (remote ip "*:*"))'
+)
+_ALSO_FORBIDDEN = "(deny iokit-open sysctl-write mach-register ipc-posix* (with no-log))"
+_PROFILES = (
+    f"(version 1)(allow default){_FORBIDDEN}{_ALSO_FORBIDDEN}".encode(),
+    f"(version 1)(allow default){_FORBIDDEN}".encode(),
+)
+
+
+class Confinement(NamedTuple):
+    """What holds now, and what could not be had and why; both in words."""
+
+    holds: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+
+def confine() -> Confinement:
+    """Confine this process for good, as far as the system can. It must have one thread."""
+    with suppress(OSError):
+        os.chdir("/")
+    holds, lacks = _limit()
+    if os.uname().sysname == "Linux":
+        empty_bounding_set()
+        drop_capabilities()
+        steps = [_forbid_new_privileges, _install_filter]
+    else:
+        steps = [_enter_sandbox]
+    for step in steps:
+        try:
+            holds.append(step())
+        except (OSError, AttributeError, ctypes.ArgumentError) as error:
+            why = reason(error) if isinstance(error, OSError) else "the system has no such call"
+            lacks.append(f"{step.__name__.strip('_').replace('_', ' ')}: {why}")
+    return Confinement(tuple(holds), tuple(lacks))
+
+
+def empty_bounding_set() -> None:
+    """Let no program that we start have a capability, where we may decide that (Linux)."""
+    if os.uname().sysname == "Linux":
+        libc = _libc()
+        for number in range(_MOST_CAPABILITIES):
+            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities (Linux). Root gets them back with the next program that it starts,
+    anybody with a program that is root's by its mode (capabilities(7)).
+    """
+    if os.uname().sysname != "Linux":
+        return
+    libc = _libc()
+    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    libc.capset(_CAPABILITY_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, 0), _CAPABILITY_SETS)
+
+
+def _limit() -> tuple[list[str], list[str]]:
+    """Forbid core dumps, which would hold what passed, and new processes."""
+    lacks = []
+    for name in ("RLIMIT_CORE", "RLIMIT_NPROC"):
+        try:
+            resource.setrlimit(getattr(resource, name), (0, 0))
+        except (OSError, ValueError) as error:
+            lacks.append(f"{name}: {error}")
+    return ([] if lacks else ["no core dumps"]), lacks
+
+
+def _forbid_new_privileges() -> str:
+    _check("prctl", _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    return "no new privileges"
+
+
+def _install_filter() -> str:
+    machine = os.uname().machine
+    instructions = make_filter(machine)
+    if instructions is None:
+        raise OSError(errno.ENOSYS, f"there is no list of system calls for {machine}")
+    array = ctypes.create_string_buffer(instructions, len(instructions))
+    program = _Program(len(instructions) // INSTRUCTION_SIZE, ctypes.addressof(array))
+    result = _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
+    _check("prctl", result)
+    return "a filter of system calls"
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _enter_sandbox() -> str:
+    """Enter a sandbox of macOS. Raises OSError, AttributeError on another system."""
+    library = _libc()
+    message = ctypes.c_char_p()
+    for profile in _PROFILES:
+        if library.sandbox_init(profile, ctypes.c_uint64(0), ctypes.byref(message)) == 0:
+            return "a sandbox"
+    why = (message.value or b"unknown error").decode(errors="replace").splitlines()
+    raise OSError(errno.EPERM, " ".join(why))
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(call: str, result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), call)
