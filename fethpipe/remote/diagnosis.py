@@ -1,4 +1,4 @@
-"""Why the other end did not start: one line, with its own words, and what to do."""
+"""Turn a failed start of the remote end into one line: what it said itself, and what to do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ _QUOTED = 200
 
 _NO_ROUTE = "No route to host"
 _HINTS = (
-    ("Host key verification failed", "ssh does not trust the host's key: log in by hand once"),
-    ("Permission denied", "log in by hand first: ssh must get in without us"),
-    ("Could not resolve hostname", "check the name of the host"),
+    (
+        "Host key verification failed",
+        "ssh does not trust the key of the host: log in by hand once, to accept the key",
+    ),
+    ("Permission denied", "log in by hand first: the same ssh command must work without fethpipe"),
+    ("Could not resolve hostname", "check the host name"),
 )
 _ROOT_HINT = (
     "the host may let nobody log in as root, as a Mac does: log in as another user, whose sudo"
@@ -40,33 +43,37 @@ def describe_failure(
     *,
     from_program: bool,
 ) -> CommandFailedError:
-    """Return the error that tells why it failed.
+    """Return the error that tells the user why the remote end did not start.
 
-    ``status`` is that of ssh; ``last_words`` came on stderr, from our own program or from others.
+    ``status`` is the exit status of ssh, or a signal as a negative number. ``last_words`` is the
+    last line on stderr. ``from_program`` says whether fethpipe on the remote host wrote it.
     """
     by_hand = " ".join((*remote.ssh_command, remote.host))
     what = f"cannot start on {remote.host}"
     hint = ""
     if failure.message:
         why = f"{failure.message}{_quoted(failure.noise)}"
-        hint = f"see what this prints, and make it print less: {by_hand} true"
+        hint = f"the login should print nothing; see what this prints: {by_hand} true"
     elif from_program:
         why = last_words
         if status == _NOT_FOUND:
-            hint = "install Python 3.9 or newer there, or name it with --remote-python"
+            hint = "install Python 3.9 or newer on that host, or name one with --remote-python"
     elif status == _SSH_FAILED:
         what = f"cannot reach {remote.host}"
         why = f"{remote.ssh_command[0]}: {last_words or describe_status(status)}"
-        hint = _ssh_hint(remote.host, last_words) or f"see what this says: {by_hand} true"
+        hint = _ssh_hint(remote.host, last_words) or f"see what this prints: {by_hand} true"
     else:
         said = _quoted(failure.noise or last_words.encode())
-        why = f"the session {describe_status(status)} before our program was ready{said}"
-        hint = f"a start-up file of its shell or a forced command ends it: see {by_hand} true"
+        why = f"the session {describe_status(status)} before fethpipe was ready{said}"
+        hint = (
+            "a start-up file of the login shell or a forced command ends it; see what this "
+            f"prints: {by_hand} true"
+        )
     return CommandFailedError(f"{what}: {why}", status, hint=hint)
 
 
 def _ssh_hint(host: str, words: str) -> str:
-    """Return what to do about what ssh said, "" if it says that itself."""
+    """Return what to do about an error message of ssh, "" for one without a hint."""
     if _NO_ROUTE in words and _has_local_network_privacy():
         return _LOCAL_NETWORK_HINT
     if "Permission denied" in words and host.startswith("root@"):

@@ -1,9 +1,9 @@
-"""Send the program, and find the point in the answer where its stream starts.
+"""Send the program to the remote host, and find the point in its output where the stream starts.
 
-Whatever the login prints comes first. The stream starts behind a marker that nobody can print by
-accident: a hash of a nonce that travels inside of the compressed program, so that no shell, motd or
-echo of the command line holds it. The far side prints it when its device is up; what goes wrong
-before is therefore a failure to start, and told as one.
+First comes whatever the login prints ("noise"). The stream starts behind a marker, which the remote
+end prints when its device is up. So everything that fails before the marker is a failure to start.
+Nothing can print the marker by accident: it is a hash of a nonce that travels inside of the
+compressed program, where no shell, motd or echo of the command line shows it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from typing import TypeVar
 from ..system.stream import Stream
 
 MOST_NOISE = 1 << 16
-"""Bytes that the login may print before the marker."""
+"""The most bytes that the login may print before the marker."""
 
 ATTENDED_SECONDS = 150.0
-"""How long the start may take where somebody may be typing a password: sshd gives them 120 s
-(LoginGraceTime), and the rest is for the program."""
+"""The time for the start, in seconds, if a user may have to type a password: sshd allows 120 s for
+that (LoginGraceTime), and the rest is for the program."""
 
 UNATTENDED_SECONDS = 60.0
-"""How long it may take without a terminal."""
+"""The time for the start, in seconds, without a terminal."""
 
 _T = TypeVar("_T")
 
 
 class NotStartedError(Exception):
-    """The marker did not come; ``noise`` is what came instead. The message says why we gave up,
-    and is empty when the remote ended by itself.
+    """The marker did not come; ``noise`` is what came instead.
+
+    ``message`` says why we gave up. It is empty if the remote end ended by itself.
     """
 
     def __init__(self, message: str, noise: bytes) -> None:
@@ -43,18 +44,18 @@ class NotStartedError(Exception):
 
 
 def make_nonce() -> str:
-    """Return what one start is told from all others by."""
+    """Return a random id, unique to this start."""
     return os.urandom(16).hex()
 
 
 def make_marker(nonce: str) -> bytes:
-    """Return what the far side prints in front of its stream."""
+    """Return the bytes that the remote end prints before its stream."""
     proof = hashlib.sha256(f"fethpipe {nonce}".encode()).hexdigest()
     return f"\0fethpipe {proof}\n".encode()
 
 
 def patience() -> float:
-    """Return the seconds that a start may take."""
+    """Return the time for a start, in seconds. It is longer if there is a terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
@@ -71,11 +72,12 @@ def handshake(
     on_noise: Callable[[bytes], None],
     seconds: float,
 ) -> _T | None:
-    """Send ``block`` and read up to the marker, not a byte further.
+    """Send ``block`` and read up to the marker, and not a byte further.
 
-    ``watch`` maps further descriptors to what is called when they are readable; when that returns
-    something, so do we, at once. Raises NotStartedError; ``on_noise`` gets in either case, once,
-    what came before the marker.
+    ``watch`` maps other descriptors to functions that are called when they are readable. If one
+    returns something, this returns that at once. ``on_noise`` is called once, also on failure, with
+    the bytes before the marker. Raises NotStartedError if the marker does not come within
+    ``seconds``, or after too much noise.
     """
     deadline = time.monotonic() + seconds
     search = _MarkerSearch(marker)
@@ -103,14 +105,14 @@ def handshake(
                 search.feed(data or b"")
                 if search.noise_size > MOST_NOISE:
                     raise NotStartedError(
-                        f"more than {MOST_NOISE >> 10} KiB came that are not its stream",
+                        f"it printed more than {MOST_NOISE >> 10} KiB before its stream",
                         search.noise,
                     )
     return None
 
 
 def _send(stream: Stream, block: bytes) -> bytes:
-    """Return what is left to send; nothing if the reader has gone, whose words say more."""
+    """Return what is left to send: nothing if the reader has gone, as its stderr says why."""
     try:
         return stream.write(block)
     except (BrokenPipeError, ConnectionResetError):
@@ -118,7 +120,7 @@ def _send(stream: Stream, block: bytes) -> bytes:
 
 
 class _MarkerSearch:
-    """Look for the marker in bytes of which no more may be read than can belong to it."""
+    """Find the marker, reading no more bytes than can belong to it."""
 
     def __init__(self, marker: bytes) -> None:
         self._marker = marker
@@ -127,7 +129,7 @@ class _MarkerSearch:
 
     @property
     def missing(self) -> int:
-        """How many bytes of the marker are still to come if it has begun already; at the end 0."""
+        """The number of bytes that the marker still lacks, 0 when it is complete."""
         return len(self._marker) - self._matched
 
     @property
@@ -137,13 +139,13 @@ class _MarkerSearch:
 
     @property
     def noise(self) -> bytes:
-        """What came and is not the marker."""
+        """The bytes that are not part of the marker."""
         return bytes(self._seen[: self.noise_size])
 
     def feed(self, data: bytes) -> None:
         """Take at most ``missing`` bytes."""
         self._seen += data
-        # The marker's first byte is nowhere else in it, so at most one place can have begun it.
+        # The first byte of the marker occurs in it only once, so it can start at one place only.
         start = self._seen.rfind(self._marker[:1], -len(self._marker))
         begun = self._seen[start:] if start >= 0 else b""
         self._matched = len(begun) if begun and self._marker.startswith(bytes(begun)) else 0

@@ -1,4 +1,4 @@
-"""What ssh and the far side say on stderr: lines of ours, with where they come from in front."""
+"""Pass on what ssh and the remote end write to stderr, as messages that name their origin."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _OUR_OWN = "fethpipe: "
 
 
 class ErrorRelay:
-    """A pipe for a command's stderr, line by line into the log.
+    """A pipe for the stderr of a command, whose lines go into the log.
 
-    ``last_words`` is the last line, and ``from_program`` whether our own program said it.
+    ``last_words`` is the last line, and ``from_program`` whether it came from fethpipe.
 
-    We hold its writing end too, so that its end never comes: a master connection that ssh leaves
-    behind may keep stderr for hours.
+    We keep the writing end open and never wait for end of file: a master connection that ssh leaves
+    running may hold stderr for hours.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,11 +30,11 @@ class ErrorRelay:
         os.set_blocking(self._read_descriptor, False)
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable when something was said."""
+        """Return the descriptor, which is readable when something was written."""
         return self._read_descriptor
 
     def attend(self) -> None:
-        """Tell the lines that are whole, without blocking."""
+        """Log the complete lines that have come. Does not block."""
         try:
             data = os.read(self._read_descriptor, _CHUNK)
         except BlockingIOError:
@@ -46,7 +46,7 @@ class ErrorRelay:
             self._finish_line()
 
     def finish(self) -> None:
-        """Tell what is left, after the end of the command."""
+        """Log what is left, after the end of the command."""
         self.attend()
         self._finish_line()
 
@@ -75,6 +75,6 @@ class ErrorRelay:
 
 
 def printable(text: bytes) -> str:
-    """Return text of strangers that does nothing to a terminal."""
+    """Return text of others with all control characters escaped, safe to show on a terminal."""
     decoded = text.decode("utf-8", "backslashreplace").expandtabs()
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in decoded)

@@ -1,4 +1,4 @@
-"""One remote end for the life of a tunnel, over as many connections as that takes."""
+"""The remote end of a tunnel. One session lasts as long as the tunnel, over many connections."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _T = TypeVar("_T")
 
 
 class RemoteSession:
-    """The program on its way to the remote, and what comes back besides the stream.
+    """Starts fethpipe on the remote host, and passes on its stderr.
 
-    ``arguments`` are fethpipe's own on the far side. ``argv`` starts it; its stderr belongs to
-    ``relay``.
+    ``arguments`` are the arguments of fethpipe on that host. ``argv`` is the local command that
+    starts it; its stderr must be the ``write_descriptor`` of ``relay``.
     """
 
     def __init__(self, remote: RemoteEnd, arguments: Sequence[str]) -> None:
@@ -37,9 +37,9 @@ class RemoteSession:
         self._marker = make_marker(nonce)
 
     def start(self, stream: Stream, watch: Mapping[int, Callable[[], _T | None]]) -> _T | None:
-        """Start the program on a new connection. Afterwards the stream is all frames.
+        """Start the program on a new connection. Afterwards the stream has records only.
 
-        Returns what one of ``watch`` returned, if that came first. Raises NotStartedError.
+        If a function of ``watch`` returns something before, return that. Raises NotStartedError.
         """
         self.relay.last_words, self.relay.from_program = "", False
         return handshake(
@@ -52,12 +52,15 @@ class RemoteSession:
         )
 
     def last_words(self) -> str:
-        """Return the last line on stderr of a connection that has ended."""
+        """Return the last line on stderr, after the connection has ended."""
         self.relay.finish()
         return self.relay.last_words
 
     def describe(self, failure: NotStartedError, status: int) -> CommandFailedError:
-        """Return the error that tells why it did not start; ``status`` is how ssh ended."""
+        """Return the error that tells the user why the remote end did not start.
+
+        ``status`` is the exit status of ssh, or a signal as a negative number.
+        """
         words = self.last_words()
         return describe_failure(
             self._remote, failure, status, words, from_program=self.relay.from_program

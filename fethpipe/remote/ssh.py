@@ -1,9 +1,9 @@
-"""The user's own ssh, and a command line that every login shell takes for the same.
+"""Run the user's own ssh, with a command line that means the same in every login shell.
 
-sshd gives the command to the remote user's login shell, whichever that is. sh, bash, dash, zsh,
-fish and csh agree on words in single quotes that hold none of ' ! \\ and no line end, and on words
-in double quotes that hold none of " $ ` ! \\ either. So there is one text in single quotes, for a
-POSIX sh, and everything else is in double quotes behind it.
+sshd passes the command to the login shell of the remote user. sh, bash, dash, zsh, fish and csh
+read these two in the same way: words in single quotes without ' ! \\ and line ends, and words in
+double quotes without " $ ` ! \\ and line ends. So the command line has one word in single quotes, a
+script for a POSIX sh, and all other words behind it are in double quotes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PYTHONS = (
 
 # Without developer tools, which xcode-select -p tells, /usr/bin/python3 of macOS is a stub that
 # opens a dialog: it must not be started.
-# -I keeps the remote's environment and current folder out; any Python can tell its version by -V.
+# -I makes Python ignore the environment and the current folder. Any Python knows -V.
 _SEARCH = (
     "stub=; "
     'if [ "$(uname)" = Darwin ]; then '
@@ -38,15 +38,15 @@ _SEARCH = (
 )
 _NEW_ENOUGH = "import sys;sys.exit(sys.version_info<(3,9))"
 
-# No terminal, no escape character, no X11. RemoteCommand of the user's configuration would stand
-# in the way of ours; everything else there is the user's to decide.
+# No terminal, no escape character, no X11. A RemoteCommand in the user's configuration would
+# replace our command; everything else there is for the user to decide.
 _OPTIONS = ("-T", "-x", "-e", "none", "-o", "RemoteCommand=none")
 
 
 class RemoteEnd(NamedTuple):
-    """How to reach the other host, and the options that fethpipe runs with there.
+    """How to reach the remote host, and the options of fethpipe there.
 
-    ``python`` stands in a shell's command line, without quotes for the sake of ``~``.
+    ``python`` is put into a shell script without quotes, so that ``~`` works.
     """
 
     host: str
@@ -56,7 +56,7 @@ class RemoteEnd(NamedTuple):
 
 
 def ssh_arguments(remote: RemoteEnd, program: Program) -> list[str]:
-    """Return the local command that starts the program on the remote."""
+    """Return the local command that starts the program on the remote host."""
     return [
         *remote.ssh_command,
         *_OPTIONS,
@@ -67,7 +67,7 @@ def ssh_arguments(remote: RemoteEnd, program: Program) -> list[str]:
 
 
 def remote_command_line(python: str | None, program: Program) -> str:
-    """Return one line for any login shell that finds a Python and starts the program with it."""
+    """Return one line, for any login shell, that finds a Python and starts the program with it."""
     search = _SEARCH.format(pythons=python or _PYTHONS)
     words = [f'"{word}"' for word in (_NEW_ENOUGH, *stage_arguments(program))]
     return " ".join(["exec", "sh", "-c", f"'{search}'", *words])

@@ -128,7 +128,7 @@ def test_noise_is_nobody_s_business_without_verbose(left: Namespace, right: Name
 def test_endless_noise_is_refused(left: Namespace, right: Namespace) -> None:
     with Sshd(right, home_files={".ssh/rc": "yes rubbish\n"}) as sshd:
         why = refusal(left, sshd)
-    assert "cannot start on far: more than 64 KiB came that are not its stream" in why
+    assert "cannot start on far: it printed more than 64 KiB before its stream" in why
     assert "rubbish" in why
 
 
@@ -137,7 +137,7 @@ def test_a_start_up_file_that_ends_the_session_is_told(left: Namespace, right: N
         right, login_shell="bash", home_files={".bashrc": "echo Away with you; exit 3\n"}
     ) as sshd:
         why = refusal(left, sshd)
-    assert "the session ended with exit status 3 before our program was ready" in why
+    assert "the session ended with exit status 3 before fethpipe was ready" in why
     assert "Away with you" in why
     assert "start-up file" in why
 

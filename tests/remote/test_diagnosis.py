@@ -20,19 +20,19 @@ OURS = "fethpipe: "
         pytest.param(
             *("", b"", 255, "Host key verification failed."),
             "cannot reach me@host: ssh: Host key verification failed.; "
-            "ssh does not trust the host's key: log in by hand once",
+            "ssh does not trust the key of the host: log in by hand once, to accept the key",
             id="the wrong host key",
         ),
         pytest.param(
             *("", b"", 255, ""),
             "cannot reach me@host: ssh: ended with exit status 255; "
-            "see what this says: ssh -p 22 me@host true",
+            "see what this prints: ssh -p 22 me@host true",
             id="ssh without a word",
         ),
         pytest.param(
             *("", b"", 127, "fethpipe: no Python 3.9 or newer here: python3 is Python 3.8"),
             "cannot start on me@host: no Python 3.9 or newer here: python3 is Python 3.8; "
-            "install Python 3.9 or newer there, or name it with --remote-python",
+            "install Python 3.9 or newer on that host, or name one with --remote-python",
             id="no Python",
         ),
         pytest.param(
@@ -42,30 +42,30 @@ OURS = "fethpipe: "
         ),
         pytest.param(
             *("", b"This account is\nclosed.", 1, ""),
-            "cannot start on me@host: the session ended with exit status 1 before our program "
-            "was ready; it printed 'This account is\\nclosed.'; a start-up file of its shell or a "
-            "forced command ends it: see ssh -p 22 me@host true",
+            "cannot start on me@host: the session ended with exit status 1 before fethpipe "
+            "was ready; it printed 'This account is\\nclosed.'; a start-up file of the login shell "
+            "or a forced command ends it; see what this prints: ssh -p 22 me@host true",
             id="a session that ends by itself",
         ),
         pytest.param(
             *("", b"", 1, "Warning: Permanently added 'host' to the list of known hosts."),
-            "cannot start on me@host: the session ended with exit status 1 before our program "
+            "cannot start on me@host: the session ended with exit status 1 before fethpipe "
             "was ready; it printed 'Warning: Permanently added 'host' to the list of known "
-            "hosts.'; a start-up file of its shell or a forced command ends it: "
-            "see ssh -p 22 me@host true",
+            "hosts.'; a start-up file of the login shell or a forced command ends it; "
+            "see what this prints: ssh -p 22 me@host true",
             id="a session that ends by itself, and words of ssh",
         ),
         pytest.param(
             *("", b"", -9, ""),
-            "cannot start on me@host: the session was killed by SIGKILL before our program was "
-            "ready; "
-            "a start-up file of its shell or a forced command ends it: see ssh -p 22 me@host true",
+            "cannot start on me@host: the session was killed by SIGKILL before fethpipe was "
+            "ready; a start-up file of the login shell or a forced command ends it; "
+            "see what this prints: ssh -p 22 me@host true",
             id="ssh was killed",
         ),
         pytest.param(
             *("it did not start within 60 s", b"Press any key", -15, ""),
             "cannot start on me@host: it did not start within 60 s; it printed 'Press any key'; "
-            "see what this prints, and make it print less: ssh -p 22 me@host true",
+            "the login should print nothing; see what this prints: ssh -p 22 me@host true",
             id="too late",
         ),
     ],
