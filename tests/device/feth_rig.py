@@ -18,7 +18,6 @@ from typing import Any
 from fethpipe.abi.linux import F_SETPIPE_SZ
 from fethpipe.device.bpf import open_bpf
 from fethpipe.device.ndrv import open_ndrv
-from fethpipe.errors import DeviceError
 from fethpipe.provision import (
     feth,  # noqa: F401 - while we are root: the folder of Python need not be open to others
     find_kind,
@@ -31,6 +30,7 @@ from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from tests.darwin.client import parse_batch
 from tests.darwin.layouts import REQUEST, frame, from_u32
+from tests.device.contracts import Near
 from tests.patience import PATIENCE
 
 
@@ -69,70 +69,9 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-class Device:
-    """A device in a process that got its descriptors from wherever."""
-
-    def __init__(self, provisioned: Provisioned) -> None:
-        self.device = find_kind("auto").open(provisioned)
-
-    def receive(self, count: int) -> list[bytes]:
-        """Return this many frames from the device, or fewer when time is up."""
-        frames: list[bytes] = []
-        deadline = time.monotonic() + PATIENCE
-        while len(frames) < count and _readable(self.device.fileno(), deadline):
-            frames += self.device.read_frames()
-        return frames
-
-    def read(self) -> list[bytes]:
-        """Read once."""
-        return self.device.read_frames()
-
-    def send(self, frames: list[bytes]) -> None:
-        """Send a batch."""
-        self.device.write_frames(frames)
-
-    def drops(self) -> dict[str, int]:
-        """Return what was dropped, by reason."""
-        return dict(self.device.counters.drops)
-
-    def passed(self) -> tuple[int, int, int, int]:
-        """Return frames and bytes received, frames and bytes sent."""
-        counters = self.device.counters
-        return (
-            counters.frames_received,
-            counters.bytes_received,
-            counters.frames_sent,
-            counters.bytes_sent,
-        )
-
-    def kernel_drops(self) -> int:
-        """Return what the kernel dropped."""
-        return self.device.kernel_drops()
-
-    def wait_for_end(self) -> str:
-        """Return what the read that select announces fails with."""
-        assert _readable(self.device.fileno(), time.monotonic() + PATIENCE)
-        try:
-            self.device.read_frames()
-        except DeviceError as error:
-            return str(error)
-        raise AssertionError("the device goes on")
-
-    def read_times_out(self) -> list[bytes]:
-        """Read a device that gives 0 bytes after a while."""
-        os.set_blocking(self.device.fileno(), True)
-        ioctl_timeout(self.device.fileno())
-        return self.device.read_frames()
-
-    def close(self) -> None:
-        """Close, twice."""
-        self.device.close()
-        self.device.close()
-
-
-def ioctl_timeout(descriptor: int) -> None:
-    """Let reads of a BPF device end after a millisecond."""
-    fcntl.ioctl(descriptor, REQUEST["BIOCSRTIMEOUT"], struct.pack("=qq", 0, 1000))
+def open_near(provisioned: Provisioned) -> Near:
+    """Open a device in a process that got its descriptors from wherever."""
+    return Near(find_kind("auto").open(provisioned))
 
 
 class FarSide:
@@ -159,13 +98,20 @@ class FarSide:
         return frames
 
 
-class Rig(Device):
+class Rig(Near):
     """A device, and its far side, in one process of root's."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.provisioned = provision_with(request)
-        super().__init__(self.provisioned)
+        super().__init__(find_kind("auto").open(self.provisioned))
         self.far = FarSide(self.provisioned.interface)
+
+    def read_times_out(self) -> list[bytes]:
+        """Read a device that gives 0 bytes after a while."""
+        descriptor = self.device.fileno()
+        os.set_blocking(descriptor, True)
+        fcntl.ioctl(descriptor, REQUEST["BIOCSRTIMEOUT"], struct.pack("=qq", 0, 1000))
+        return self.device.read_frames()
 
     def exchange(self, frames: list[bytes]) -> None:
         """Send frames both ways at once, and see all of them arrive in order."""

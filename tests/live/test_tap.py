@@ -39,20 +39,6 @@ def tap(left: Namespace, request: pytest.FixtureRequest) -> Iterator[TapDevice]:
     device.close()
 
 
-def test_a_frame_that_the_kernel_refuses_takes_no_other_with_it(
-    left: Namespace, tap: TapDevice
-) -> None:
-    frames = [make_frame(number) for number in range(4)]
-    with PacketSocket(left, "fp0") as listener:
-        tap.write_frames([frames[0], _TOO_SHORT, _TOO_SHORT, frames[1], frames[2], _TOO_SHORT])
-        tap.write_frames([_TOO_SHORT])
-        tap.write_frames([frames[3]])
-        assert [listener.receive() for _ in frames] == frames
-    counters = tap.counters
-    assert counters.drops == {"refused by the kernel": 4}
-    assert (counters.frames_sent, counters.bytes_sent) == (4, sum(map(len, frames)))
-
-
 def test_frames_are_read_in_order_and_counted_alone_and_in_bursts(
     left: Namespace, tap: TapDevice
 ) -> None:
