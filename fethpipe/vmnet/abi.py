@@ -1,6 +1,6 @@
-"""vmnet.framework as numbers and bytes: its constants, its structs, and the form of a block.
+"""The ABI of vmnet.framework: its constants, its structs, and the layout of a block.
 
-All of it is of 64-bit systems, the only ones that Python for macOS runs on, and little-endian.
+All layouts are those of 64-bit little-endian systems: Python for macOS runs on no others.
 Sources: vmnet/vmnet.h of the macOS SDK; libclosure's Block_private.h and clang's Block-ABI-Apple.
 """
 
@@ -18,8 +18,8 @@ class Mode(IntEnum):
     VMNET_BRIDGED_MODE = 1002
 
 
-class Status(IntEnum):
-    """vmnet_return_t. Zero is none of them."""
+class ReturnCode(IntEnum):
+    """vmnet_return_t. Zero is not one of them."""
 
     VMNET_SUCCESS = 1000
     VMNET_FAILURE = 1001
@@ -35,11 +35,12 @@ class Status(IntEnum):
 
 
 VMNET_INTERFACE_PACKETS_AVAILABLE = 1
-"""The one interface_event_t that there is."""
+"""The only interface_event_t."""
 
-MOST_PACKETS = 200
+MOST_FRAMES = 200
 MOST_BYTES = 256 * 1024
-"""What one vmnet_read or vmnet_write moves, by Apple's documentation of the framework."""
+"""The most that one vmnet_read or vmnet_write moves, from Apple's documentation of the framework.
+"""
 
 IOVEC = struct.Struct("<QQ")
 """struct iovec: iov_base, iov_len."""
@@ -51,12 +52,12 @@ BLOCK_LITERAL = struct.Struct("<QiiQQ")
 """struct Block_layout: isa, flags, reserved, invoke, descriptor."""
 
 BLOCK_DESCRIPTOR = struct.Struct("<QQQQ")
-"""Block_descriptor_1 and _3: reserved, size of the literal, signature, layout."""
+"""struct Block_descriptor_1 and _3: reserved, size of the literal, signature, layout."""
 
 BLOCK_IS_GLOBAL = 1 << 28
 BLOCK_HAS_SIGNATURE = 1 << 30
 
-# The Objective-C type encodings that clang gives to blocks of these arguments.
+# The Objective-C type encodings that clang gives to blocks with these arguments.
 SIGNATURE_OF_START = b'v20@?0I8@"NSObject<OS_xpc_object>"12'
 SIGNATURE_OF_EVENT = SIGNATURE_OF_START
 SIGNATURE_OF_STOP = b"v12@?0I8"

@@ -1,8 +1,8 @@
-"""Blocks, the closures of Apple's C, by hand: a struct that begins with a function pointer.
+"""Make blocks, the closures of Apple's C: a struct that contains a function pointer.
 
-Global blocks, for nobody counts references of those: copying one returns it, and releasing it does
-nothing. But then nobody says when it is used no more, so what is made here is kept until the
-process ends, and whoever needs a block makes it once, not for each call.
+The blocks are global ones, which have no reference count: copying one returns the same block, and
+releasing it does nothing. So nothing tells when a block is no longer used. All blocks are kept
+until the process ends; make a block once, and not for each call.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def make_block(
 ) -> int:
     """Return the address of a new block that calls a function with arguments of these C types.
 
-    ``system`` is the library that has the runtime of blocks. The function is called on any thread,
-    and must not raise: there is nobody to catch it.
+    ``system`` is the library with the runtime of blocks. The function can be called on any thread,
+    and must not raise, since nothing would catch it.
     """
 
     def invoke(_block: int, *values: Any) -> None:
@@ -33,7 +33,7 @@ def make_block(
     descriptor = ctypes.create_string_buffer(
         BLOCK_DESCRIPTOR.pack(0, BLOCK_LITERAL.size, ctypes.addressof(text), 0)
     )
-    # The class is the variable itself, not what is in it.
+    # The class is the address of this variable, not its value.
     kind = ctypes.addressof(ctypes.c_char.in_dll(system, "_NSConcreteGlobalBlock"))
     literal = ctypes.create_string_buffer(
         BLOCK_LITERAL.pack(

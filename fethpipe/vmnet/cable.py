@@ -1,9 +1,9 @@
-"""The socket between the pump and the process that a vmnet interface lives in.
+"""The cable: the socket between the pump and the process of a vmnet interface.
 
-A stream socket with records on it, as between two fethpipes: one call moves many frames, a side
-that is slow holds the other up where select can see it, and its end is an end, which on macOS a
-datagram socket would not tell. What the process has to tell besides frames is a note: a record too
-short for a frame.
+It is a stream socket that carries records, as between two fethpipes. Three reasons: one call moves
+many frames; select tells when the other side is slow; and a read tells when the other side has
+closed it, which a datagram socket of macOS does not. Besides frames, the process sends notes: a
+note is a record too short for a frame.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..wire.framing import FRAMINGS
 CABLE = FRAMINGS["u16be"]
 
 NOTE = struct.Struct(">I")
-"""How many frames vmnet did not take since the last note."""
+"""A note, big-endian: the number of frames that vmnet refused since the last note."""
 
-# macOS gives 8 KiB otherwise.
+# In bytes. The default of macOS is 8 KiB.
 _BUFFER = 1 << 19
 
 
 def make_cable() -> tuple[socket.socket, socket.socket]:
-    """Return both ends, which do not block."""
+    """Return both ends, non-blocking. Raises OSError."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in ends:
         end.setblocking(False)

@@ -1,4 +1,4 @@
-"""A vmnet interface, by the socket of the process that it lives in."""
+"""The device of a vmnet interface: it moves frames over the socket of the interface's process."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ from ..wire.framing import RecordDecoder
 from .cable import CABLE, NOTE
 
 _READ_SIZE = 1 << 16
-# How long a batch may wait for the other process in the worst case. It never waits for us, so
-# longer than this only happens when it does not get to run at all.
+# The longest time that a batch waits for the other process. That process never waits for us, so it
+# takes longer only if it does not get to run at all.
 _PATIENCE_SECONDS = 0.2
 
 
 class VmnetDevice:
-    """The pump's end of the cable, from a descriptor that :func:`..vmnet.cable.make_cable` made."""
+    """The pump's end of a cable that :func:`.cable.make_cable` made.
+
+    ``max_packet`` is the longest frame in bytes. All methods raise DeviceError if the process of
+    the interface has ended.
+    """
 
     def __init__(self, descriptor: int, name: str, *, max_packet: int) -> None:
         self.name = name
         self.counters = Counters()
-        self.offload = None  # vmnet could, but its super-frames are of another form
+        self.offload = None  # vmnet has super-frames, but in another format
         self.filler = None
         self._cable = socket.socket(fileno=descriptor)
         self._cable.setblocking(False)
         self._decoder = RecordDecoder(CABLE)
         self._max_packet = max_packet
-        self._rest = b""  # of a record that is on its way
+        self._rest = b""  # of a record that was sent in part
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable while frames wait."""
+        """Return the descriptor, which is readable while frames wait."""
         return self._cable.fileno()
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, up to a batch."""
+        """Return the frames that wait, at most one batch. Does not block."""
         try:
             data = self._cable.recv(_READ_SIZE)
         except BlockingIOError:
@@ -57,7 +61,7 @@ class VmnetDevice:
         return frames
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order."""
+        """Send frames in order. Frames that do not go are dropped and counted."""
         if not frames:
             return
         if max(map(len, frames)) > self._max_packet:
@@ -69,7 +73,7 @@ class VmnetDevice:
         self.counters.bytes_sent += sum(map(len, frames[:sent]))
 
     def kernel_drops(self) -> int:
-        """Return 0: vmnet does not tell."""
+        """Return 0: vmnet does not tell how many frames it dropped."""
         return 0
 
     def close(self) -> None:
@@ -77,9 +81,9 @@ class VmnetDevice:
         self._cable.close()
 
     def _send(self, frames: Sequence[bytes]) -> int:
-        """Send what the other process takes in time, and return how many frames that is.
+        """Send as many frames as the other process takes in time, and return their number.
 
-        A record that was begun counts as sent: its rest goes first next time.
+        A frame that was sent in part counts as sent: the next call begins with its rest.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         self._rest = self._rest[self._send_bytes(self._rest, deadline) :]
@@ -95,7 +99,7 @@ class VmnetDevice:
         return whole
 
     def _send_bytes(self, data: bytes, deadline: float) -> int:
-        """Send as much as possible by this moment, and return how much."""
+        """Send as much as possible before the deadline, and return the number of bytes."""
         sent = 0
         while sent < len(data):
             try:
@@ -109,7 +113,7 @@ class VmnetDevice:
         return sent
 
     def _without_notes(self, records: list[bytes]) -> list[bytes]:
-        """Count what the notes tell, and return the frames alone."""
+        """Count the drops that the notes tell, and return the frames only."""
         for record in records:
             if len(record) == NOTE.size:
                 self.counters.drop("kernel out of buffers", *NOTE.unpack(record))
@@ -122,5 +126,5 @@ class VmnetDevice:
 
     def _gone(self) -> DeviceError:
         return DeviceError(
-            f"{self.name} has gone", hint="its process ended: its last message says why"
+            f"{self.name} has gone", hint="its process ended; its last message says why"
         )

@@ -1,18 +1,17 @@
-"""One running vmnet interface, with a descriptor that selects as readable while frames wait.
+"""A running vmnet interface, with a descriptor that is readable while frames wait.
 
-vmnet calls back on threads of its own; a callback does no more than leave a value, or a byte in a
+vmnet calls back on threads of its own. A callback only stores a value, or writes a byte into a
 pipe. Rules:
 
-1. The event that announces frames may come once for many of them, and not again before all of them
-   were read. So the pipe stays readable until a read found nothing.
-2. Nobody may be on the way into Python when the interpreter ends: such a thread would end in a way
-   that Darwin answers with an abort. So ``close`` stops the events, then the interface, and then
-   waits for everything on the queue to be over, by a call that needs no Python
-   (dispatch_sync_f of free). The pipe goes last: a late event must not write to what took its
-   number.
-3. Blocks are never freed, so there is one set of them, and one interface at a time in a process.
-4. The start and all that follows belong to one process: fork(2) of macOS allows nothing but exec
-   after it.
+1. vmnet may announce many frames by one event, and send no other event before all of them were
+   read. So the pipe stays readable until a read returned no frame.
+2. No thread of vmnet may be about to enter Python when the interpreter ends: Python would end that
+   thread in a way that makes Darwin abort the process. So ``close`` stops the events, then the
+   interface, then waits until nothing on the queue runs, by a call that does not need Python
+   (dispatch_sync_f of free). It closes the pipe last: a late event must not write to a descriptor
+   that got the same number.
+3. Blocks are never freed. So a process has one set of them, and one interface at a time.
+4. Start and use an interface in the same process: after fork(2), macOS allows nothing but exec.
 """
 
 from __future__ import annotations
@@ -34,31 +33,35 @@ from ..provision.request import VmnetFacts, VmnetOptions
 from .abi import (
     IOVEC,
     MOST_BYTES,
-    MOST_PACKETS,
+    MOST_FRAMES,
     SIGNATURE_OF_EVENT,
     SIGNATURE_OF_START,
     SIGNATURE_OF_STOP,
     VMNET_INTERFACE_PACKETS_AVAILABLE,
     VMPKTDESC,
-    Status,
+    ReturnCode,
 )
 from .blocks import make_block
 from .library import Library, load_library
 from .options import MODES
 from .refusals import VmnetError, explain
 
-_START_SECONDS = 7.0  # whoever waits for the process that this is in gives it a little more
-_NO_REFERENCE_SECONDS = 1.0  # a start that returned nothing has failed; the handler knows why
+_START_SECONDS = 7.0  # less than vmnet.provision waits for this process
+_NO_REFERENCE_SECONDS = 1.0  # a start that returned no reference has failed; the handler tells why
 _STOP_SECONDS = 5.0
-# VMNET_BUFFER_EXHAUSTED passes as soon as the kernel has caught up. For one batch, in all 1 ms.
+# VMNET_BUFFER_EXHAUSTED passes when the kernel has caught up. These are 1 ms in all for a batch.
 _PAUSES_SECONDS = (0.00005,) * 20
-# The interface itself is of no more use; any other refusal is of some frame.
-_FATAL = (Status.VMNET_FAILURE, Status.VMNET_SETUP_INCOMPLETE, Status.VMNET_INVALID_ACCESS)
+# After these the interface is of no more use. Any other error is about some frame.
+_FATAL = (
+    ReturnCode.VMNET_FAILURE,
+    ReturnCode.VMNET_SETUP_INCOMPLETE,
+    ReturnCode.VMNET_INVALID_ACCESS,
+)
 _CHUNK = 1 << 12
 
 
 class _Parameters(NamedTuple):
-    """What an interface was started with. What a macOS does not tell is "" or 0."""
+    """The parameters of a started interface. What this macOS does not tell is "" or 0."""
 
     mac_address: str = ""
     start_address: str = ""
@@ -71,18 +74,18 @@ class _Parameters(NamedTuple):
 
 
 class _Answer:
-    """What a completion handler leaves for whoever waits for it."""
+    """The result of a completion handler, for the thread that waits for it."""
 
     def __init__(self) -> None:
-        self.status = 0
+        self.code = 0
         self.parameters = _Parameters()
         self._came = threading.Event()
 
     def expect(self) -> None:
         self._came.clear()
 
-    def leave(self, status: int, parameters: _Parameters | None = None) -> None:
-        self.status, self.parameters = status, parameters or _Parameters()
+    def leave(self, code: int, parameters: _Parameters | None = None) -> None:
+        self.code, self.parameters = code, parameters or _Parameters()
         self._came.set()
 
     def wait(self, seconds: float) -> bool:
@@ -90,7 +93,7 @@ class _Answer:
 
 
 class _Callbacks:
-    """The blocks of this process, and what they leave."""
+    """The blocks of this process, and their results."""
 
     def __init__(self, library: Library) -> None:
         self.started = _Answer()
@@ -103,15 +106,15 @@ class _Callbacks:
         self.event = make_block(system, self._on_event, SIGNATURE_OF_EVENT, word, pointer)
         self.stop = make_block(system, self.stopped.leave, SIGNATURE_OF_STOP, word)
 
-    def _on_start(self, status: int, dictionary: int | None) -> None:
-        # It is only lent.
-        self.started.leave(status, _read(self._library, dictionary) if dictionary else None)
+    def _on_start(self, code: int, dictionary: int | None) -> None:
+        # The dictionary is valid during this call only.
+        self.started.leave(code, _read(self._library, dictionary) if dictionary else None)
 
     def _on_event(self, _event: int, _values: int | None) -> None:
         self.wake()
 
     def wake(self) -> None:
-        """Have the descriptor select as readable; a pipe that is full does so already."""
+        """Make the descriptor readable. If the pipe is full, it is readable already."""
         with suppress(OSError):
             os.write(self.wakeup, b"\0")
 
@@ -122,7 +125,10 @@ def _callbacks() -> _Callbacks:
 
 
 def start_interface(options: VmnetOptions, mtu: int | None) -> VmnetInterface:
-    """Start an interface with options that were checked. Raises FethpipeError."""
+    """Start an interface. ``mtu`` is in bytes, None lets vmnet choose.
+
+    The options must have passed :func:`.options.check_options`. Raises FethpipeError.
+    """
     library = load_library()
     if options.interface is not None:
         _check_bridge(library, options.interface)
@@ -143,9 +149,9 @@ def start_interface(options: VmnetOptions, mtu: int | None) -> VmnetInterface:
                 raise SystemFailureError(
                     f"vmnet did not answer in {_START_SECONDS:.0f} s", hint="try again"
                 )
-            answer.status = Status.VMNET_FAILURE
-        if answer.status != Status.VMNET_SUCCESS or not reference:
-            refusal = VmnetError("vmnet_start_interface", answer.status)
+            answer.code = ReturnCode.VMNET_FAILURE
+        if answer.code != ReturnCode.VMNET_SUCCESS or not reference:
+            refusal = VmnetError("vmnet_start_interface", answer.code)
             tried = f"start a vmnet interface in {options.mode} mode"
             raise explain(tried, refusal, root=os.geteuid() == 0)
         interface = VmnetInterface(library, callbacks, reference, queue, options)
@@ -162,7 +168,7 @@ def _check_bridge(library: Library, interface: str) -> None:
 
 
 def _describe(library: Library, description: int, options: VmnetOptions, mtu: int | None) -> None:
-    """Fill the dictionary that the interface is started with."""
+    """Fill the dictionary with the options of the interface."""
     system = library.system
     put_number, put_text = system.xpc_dictionary_set_uint64, system.xpc_dictionary_set_string
     put_number(description, _key(library, "operation_mode"), MODES[options.mode])
@@ -187,14 +193,12 @@ def _describe(library: Library, description: int, options: VmnetOptions, mtu: in
 def _key(library: Library, name: str) -> bytes:
     key = library.key(name)
     if key is None:
-        raise DeviceError(
-            f"vmnet of this macOS has no vmnet_{name}_key", hint="leave that option out"
-        )
+        raise DeviceError(f"this macOS has no vmnet_{name}_key", hint="leave that option out")
     return key
 
 
 def _read(library: Library, dictionary: int) -> _Parameters:
-    """Copy what the interface was started with."""
+    """Copy the parameters of the started interface."""
     get_text = library.system.xpc_dictionary_get_string
     get_number = library.system.xpc_dictionary_get_uint64
 
@@ -219,14 +223,17 @@ def _read(library: Library, dictionary: int) -> _Parameters:
 
 
 def _drain(library: Library, queue: int) -> None:
-    """Let go of a queue when nothing of it runs any more, not even on its way out of Python."""
+    """Release a queue when nothing on it runs any more, not even the return from Python."""
     nothing = ctypes.cast(library.system.free, ctypes.c_void_p)
     library.system.dispatch_sync_f(queue, None, nothing)
     library.system.dispatch_release(queue)
 
 
 class VmnetInterface:
-    """A running interface; :func:`start_interface` makes it."""
+    """A running interface, which :func:`start_interface` made.
+
+    ``mac`` is 6 bytes, ``mtu`` in bytes. Close it in the process that started it.
+    """
 
     def __init__(
         self,
@@ -251,45 +258,43 @@ class VmnetInterface:
         self._reference = reference
         self._queue = queue
         self._longest = self.facts.max_packet
-        self._read = _Packets(_limit(started.read_max_packets, self._longest), self._longest)
-        self._write = _Packets(_limit(started.write_max_packets), size=MOST_BYTES)
+        self._read = _Batch(_limit(started.read_max_packets, self._longest), self._longest)
+        self._write = _Batch(_limit(started.write_max_packets), size=MOST_BYTES)
         self._wakeup, callbacks.wakeup = os.pipe()
         for descriptor in (self._wakeup, callbacks.wakeup):
             os.set_blocking(descriptor, False)
         library.vmnet.vmnet_interface_set_event_callback(
             reference, VMNET_INTERFACE_PACKETS_AVAILABLE, queue, callbacks.event
         )
-        callbacks.wake()  # frames may have come before the callback
+        callbacks.wake()  # frames may have come before the callback was set
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable while frames may wait."""
+        """Return the descriptor, which is readable while frames may wait."""
         return self._wakeup
 
     def read_frames(self) -> list[memoryview]:
-        """Return the frames of one batch, [] when there are none; the next read overwrites them.
+        """Return the frames of one batch, [] if there are none. The next read overwrites them.
 
-        Raises VmnetError when the interface is of no more use.
+        Raises VmnetError if the interface is of no more use.
         """
         with suppress(BlockingIOError):
             while len(os.read(self._wakeup, _CHUNK)) == _CHUNK:
                 pass
-        packets = self._read
-        packets.renew()
-        count = ctypes.c_int(packets.most)
-        status = self._library.vmnet.vmnet_read(
-            self._reference, packets.address, ctypes.byref(count)
-        )
-        if status in _FATAL:
-            raise VmnetError("vmnet_read", status)
-        if status != Status.VMNET_SUCCESS or not count.value:
+        batch = self._read
+        batch.renew()
+        count = ctypes.c_int(batch.most)
+        code = self._library.vmnet.vmnet_read(self._reference, batch.address, ctypes.byref(count))
+        if code in _FATAL:
+            raise VmnetError("vmnet_read", code)
+        if code != ReturnCode.VMNET_SUCCESS or not count.value:
             return []
         self._callbacks.wake()
-        return packets.frames(count.value)
+        return batch.frames(count.value)
 
     def write_frames(self, frames: Sequence[bytes]) -> int:
-        """Send frames in order, and return how many vmnet did not take.
+        """Send frames in order, and return the number of frames that vmnet refused.
 
-        Raises VmnetError when the interface is of no more use.
+        Raises VmnetError if the interface is of no more use.
         """
         good = [frame for frame in frames if HEADER_LENGTH <= len(frame) <= self._longest]
         refused = len(frames) - len(good)
@@ -302,10 +307,10 @@ class VmnetInterface:
         return refused
 
     def close(self) -> None:
-        """Stop the interface, in the only order that is safe; safe to call twice.
+        """Stop the interface, in the only order that is safe. Safe to call twice.
 
-        Raises SystemFailureError when vmnet does not stop. Its threads may still run then, and the
-        process must end without ending the interpreter: os._exit.
+        Raises SystemFailureError if vmnet does not stop. Then its threads may still run, so the
+        process must end by os._exit, without ending the interpreter.
         """
         reference, self._reference = self._reference, 0
         if not reference:
@@ -315,10 +320,10 @@ class VmnetInterface:
             reference, VMNET_INTERFACE_PACKETS_AVAILABLE, None, None
         )
         callbacks.stopped.expect()
-        status = vmnet.vmnet_stop_interface(reference, self._queue, callbacks.stop)
-        if status != Status.VMNET_SUCCESS or not callbacks.stopped.wait(_STOP_SECONDS):
+        code = vmnet.vmnet_stop_interface(reference, self._queue, callbacks.stop)
+        if code != ReturnCode.VMNET_SUCCESS or not callbacks.stopped.wait(_STOP_SECONDS):
             raise SystemFailureError(
-                f"vmnet does not stop: {VmnetError('vmnet_stop_interface', status)}"
+                f"vmnet does not stop: {VmnetError('vmnet_stop_interface', code)}"
             )
         _drain(self._library, self._queue)
         os.close(self._wakeup)
@@ -326,19 +331,18 @@ class VmnetInterface:
         self._wakeup = callbacks.wakeup = -1
 
     def _write_batch(self, batch: Sequence[bytes]) -> int:
-        """Send what fits one call, and return how many of them went."""
-        packets = self._write
-        packets.fill(batch)
+        """Send frames that fit into one call, and return the number of frames sent."""
+        self._write.fill(batch)
         sent = 0
         for pause in (*_PAUSES_SECONDS, None):
             count = ctypes.c_int(len(batch) - sent)
-            start = packets.address + sent * VMPKTDESC.size
-            status = self._library.vmnet.vmnet_write(self._reference, start, ctypes.byref(count))
-            if status in _FATAL:
-                raise VmnetError("vmnet_write", status)
-            if status == Status.VMNET_SUCCESS:
+            start = self._write.address + sent * VMPKTDESC.size
+            code = self._library.vmnet.vmnet_write(self._reference, start, ctypes.byref(count))
+            if code in _FATAL:
+                raise VmnetError("vmnet_write", code)
+            if code == ReturnCode.VMNET_SUCCESS:
                 sent += count.value
-            elif status != Status.VMNET_BUFFER_EXHAUSTED:
+            elif code != ReturnCode.VMNET_BUFFER_EXHAUSTED:
                 break
             if sent == len(batch) or pause is None:
                 break
@@ -347,21 +351,24 @@ class VmnetInterface:
 
 
 def _parse_mac(text: str) -> bytes:
-    """Return a MAC whose bytes may have one digit only, as those of ether_ntoa(3)."""
+    """Return a MAC of text whose bytes may have one digit only, like that of ether_ntoa(3)."""
     return bytes(int(byte, 16) for byte in text.split(":") if byte)
 
 
 def _limit(told: int, size: int = 1) -> int:
-    """Return how many packets of this size one call moves; ``told`` is what vmnet says, or 0."""
-    most = max(1, min(MOST_PACKETS, MOST_BYTES // size))
+    """Return the number of frames of this size that one call can move.
+
+    ``told`` is the limit that vmnet tells, or 0.
+    """
+    most = max(1, min(MOST_FRAMES, MOST_BYTES // size))
     return min(most, told) if told else most
 
 
-class _Packets:
-    """The struct vmpktdesc of as many packets as one call moves, and the memory they are in."""
+class _Batch:
+    """The struct vmpktdesc of all frames that one call moves, and the memory of the frames."""
 
     def __init__(self, most: int, longest: int = 0, *, size: int = 0) -> None:
-        """Have room for ``size`` bytes of packets, or for ``most`` of the longest."""
+        """Make room for ``size`` bytes of frames, or for ``most`` of the longest frames."""
         self.most = most
         self._starts = [index * longest for index in range(most)]
         self._memory = bytearray(size or most * longest)
@@ -382,17 +389,17 @@ class _Packets:
         self._vector_words = memoryview(self._vectors).cast("Q")
 
     def renew(self) -> None:
-        """Have every descriptor say again how much room its packet has."""
+        """Set the size in every struct vmpktdesc back to the room for its frame."""
         self._descriptors[:] = self._fresh
 
     def frames(self, count: int) -> list[memoryview]:
-        """Return what a read left in the first packets."""
+        """Return the frames that a read put into the first ``count`` places."""
         view = self._view
         sizes = self._words[: 3 * count : 3].tolist()
         return [view[start : start + size] for start, size in zip(self._starts, sizes)]
 
     def fill(self, frames: Sequence[bytes]) -> None:
-        """Have the first packets hold these frames, one after the other."""
+        """Put these frames into the memory, one behind the other."""
         data = b"".join(frames)
         self._view[: len(data)] = data
         sizes = array("Q", map(len, frames))

@@ -1,8 +1,8 @@
-"""The functions of vmnet.framework, and those of libSystem that its arguments are made of.
+"""Load the functions of vmnet.framework, and those of libSystem that make its arguments.
 
-Loaded with ``CDLL``, so that Python's lock is free while a call waits: what it waits for are
-callbacks that need the lock. Neither library need be a file: dlopen(3) finds them in the cache of
-the dynamic linker.
+``CDLL`` releases Python's lock during a call. It has to: the call may wait for a callback that
+needs the lock. The libraries need not exist as files: dlopen(3) finds them in the cache of the
+dynamic linker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ..errors import DeviceError
 _VMNET = "/System/Library/Frameworks/vmnet.framework/vmnet"
 _SYSTEM = "/usr/lib/libSystem.B.dylib"
 
-# What each returns and takes. Everything opaque is a pointer, enums are uint32_t (vmnet/vmnet.h).
+# Result and arguments of each function. Opaque types are pointers, enums are uint32_t
+# (vmnet/vmnet.h).
 _OF_VMNET: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "vmnet_start_interface": (c_void_p, (c_void_p, c_void_p, c_void_p)),
     "vmnet_interface_set_event_callback": (c_uint32, (c_void_p, c_uint32, c_void_p, c_void_p)),
@@ -45,7 +46,7 @@ _OF_SYSTEM: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 class Library:
-    """Both libraries, ready to be called: ``vmnet`` and ``system``."""
+    """Both libraries, with their functions declared: ``vmnet`` and ``system``."""
 
     def __init__(self) -> None:
         try:
@@ -59,8 +60,10 @@ class Library:
             ) from error
 
     def key(self, name: str) -> bytes | None:
-        """Return the string that names a value in vmnet's dictionaries, None on a macOS that does
-        not know it. ``name`` goes without ``vmnet_`` and ``_key``.
+        """Return the string that names a value in vmnet's dictionaries.
+
+        ``name`` is the name of the symbol without ``vmnet_`` and ``_key``. Returns None if this
+        macOS does not have the symbol.
         """
         try:
             return c_char_p.in_dll(self.vmnet, f"vmnet_{name}_key").value
@@ -68,7 +71,7 @@ class Library:
             return None
 
     def shared_interfaces(self) -> list[str]:
-        """Return the interfaces that can be bridged to."""
+        """Return the names of the interfaces that vmnet can bridge to."""
         array = self.vmnet.vmnet_copy_shared_interface_list()
         if not array:
             return []
@@ -82,12 +85,12 @@ class Library:
 
 @lru_cache(maxsize=1)
 def load_library() -> Library:
-    """Return the libraries, loaded once. Raises DeviceError where there are none."""
+    """Return the libraries, loaded once. Raises DeviceError if they do not exist."""
     return Library()
 
 
 def _declare(library: ctypes.CDLL, functions: dict[str, tuple[Any, tuple[Any, ...]]]) -> None:
-    """Say what functions take and return; without, ctypes would cut pointers to 32 bits."""
+    """Declare results and arguments: without this, ctypes would cut pointers to 32 bits."""
     for name, (result, arguments) in functions.items():
         function = getattr(library, name)
         function.restype = result

@@ -1,10 +1,10 @@
-"""The process that a vmnet interface lives in, started as a program of its own.
+"""The process of a vmnet interface, started as a program of its own.
 
-Descriptor 0 is a channel to whoever started it. One message comes, with options and a descriptor;
-the answer is either the facts of the interface or an error. From then on the process moves frames
-between the interface and that descriptor, and does nothing else. As soon as the interface runs,
-root goes for good: frames are moved by nobody. Either descriptor's end, which is the end of whoever
-held the other one, is the end of the interface and of the process.
+Descriptor 0 is a channel to the process that started it. It gets one request, with the options and
+the descriptor of the cable, and answers with the facts of the interface or an error. From then on
+it moves frames between the interface and the cable, and does nothing else. As soon as the interface
+runs, it becomes ``nobody`` for good. When the other end of the channel or of the cable is closed,
+the interface and the process end.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ _BATCHES = 4  # before the other direction gets its turn
 
 
 def main() -> NoReturn:
-    """Serve one interface. The interpreter never ends: a thread of vmnet's might be about to enter
-    it, and Darwin aborts a process in which Python turns such a thread away.
+    """Run one interface, and end the process by os._exit, without ending the interpreter.
+
+    A thread of vmnet may be about to enter Python. If the interpreter ended then, Darwin would
+    abort the process.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -82,10 +84,10 @@ def _pack_error(error: FethpipeError) -> Message:
 
 
 class _Shuttle:
-    """Frames from the interface to the cable, and from the cable to the interface.
+    """Moves frames from the interface to the cable, and from the cable to the interface.
 
-    While the cable takes no more, the interface is not read: vmnet drops what it cannot queue, as
-    Ethernet does. What comes over the cable is always read at once.
+    While the cable is full, the interface is not read: vmnet drops what it cannot queue, as
+    Ethernet does. Frames from the cable are always read at once.
     """
 
     def __init__(self, interface: VmnetInterface, cable: socket.socket, control: Channel) -> None:
@@ -97,7 +99,7 @@ class _Shuttle:
         self._refused = 0
 
     def run(self) -> None:
-        """Move frames until the cable or the channel ends."""
+        """Move frames until the cable or the channel is closed."""
         bytes(1 << 22)  # glibc then keeps the memory of a batch for the next one (mallopt(3))
         cable, control, interface = self._cable, self._control, self._interface
         always: list[Channel | socket.socket | VmnetInterface] = [control, cable]
@@ -124,12 +126,13 @@ class _Shuttle:
             frames = self._interface.read_frames()
             if not frames:
                 return
-            self._send(CABLE.encode(cast("list[bytes]", frames)))  # joined, they may be views
+            # Views are as good as bytes here, for they are joined.
+            self._send(CABLE.encode(cast("list[bytes]", frames)))
             if self._pending:
                 return
 
     def _receive(self) -> bool:
-        """Write what the pump has sent, and return whether there will be more."""
+        """Write the frames that the pump has sent. Return whether more can come."""
         data = self._cable.recv(_READ_SIZE)
         frames: Sequence[bytes] = self._decoder.feed(data)
         if frames:
@@ -140,7 +143,7 @@ class _Shuttle:
         return bool(data)
 
     def _send(self, data: bytes) -> None:
-        """Send what is pending and then this; what the cable does not take is pending again."""
+        """Send pending data and then this. What the cable does not take stays pending."""
         data = self._pending + data
         try:
             self._pending = data[self._cable.send(data) :]

@@ -1,9 +1,9 @@
 """Start a vmnet interface, in a process of its own.
 
-The process is a program of its own, not a fork: fork(2) of macOS allows the child no framework
-before it calls exec. It is sent its code like a remote end is, so it runs what we run, wherever
-that came from. It ends with the cable, whose other end the pump gets, and with our channel to it,
-which lasts until ``release_vmnet`` or the end of this process.
+The process is a new program and not a fork: after fork(2), macOS does not allow frameworks before
+exec. It gets its code as a remote end does, so it runs the same code as we do, also if that came
+over ssh. It ends when the pump closes its end of the cable, and when our channel to it is closed:
+by ``release_vmnet`` or by the end of this process.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from .cable import make_cable
 from .device import VmnetDevice
 from .options import check_options
 
-# vmnet itself knows better; a record of the cable has no room for more.
+# In bytes. vmnet has its own limit; this is the most that a record on the cable has room for.
 VMNET_MTU = range(68, 65521 + 1)
 
 _PROCESS = "fethpipe.vmnet.process:main"
-_NAME = "vmnet"  # nobody is told what the kernel calls it
+_NAME = "vmnet"  # vmnet does not tell the kernel's name of the interface
 _START_SECONDS = 9.0  # under the 10 that the pump waits for a keeper
 _STOP_SECONDS = 8.0
 _ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageError)}
 _UNSUPPORTED = {
-    "attach": "--attach is not for vmnet: an interface is its maker's alone",
-    "name": "--name is not for vmnet, whose interfaces have no names of ours",
-    "addresses": "--address is not for vmnet: the host's address is --vmnet-start",
-    "mac": "--mac is not for vmnet, which chooses the MAC itself",
-    "metric": "--metric is not for vmnet",
-    "inject": "--inject is not for vmnet",
+    "attach": "--attach does not work with vmnet: only the maker of an interface can use it",
+    "name": "--name does not work with vmnet: macOS names the interface",
+    "addresses": "--address does not work with vmnet: set this Mac's address with --vmnet-start",
+    "mac": "--mac does not work with vmnet: macOS chooses the MAC",
+    "metric": "--metric does not work with vmnet",
+    "inject": "--inject does not work with vmnet",
 }
 
 
 class _Process:
-    """A process that runs, and our channel to it."""
+    """The running process of an interface, and our channel to it."""
 
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
         self._process = process
         self._channel = channel
 
     def start(self, program: Program, message: Message, cable: int) -> Message:
-        """Send the program, and have it start the interface; return what it answers.
+        """Send the program and its request to start the interface. Return its answer.
 
         Raises FethpipeError.
         """
@@ -75,7 +75,7 @@ class _Process:
         return answer
 
     def close(self) -> None:
-        """End the process, and wait for that."""
+        """End the process, and wait for its end."""
         self._channel.close()
         try:
             self._process.wait(_STOP_SECONDS)
@@ -85,13 +85,13 @@ class _Process:
 
 
 _running: list[_Process] = []
-"""What was started here and not released yet: one process, where all goes well."""
+"""The processes that were started here and not released yet. As a rule it is one."""
 
 
 def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
-    """Return an interface that runs, with the socket that its frames go through.
+    """Start an interface, and return it with the socket that carries its frames.
 
-    No interface is made that would outlive its process, so ``on_made`` gets to know of none.
+    ``on_made`` is not called: the interface ends with its process. Raises FethpipeError.
     """
     del on_made
     options = request.vmnet or VmnetOptions()
@@ -123,7 +123,7 @@ def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
 
 
 def _start_process(program: Program) -> _Process:
-    """Start the process, which waits for its code."""
+    """Start the process. It then waits for its code."""
     near, far = channel_pair()
     try:
         process = subprocess.Popen(
@@ -131,7 +131,7 @@ def _start_process(program: Program) -> _Process:
             stdin=far.fileno(),
             stdout=subprocess.DEVNULL,
             cwd="/",
-            start_new_session=True,  # the terminal's Ctrl-C and Ctrl-Z are not for it
+            start_new_session=True,  # keeps Ctrl-C and Ctrl-Z of the terminal from it
         )
     except OSError as error:
         near.close()
@@ -144,16 +144,16 @@ def _start_process(program: Program) -> _Process:
 
 
 def change_vmnet(_provisioned: Provisioned, _change: Change) -> None:
-    """Refuse: what a vmnet interface is started with is for life."""
+    """Raise DeviceError: vmnet cannot change a running interface."""
     raise DeviceError("a vmnet interface cannot be changed while it runs")
 
 
 def destroy_vmnet(_name: str) -> None:
-    """Do nothing: no interface of vmnet outlives its process."""
+    """Do nothing: an interface of vmnet ends with its process."""
 
 
 def release_vmnet() -> None:
-    """End the interface and its process, whoever may still hold the cable."""
+    """End the interface and its process, even if another process still holds the cable."""
     while _running:
         _running.pop().close()
 

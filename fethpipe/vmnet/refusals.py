@@ -1,20 +1,20 @@
-"""What each of vmnet's return codes means to a person, and whose fault it is."""
+"""Turn each return code of vmnet into an error that says what it means and what to do."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from ..errors import DeviceError, FethpipeError, NotAllowedError, SystemFailureError
-from .abi import Status
+from .abi import ReturnCode
 
 
 class VmnetError(Exception):
-    """A call of vmnet did not succeed."""
+    """A call of vmnet failed. ``code`` is its return code."""
 
-    def __init__(self, call: str, status: int) -> None:
-        super().__init__(f"{call}: {name_status(status)}")
+    def __init__(self, call: str, code: int) -> None:
+        super().__init__(f"{call}: {name_code(code)}")
         self.call = call
-        self.status = status
+        self.code = code
 
 
 class _Meaning(NamedTuple):
@@ -27,54 +27,54 @@ _BUG = "please report this with the options that you gave"
 _FAILURE_OF_ROOT = _Meaning(
     DeviceError,
     "vmnet gives no reason",
-    "choose other addresses with --vmnet-start, --vmnet-end and --vmnet-mask, which no interface "
-    "of this Mac has; the system's log may say more",
+    "use --vmnet-start, --vmnet-end and --vmnet-mask with addresses that no interface of this Mac "
+    "has; the system log may say more",
 )
 _MEANINGS = {
-    Status.VMNET_FAILURE: _Meaning(NotAllowedError, "vmnet needs root", "run as root"),
-    Status.VMNET_MEM_FAILURE: _Meaning(
+    ReturnCode.VMNET_FAILURE: _Meaning(NotAllowedError, "vmnet needs root", "run as root"),
+    ReturnCode.VMNET_MEM_FAILURE: _Meaning(
         SystemFailureError, "out of memory", "end other programs and try again"
     ),
-    Status.VMNET_INVALID_ARGUMENT: _Meaning(
+    ReturnCode.VMNET_INVALID_ARGUMENT: _Meaning(
         DeviceError,
-        "it does not take these options",
+        "it refuses these options",
         "try without --mtu, and with other addresses or none",
     ),
-    Status.VMNET_SETUP_INCOMPLETE: _Meaning(
+    ReturnCode.VMNET_SETUP_INCOMPLETE: _Meaning(
         DeviceError, "the interface was not set up completely", "try again"
     ),
-    Status.VMNET_INVALID_ACCESS: _Meaning(
+    ReturnCode.VMNET_INVALID_ACCESS: _Meaning(
         NotAllowedError, "permission denied", "run as root, outside of any sandbox"
     ),
-    Status.VMNET_PACKET_TOO_BIG: _Meaning(DeviceError, "the packet is too big", _BUG),
-    Status.VMNET_BUFFER_EXHAUSTED: _Meaning(
+    ReturnCode.VMNET_PACKET_TOO_BIG: _Meaning(DeviceError, "a frame is too long", _BUG),
+    ReturnCode.VMNET_BUFFER_EXHAUSTED: _Meaning(
         SystemFailureError, "the kernel has no buffers left", "try again"
     ),
-    Status.VMNET_TOO_MANY_PACKETS: _Meaning(DeviceError, "too many packets at once", _BUG),
-    Status.VMNET_SHARING_SERVICE_BUSY: _Meaning(
+    ReturnCode.VMNET_TOO_MANY_PACKETS: _Meaning(DeviceError, "too many frames at once", _BUG),
+    ReturnCode.VMNET_SHARING_SERVICE_BUSY: _Meaning(
         DeviceError,
         "the sharing service is busy",
         "turn Internet Sharing off, in System Settings under Sharing",
     ),
-    Status.VMNET_NOT_AUTHORIZED: _Meaning(
+    ReturnCode.VMNET_NOT_AUTHORIZED: _Meaning(
         NotAllowedError, "this program is not authorized", "run as root"
     ),
 }
 
 
-def name_status(status: int) -> str:
-    """Return a return code by number and, if it has one, its name."""
+def name_code(code: int) -> str:
+    """Return a return code as text: its number and, if it has one, its name."""
     try:
-        return f"{status} ({Status(status).name})"
+        return f"{code} ({ReturnCode(code).name})"
     except ValueError:
-        return str(status)
+        return str(code)
 
 
 def explain(tried: str, error: VmnetError, *, root: bool) -> FethpipeError:
-    """Return the error that tells a person why vmnet refused; ``root``: we are."""
+    """Return the error that tells the user why vmnet refused. ``root``: whether we are root."""
     meaning = _Meaning(DeviceError, "vmnet gives no reason", "a newer macOS may know this code")
-    if error.status == Status.VMNET_FAILURE and root:
+    if error.code == ReturnCode.VMNET_FAILURE and root:
         meaning = _FAILURE_OF_ROOT
-    elif error.status in _MEANINGS:
-        meaning = _MEANINGS[Status(error.status)]
+    elif error.code in _MEANINGS:
+        meaning = _MEANINGS[ReturnCode(error.code)]
     return meaning.kind(f"cannot {tried}: {error}: {meaning.words}", hint=meaning.hint)

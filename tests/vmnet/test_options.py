@@ -8,7 +8,7 @@ import pytest
 
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
 from fethpipe.provision.request import VmnetOptions
-from fethpipe.vmnet.abi import Status
+from fethpipe.vmnet.abi import ReturnCode
 from fethpipe.vmnet.options import check_options
 from fethpipe.vmnet.refusals import VmnetError, explain
 
@@ -34,26 +34,26 @@ def test_what_can_be_passes(options: VmnetOptions, mtu: int | None) -> None:
 @pytest.mark.parametrize(
     ("options", "mtu", "why"),
     [
-        (VmnetOptions("magic"), None, "none of host, shared, bridged"),
+        (VmnetOptions("magic"), None, "not one of host, shared, bridged"),
         (VmnetOptions("bridged"), None, "--vmnet-interface en0"),
-        (VmnetOptions("shared", "en0"), None, "comes with --vmnet-mode bridged"),
-        (VmnetOptions("bridged", "en0"), 1400, "--mtu is not for"),
+        (VmnetOptions("shared", "en0"), None, "needs --vmnet-mode bridged"),
+        (VmnetOptions("bridged", "en0"), 1400, "--mtu does not work with"),
         (VmnetOptions("bridged", "en0", **_RANGE), None, "where macOS gives out addresses"),
         (VmnetOptions("host", network=_UUID, **_RANGE), None, "without --vmnet-network"),
-        (VmnetOptions("shared", network=_UUID), None, "comes with --vmnet-mode host"),
-        (VmnetOptions("host", network="1234"), None, "is no UUID"),
-        (VmnetOptions("host", network=_UUID + "0"), None, "is no UUID"),
-        (VmnetOptions(start="10.0.0.1"), None, "come together"),
-        (VmnetOptions(start="10.0.0.1", end="10.0.0.9"), None, "come together"),
-        (VmnetOptions(**{**_RANGE, "start": "here"}), None, "--vmnet-start 'here' is no IPv4"),
-        (VmnetOptions(**{**_RANGE, "end": "fd00::1"}), None, "is no IPv4 address"),
-        (VmnetOptions(**{**_RANGE, "mask": "255.0.255.0"}), None, "is no mask"),
-        (VmnetOptions(**{**_RANGE, "end": "192.168.77.1"}), None, "no range of private"),
-        (VmnetOptions(**{**_RANGE, "end": "192.168.78.1"}), None, "no range of private"),
+        (VmnetOptions("shared", network=_UUID), None, "needs --vmnet-mode host"),
+        (VmnetOptions("host", network="1234"), None, "is not a UUID"),
+        (VmnetOptions("host", network=_UUID + "0"), None, "is not a UUID"),
+        (VmnetOptions(start="10.0.0.1"), None, "need each other"),
+        (VmnetOptions(start="10.0.0.1", end="10.0.0.9"), None, "need each other"),
+        (VmnetOptions(**{**_RANGE, "start": "here"}), None, "--vmnet-start 'here' is not an IPv4"),
+        (VmnetOptions(**{**_RANGE, "end": "fd00::1"}), None, "is not an IPv4 address"),
+        (VmnetOptions(**{**_RANGE, "mask": "255.0.255.0"}), None, "is not a network mask"),
+        (VmnetOptions(**{**_RANGE, "end": "192.168.77.1"}), None, "not a range of private"),
+        (VmnetOptions(**{**_RANGE, "end": "192.168.78.1"}), None, "not a range of private"),
         (
             VmnetOptions(start="8.8.8.1", end="8.8.8.9", mask="255.255.255.0"),
             None,
-            "no range of private",
+            "not a range of private",
         ),
     ],
 )
@@ -69,12 +69,12 @@ def test_what_cannot_be_is_told(options: VmnetOptions, mtu: int | None, why: str
         (1001, False, NotAllowedError, "1001 (VMNET_FAILURE): vmnet needs root; run as root"),
         (1001, True, DeviceError, "--vmnet-start"),
         (1002, True, SystemFailureError, "1002 (VMNET_MEM_FAILURE): out of memory"),
-        (1003, True, DeviceError, "does not take these options"),
+        (1003, True, DeviceError, "refuses these options"),
         (1004, True, DeviceError, "not set up completely"),
         (1005, True, NotAllowedError, "permission denied"),
-        (1006, True, DeviceError, "too big"),
+        (1006, True, DeviceError, "too long"),
         (1007, True, SystemFailureError, "no buffers left"),
-        (1008, True, DeviceError, "too many packets"),
+        (1008, True, DeviceError, "too many frames"),
         (1009, True, DeviceError, "turn Internet Sharing off"),
         (1010, False, NotAllowedError, "not authorized"),
         (4711, True, DeviceError, "call: 4711: vmnet gives no reason"),
@@ -91,7 +91,7 @@ def test_every_code_has_its_message(
 
 
 def test_no_code_is_left_out() -> None:
-    for status in set(Status) - {Status.VMNET_SUCCESS}:
+    for status in set(ReturnCode) - {ReturnCode.VMNET_SUCCESS}:
         assert "gives no reason" not in str(
             explain("start", VmnetError("call", status), root=False)
         )

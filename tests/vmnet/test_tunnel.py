@@ -250,18 +250,18 @@ def _finish(left: Namespace, mac: MacWithVmnet, *options: str) -> Finished:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--address", f"{HOST}/24"), "--address is not for vmnet: the host's address is"),
-        (("--name", "feth1"), "--name is not for vmnet"),
-        (("--attach", "feth1"), "--attach is not for vmnet"),
-        (("--mac", "02:00:5e:00:53:01"), "--mac is not for vmnet"),
-        (("--metric", "1"), "--metric is not for vmnet"),
+        (("--address", f"{HOST}/24"), "--address does not work with vmnet: set this Mac's address"),
+        (("--name", "feth1"), "--name does not work with vmnet"),
+        (("--attach", "feth1"), "--attach does not work with vmnet"),
+        (("--mac", "02:00:5e:00:53:01"), "--mac does not work with vmnet"),
+        (("--metric", "1"), "--metric does not work with vmnet"),
         (("--unit", "1"), "--unit works with --device feth only, not with vmnet"),
         (("--inject", "bpf"), "--inject works with --device feth only, not with vmnet"),
         (("--mtu", "67"), "--mtu 67 is outside"),
         (("--vmnet-mode", "magic"), "--vmnet-mode"),
         (("--vmnet-mode", "bridged"), "add --vmnet-interface en0"),
-        (("--vmnet-start", HOST), "come together"),
-        (("--vmnet-mode", "host", "--vmnet-network", "x"), "is no UUID"),
+        (("--vmnet-start", HOST), "need each other"),
+        (("--vmnet-mode", "host", "--vmnet-network", "x"), "is not a UUID"),
     ],
 )
 def test_what_cannot_be_is_refused(
