@@ -1,4 +1,4 @@
-"""The library: everything that ``import fethpipe`` offers to other people's programs."""
+"""The library: everything that ``import fethpipe`` offers to other programs."""
 
 from ..errors import (
     DeviceError,

@@ -1,7 +1,7 @@
-"""An Ethernet device for other people's programs: receive frames and send them, one or many.
+"""An Ethernet device for other programs: receive and send frames, one or many at a time.
 
-Whatever the kernel calls the device, and however it came to be open, this is how to use it. Nothing
-here blocks but the two that take a ``timeout``; they wait with select(2).
+It is the same for every kind of device, however it was opened. Only the two methods with a
+``timeout`` block; they wait with select(2).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..stats import Counters
 
 
 class EthernetDevice:
-    """An open device; a context manager that closes it.
+    """An open device. As a context manager, it closes the device at the end of the block.
 
     Closing it also destroys the interfaces that were made for it. Every method raises DeviceError
-    when the interface has gone, or the device is closed. A frame is whole, with its 14 bytes of
-    Ethernet header and without a frame check sequence.
+    if the interface no longer exists, or the device is closed. A frame includes its Ethernet header
+    of 14 bytes, but no frame check sequence.
     """
 
     def __init__(
@@ -47,28 +47,28 @@ class EthernetDevice:
 
     @property
     def counters(self) -> Counters:
-        """Return what passed, and what was dropped, by reason."""
+        """Return the counters of frames and bytes that passed, and of drops by reason."""
         return self._device.counters
 
     def kernel_drops(self) -> int:
-        """Return how many frames the kernel dropped because they were not received in time."""
+        """Return the number of frames that the kernel dropped because its queue was full."""
         self._check_open()
         return self._device.kernel_drops()
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable while the kernel holds frames.
+        """Return the descriptor, which is readable while the kernel holds frames.
 
-        For a loop of your own: when it is readable, call ``receive_batch(timeout=0)``, which
-        leaves nothing behind that the descriptor would not tell of.
+        For a loop of your own: when it is readable, call ``receive_batch(timeout=0)``. Unlike
+        ``receive``, it leaves no frames behind for which the descriptor is not readable.
         """
         self._check_open()
         return self._device.fileno()
 
     def receive(self, timeout: float | None = None) -> bytes:
-        """Return the next frame; TimeoutError if none comes within so many seconds.
+        """Return the next frame. Raises TimeoutError if none comes within ``timeout`` seconds.
 
-        The kernel gives frames by the batch. Those behind the first wait here, where no
-        descriptor tells of them, for the next call of this or of ``receive_batch``.
+        The kernel returns frames in batches. The frames behind the first are kept here, for the
+        next call of this or of ``receive_batch``; the descriptor is not readable because of them.
         """
         if not self._held:
             self._held.extend(self.receive_batch(timeout))
@@ -77,8 +77,9 @@ class EthernetDevice:
         return self._held.popleft()
 
     def receive_batch(self, timeout: float | None = None) -> list[bytes]:
-        """Return the frames that the kernel gives at once; none if none comes within so many
-        seconds. 0 does not wait, None waits for ever.
+        """Return the next batch of frames, empty if none comes within ``timeout`` seconds.
+
+        0 does not wait, None waits for ever.
         """
         self._check_open()
         if self._held:
@@ -88,7 +89,7 @@ class EthernetDevice:
         frames = self._device.read_frames()
         deadline = None if timeout is None else time.monotonic() + timeout
         while not frames:
-            # What made it readable may turn out to be nothing: a frame that the device drops.
+            # It may be readable and still give no frame, for example one that the device drops.
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 break
@@ -97,23 +98,23 @@ class EthernetDevice:
         return frames
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield frames as they come, for as long as the interface is there."""
+        """Yield frames as they come, until DeviceError says that the interface has gone."""
         while True:
             yield self.receive()
 
     def send(self, frame: bytes) -> bool:
-        """Send a frame and return whether the kernel took it; why not, ``counters.drops`` tells."""
+        """Send a frame, and return whether the kernel took it. ``counters.drops`` tells why not."""
         return self.send_batch((frame,)) == 1
 
     def send_batch(self, frames: Sequence[bytes]) -> int:
-        """Send frames in order and return how many the kernel took; it may refuse any of them."""
+        """Send frames in order, and return how many the kernel took. It can refuse any of them."""
         self._check_open()
         before = self.counters.frames_sent
         self._device.write_frames(frames)
         return self.counters.frames_sent - before
 
     def send_vectored(self, buffers: Sequence[Buffer]) -> bool:
-        """Send one frame that lies in several buffers, without joining them, as ``send`` does."""
+        """Send one frame that lies in several buffers, without joining them, like ``send``."""
         self._check_open()
         before = self.counters.frames_sent
         self._device.write_vectored(buffers)
@@ -121,11 +122,11 @@ class EthernetDevice:
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """Whether the device is closed."""
         return self._closed
 
     def close(self) -> None:
-        """Close the device, and destroy what was made for it; safe to call twice."""
+        """Close the device, and destroy what was made for it. Safe to call twice."""
         self._closed = True
         self._held.clear()
         self._cleanup.close()

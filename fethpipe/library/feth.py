@@ -1,12 +1,12 @@
-"""The feth interfaces of macOS: make them, join two to a cable, set what ifconfig(8) can set.
+"""The feth interfaces of macOS: make them, join two as a cable, set what ifconfig(8) can set.
 
     with create_pair(0, Side(addresses=["10.0.0.1/24"]), 101) as pair:
         with pair.io.open() as device:
             for frame in device: ...
 
-Whoever makes an interface with ``create_feth`` or ``create_pair`` and uses it as a context manager
-has it destroyed at the end of the block. A :class:`Feth` of a name alone is one that exists.
-Everything here raises UsageError for what cannot be, NotAllowedError where root is needed, and
+An interface from ``create_feth`` or ``create_pair`` is a context manager, which destroys it at the
+end of the block. ``Feth(name)`` is an interface that somebody else made, and does not destroy it.
+Everything here raises UsageError for wrong values, NotAllowedError where root is needed, and
 DeviceError for what the kernel refuses, such as an interface that does not exist.
 """
 
@@ -32,7 +32,10 @@ from .values import Address, Mac, as_address, as_mac, checked_name
 
 
 class Side(NamedTuple):
-    """The settings of one side of a pair. What is None stays as the kernel made it."""
+    """The settings of one side of a pair. None leaves a setting as the kernel made it.
+
+    ``mtu`` is in bytes without the Ethernet header; ``metric`` is the interface metric.
+    """
 
     addresses: Sequence[Address] = ()
     mac: Mac | None = None
@@ -44,8 +47,8 @@ class Side(NamedTuple):
 class Feth:
     """An interface of this Mac, by its name.
 
-    It need not exist, nor be a feth, until something is asked of it. What concerns its peer works
-    for a feth alone, the rest for any interface.
+    It need not exist until a method is called. The methods about its peer work with a feth only,
+    all others with any interface.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,7 +61,7 @@ class Feth:
     # ---- the cable ----
 
     def peer(self) -> str:
-        """Return the name of the interface at the other end, empty when there is none."""
+        """Return the name of the interface at the other end, empty if there is none."""
         with self._interfaces(f"ask for the peer of {self.name}") as interfaces:
             try:
                 return interfaces.peer(self.name)
@@ -68,7 +71,7 @@ class Feth:
                 raise
 
     def set_peer(self, peer: str | Feth) -> None:
-        """Join this one and another; that they are joined already is no error."""
+        """Join this interface and another, unless they are joined already."""
         other = peer if isinstance(peer, Feth) else Feth(peer)
         what = f"join {self.name} and {other.name}"
         try:
@@ -84,8 +87,8 @@ class Feth:
                 raise
 
     def remove_peer(self) -> None:
-        """Part this one from its peer, if it has one."""
-        what = f"part {self.name} from its peer"
+        """Disconnect this interface from its peer, if it has one."""
+        what = f"disconnect {self.name} from its peer"
         if self.peer():
             with self._interfaces(what) as interfaces:
                 interfaces.set_peer(self.name, "")
@@ -98,8 +101,8 @@ class Feth:
             raise error
         raise DeviceError(
             f"cannot {what}: "
-            + " and ".join(f"{each.name} has a peer, {each.peer()}" for each in taken),
-            hint=f"part them first: fethctl set {taken[0].name} --peer none",
+            + " and ".join(f"{each.name} is joined to {each.peer()}" for each in taken),
+            hint=f"disconnect them first: fethctl set {taken[0].name} --peer none",
         ) from error
 
     def _explain_kind(self, what: str, other: Feth, error: DeviceError) -> None:
@@ -113,8 +116,8 @@ class Feth:
     # ---- its settings ----
 
     def apply(self, side: Side) -> None:
-        """Set what the settings ask for, in the order that the kernel needs: MTU and MAC before
-        anybody can see it up, and up after the addresses.
+        """Apply the settings, in the order that the kernel needs: MTU and MAC before the interface
+        is up, and up after the addresses.
         """
         if side.mtu is not None:
             self.set_mtu(side.mtu)
@@ -124,33 +127,38 @@ class Feth:
             self.set_metric(side.metric)
         for address in side.addresses:
             self.add_address(address)
-        if side.up or side.addresses:  # which bring it up
+        if side.up or side.addresses:  # adding an address brings it up
             self.set_up(up=side.up)
 
     def set_mtu(self, mtu: int) -> None:
-        """Set the MTU in bytes; what it may be was settled when the interface was made."""
+        """Set the MTU, in bytes without the Ethernet header.
+
+        The largest possible one was fixed when the interface was made.
+        """
         if mtu not in FETH_MTU:
-            raise UsageError(f"an MTU of {mtu}: a feth takes {FETH_MTU[0]} to {FETH_MTU[-1]}")
+            raise UsageError(
+                f"an MTU of {mtu} is out of range for a feth: {FETH_MTU[0]} to {FETH_MTU[-1]}"
+            )
         with self._interfaces(f"set the MTU of {self.name} to {mtu}") as interfaces:
             set_mtu(interfaces, self.name, mtu)
 
     def set_mac(self, mac: Mac) -> None:
-        """Set the MAC."""
+        """Set the MAC address."""
         packed = as_mac(mac)
         with self._interfaces(f"set the MAC of {self.name} to {format_mac(packed)}") as interfaces:
             interfaces.set_mac(self.name, packed)
 
     def set_metric(self, metric: int) -> None:
-        """Set the metric."""
+        """Set the interface metric."""
         with self._interfaces(f"set the metric of {self.name} to {metric}") as interfaces:
             interfaces.set_metric(self.name, metric)
 
     def add_address(self, address: Address) -> None:
-        """Add an address, which brings the interface up; one that it has is no error."""
+        """Add an address, unless the interface has it already. This brings the interface up."""
         added = as_address(address)
         with self._interfaces(f"add {added} to {self.name}") as interfaces:
             interfaces.add_address(self.name, added)
-            interfaces.set_up(self.name)  # the first address makes it UP, but not RUNNING
+            interfaces.set_up(self.name)  # adding the first address sets UP, but not RUNNING
 
     def remove_address(self, address: Address) -> None:
         """Remove an address."""
@@ -159,35 +167,35 @@ class Feth:
             interfaces.remove_address(self.name, removed)
 
     def remove_addresses(self) -> None:
-        """Remove every address but the link-local one of IPv6, which the kernel gave it."""
+        """Remove all addresses except the IPv6 link-local one, which the kernel added itself."""
         for address in self.status().addresses:
             if address.version == 4 or not address.is_link_local:
                 self.remove_address(address)
 
     def set_up(self, *, up: bool = True) -> None:
-        """Bring it up, or down."""
+        """Bring the interface up, or down."""
         what = f"bring {self.name} {'up' if up else 'down'}"
         with self._interfaces(what) as interfaces:
             interfaces.set_up(self.name, up=up)
 
     def status(self) -> Status:
-        """Return its state."""
+        """Return the state of the interface."""
         with self._interfaces(f"read the state of {self.name}") as interfaces:
             return interfaces.status(self.name)
 
     # ---- its frames, and its end ----
 
     def open(self) -> EthernetDevice:
-        """Open this side for frames: to receive what the peer's stack sends, and send to it."""
+        """Open this side: receive what the IP stack of the peer sends, and send to it."""
         return open_interface(self.name)
 
     def destroy(self) -> None:
-        """Destroy the interface; its peer stays, without one."""
+        """Destroy the interface. Its peer stays, without a peer."""
         with self._interfaces(f"destroy {self.name}") as interfaces:
             interfaces.destroy(self.name)
 
     def close(self) -> None:
-        """Destroy the interface if it was made here and is still there; safe to call twice."""
+        """Destroy the interface if this object made it and it still exists. Safe to call twice."""
         owned, self._owned = self._owned, []
         destroy_owned(owned)
 
@@ -214,18 +222,18 @@ class Feth:
 
 
 class FethPair:
-    """Two feth interfaces that are each other's peers; a context manager that destroys both."""
+    """Two feth interfaces that are joined. As a context manager, it destroys both at the end."""
 
     def __init__(self, primary: Feth, io: Feth) -> None:
         self.primary = primary
         self.io = io
 
     def open(self) -> EthernetDevice:
-        """Open the I/O side for frames."""
+        """Open the I/O side, to receive and send frames."""
         return self.io.open()
 
     def close(self) -> None:
-        """Destroy both; safe to call twice."""
+        """Destroy both interfaces. Safe to call twice."""
         self.io.close()
         self.primary.close()
 
@@ -242,15 +250,16 @@ class FethPair:
 
 
 def create_feth(unit: int | None = None, *, largest_mtu: int | None = None) -> Feth:
-    """Make ``feth<unit>``, of the lowest free unit if there is none given.
+    """Make ``feth<unit>``, or the feth with the lowest free unit.
 
-    What MTU it can ever have is settled now. macOS allows 2048 unless ``largest_mtu`` asks for
-    more, which changes that for every feth made from now on.
+    The largest MTU that it can have, in bytes, is fixed now: 2048, or what ``largest_mtu`` asks
+    for. That raises the limit for every feth that is made from now on. Raises UsageError,
+    NotAllowedError or DeviceError.
     """
     name = "feth" if unit is None else f"feth{unit}"
     require_macos(f"create {name}")
     if unit is not None and unit not in range(IF_MAXUNIT + 1):
-        raise UsageError(f"{name} cannot be: units go from 0 to {IF_MAXUNIT}")
+        raise UsageError(f"{name} cannot exist: units go from 0 to {IF_MAXUNIT}")
     if largest_mtu is not None:
         with step(f"allow an MTU of {largest_mtu}"):
             allow_mtu(largest_mtu)
@@ -263,13 +272,14 @@ def create_feth(unit: int | None = None, *, largest_mtu: int | None = None) -> F
 
 def create_pair(
     unit: int | None = None,
-    side: Side = Side(),  # noqa: B008 - a tuple, which nobody can change
+    side: Side = Side(),  # noqa: B008 - a tuple cannot be changed
     io_unit: int | None = None,
     io_side: Side = Side(),  # noqa: B008
 ) -> FethPair:
-    """Make two interfaces with these settings and join them; on failure none is left.
+    """Make two interfaces with these settings and join them. On failure, both are destroyed.
 
-    The first, the primary side, is the one for addresses; frames go through the other.
+    The first, the primary side, gets the addresses; the second, the I/O side, is for the frames.
+    Raises UsageError, NotAllowedError or DeviceError.
     """
     mtu = max((each.mtu for each in (side, io_side) if each.mtu is not None), default=None)
     with ExitStack() as undo:
@@ -283,7 +293,7 @@ def create_pair(
 
 
 def require_macos(what: str) -> None:
-    """Raise UsageError where there is no feth."""
+    """Raise UsageError on any system but macOS, as only that has feth interfaces."""
     system = os.uname().sysname
     if system != "Darwin":
-        raise UsageError(f"cannot {what}: this needs macOS, and here is {system}")
+        raise UsageError(f"cannot {what}: this needs macOS, but this is {system}")

@@ -1,4 +1,4 @@
-"""Open Ethernet devices: make one, take a whole one that exists, or open one side of a cable."""
+"""Open Ethernet devices: make one, attach to an existing one, or open one side of a cable."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def create_device(
 ) -> EthernetDevice:
     """Make the device of this system, up and ready: a TAP on Linux, a feth pair on macOS.
 
-    It goes when it is closed. Without a name it gets a free one, without a MAC one that is the same
-    for this host and name every time. Raises UsageError, NotAllowedError or DeviceError.
+    It is destroyed when it is closed. Without ``name`` it gets a free name, and without ``mac`` one
+    that is always the same for this host and name. ``mtu`` is in bytes without the Ethernet header,
+    default 1500. ``metric`` is that of the interface on macOS, and that of the routes to
+    ``addresses`` on Linux. Raises UsageError, NotAllowedError or DeviceError.
     """
     return _provision(name, addresses, mac=mac, mtu=mtu, metric=metric, attach=False)
 
@@ -48,9 +50,10 @@ def attach_device(
     mtu: int | None = None,
     metric: int | None = None,
 ) -> EthernetDevice:
-    """Take a device that exists, a TAP or a feth pair by its primary side, and leave it there.
+    """Attach to an existing device: a TAP, or a feth pair by the name of its primary side.
 
-    Only what is asked for is set. Raises UsageError, NotAllowedError or DeviceError.
+    Only the given settings are changed, and the device is not destroyed when it is closed. Raises
+    UsageError, NotAllowedError or DeviceError.
     """
     return _provision(name, addresses, mac=mac, mtu=mtu, metric=metric, attach=True)
 
@@ -82,7 +85,7 @@ def _provision(
             os.close(descriptor)
         destroy_owned(made)
         raise
-    # A TAP goes with its descriptor; the sides of a pair stay until somebody destroys them.
+    # A TAP goes when its descriptor is closed; the sides of a pair stay until they are destroyed.
     owned = made if provisioned.io_interface else []
     return EthernetDevice(
         device,
@@ -92,11 +95,11 @@ def _provision(
 
 
 def open_interface(name: str, *, see_sent: bool = False) -> EthernetDevice:
-    """Open an interface to receive what comes in there from its far end, and to send to that.
+    """Open an interface: receive the frames that come in, and send frames out of it.
 
-    On macOS this is the I/O side of a feth, or any Ethernet interface. On Linux it is a packet
-    socket on any interface. ``see_sent`` receives what this machine sends there as well. Raises
-    UsageError, NotAllowedError or DeviceError.
+    On macOS it is the I/O side of a feth pair, or any other Ethernet interface. On Linux it is any
+    Ethernet interface, by a packet socket. With ``see_sent``, also receive what this machine sends
+    there. Raises UsageError, NotAllowedError or DeviceError.
     """
     checked_name(name)
     if os.uname().sysname == "Darwin":
@@ -105,10 +108,11 @@ def open_interface(name: str, *, see_sent: bool = False) -> EthernetDevice:
 
 
 def open_far_end(name: str) -> EthernetDevice:
-    """Open an interface as the one at the other end of its cable, as its IP stack sees it.
+    """Open the far end of an interface: act as the host at the other end of its cable.
 
-    That is ``open_interface``, but for a TAP of Linux that nobody holds: whoever opens that is its
-    far end.
+    A TAP of Linux that no process holds is attached to, as its far end is the process that holds
+    it. Everything else is opened as ``open_interface`` does. Raises UsageError, NotAllowedError or
+    DeviceError.
     """
     checked_name(name)
     if os.uname().sysname == "Linux" and _link_kind(name) == "tun":
@@ -130,7 +134,7 @@ def _open_darwin(name: str, *, see_sent: bool) -> EthernetDevice:
         with existing(f"open {name}", name):
             descriptors = open_descriptors(name, None, undo)
         if see_sent:
-            with step(f"see what is sent on {name}"):
+            with step(f"receive what this machine sends on {name}"):
                 set_see_sent(descriptors[0])
         with step(f"use the BPF device of {name}"):
             device = FethDevice(*descriptors, name=name)

@@ -1,4 +1,4 @@
-"""The interfaces that the library made, and destroys again."""
+"""The interfaces that the library made, and has to destroy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..provision.feth import destroy_feth
 
 
 class Owned(NamedTuple):
-    """A feth that we made. Its number tells it from a later one of the same name as far as the
-    kernel gives that another number, which XNU need not do.
+    """A feth that we made. Its index tells it from a later one of the same name, but only if the
+    kernel gave that one another index; XNU may give it the same.
     """
 
     name: str
@@ -19,12 +19,12 @@ class Owned(NamedTuple):
 
 
 def own(name: str) -> Owned:
-    """Return an interface that was made just now."""
+    """Return an interface that was just made, with its index."""
     return Owned(name, interface_index(name))
 
 
 def destroy_owned(owned: Sequence[Owned]) -> None:
-    """Destroy the feths that we made, the last one first; what has gone is no error."""
+    """Destroy the feths that we made, the last one first, if they still exist."""
     for made in reversed(owned):
         if interface_index(made.name) == made.ifindex:
             destroy_feth(made.name)

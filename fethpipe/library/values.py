@@ -1,4 +1,4 @@
-"""What callers of the library may write, made into what the rest works with."""
+"""Convert the values that callers of the library may pass."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from ..netif.mac import parse_mac
 from ..netif.name import check_name
 
 Address = Union[str, IPInterface]
-"""An address with its prefix length: ``10.9.0.1/24``, or as :mod:`ipaddress` has it."""
+"""An address with its prefix length: text like ``10.9.0.1/24``, or an interface of
+:mod:`ipaddress`."""
 
 Mac = Union[str, bytes]
-"""A MAC as people write it, or its 6 bytes."""
+"""A MAC: text like ``02:00:5e:00:53:01``, or its 6 bytes."""
 
 
 def checked_name(name: str) -> str:
-    """Return a name that an interface may have. Raises UsageError."""
+    """Return the name if an interface can have it. Raises UsageError."""
     try:
         return check_name(name)
     except ValueError as error:

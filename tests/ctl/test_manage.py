@@ -37,13 +37,13 @@ def test_all_are_made_or_none(fethctl: Fethctl, darwin: SimulatedDarwin) -> None
     [
         (("create",), "the following arguments are required: UNIT"),
         (("create", "x"), "'x': not a whole number"),
-        (("create", "32768"), "feth32768 cannot be: units go from 0 to 32767"),
+        (("create", "32768"), "feth32768 cannot exist: units go from 0 to 32767"),
         (("set", "feth1"), "no setting was given"),
         (("set", "sixteen-bytes-ab", "--mtu", "1500"), "an interface name has at most 15 bytes"),
         (("set", "feth1", "--peer", "a/b"), "'a/b': not an interface name"),
         (("set", "feth1", "--addr", "10.0.0.1"), "'10.0.0.1': needs a prefix length"),
         (("set", "feth1", "--mac", "01:00:00:00:00:00"), "a multicast address"),
-        (("set", "feth1", "--mtu", "71"), "an MTU of 71: a feth takes 72 to 16370"),
+        (("set", "feth1", "--mtu", "71"), "an MTU of 71 is out of range for a feth: 72 to 16370"),
         (("set", "feth1", "--state", "sideways"), "invalid choice: 'sideways'"),
         (("reap", "feth1"), "unrecognized arguments: feth1"),
         ((), "the following arguments are required: VERB"),
@@ -95,13 +95,13 @@ def test_a_peer_that_is_taken_is_named(fethctl: Fethctl, darwin: SimulatedDarwin
     status, said = fethctl.refused("set", "feth1", "--peer", "feth3")
     assert status == 73
     assert said == (
-        "cannot join feth1 and feth3: feth1 has a peer, feth2 and feth3 has a peer, feth4; "
-        "part them first: fethctl set feth1 --peer none"
+        "cannot join feth1 and feth3: feth1 is joined to feth2 and feth3 is joined to feth4; "
+        "disconnect them first: fethctl set feth1 --peer none"
     )
     fethctl("set", "feth1", "--peer", "none")
     fethctl("set", "feth1", "--peer", "none")  # there is nothing left to part
     status, said = fethctl.refused("set", "feth1", "--peer", "feth3")
-    assert "cannot join feth1 and feth3: feth3 has a peer, feth4" in said
+    assert "cannot join feth1 and feth3: feth3 is joined to feth4" in said
     fethctl("set", "feth4", "--peer", "none")
     fethctl("set", "feth1", "--peer", "feth3")
     assert darwin.interfaces()["feth3"].peer == "feth1"
@@ -212,7 +212,7 @@ def test_what_a_dead_keeper_left_is_removed_and_nothing_else(left: Namespace) ->
 )
 def test_what_is_of_macos_says_so(left: Namespace, arguments: tuple[str, ...], what: str) -> None:
     status, said = Fethctl(left).refused(*arguments)
-    assert (status, said) == (64, f"cannot {what}: this needs macOS, and here is Linux")
+    assert (status, said) == (64, f"cannot {what}: this needs macOS, but this is Linux")
 
 
 def test_help_has_every_verb(left: Namespace) -> None:

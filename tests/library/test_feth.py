@@ -151,7 +151,7 @@ def test_both_peers_taken_are_named(inside: Inside) -> None:
     with pytest.raises(DeviceError) as raised:
         inside.make(Feth, "feth0").set_peer("feth2")
     assert raised.value.message == (
-        "cannot join feth0 and feth2: feth0 has a peer, feth1 and feth2 has a peer, feth3"
+        "cannot join feth0 and feth2: feth0 is joined to feth1 and feth2 is joined to feth3"
     )
 
 
@@ -322,5 +322,5 @@ def test_a_device_is_made_whole_and_goes_whole(
 
 def test_linux_has_no_feth() -> None:
     for call in (lambda: create_feth(0), create_pair, Feth("feth0").status):
-        with pytest.raises(UsageError, match="this needs macOS, and here is Linux"):
+        with pytest.raises(UsageError, match="this needs macOS, but this is Linux"):
             call()
