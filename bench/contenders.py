@@ -37,9 +37,6 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 _FETHPIPE = [sys.executable, "-m", "fethpipe"]
 _ENVIRONMENT = {**os.environ, "LC_ALL": "C", "PYTHONPATH": str(_CHECKOUT)}
 
-# What `ip netns exec` does: /sys shows the interfaces of the namespace, so they can be tuned there.
-_OWN_SYSFS = ["unshare", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]
-
 # The far end where bytes pass: takes what comes for so many seconds, then tells how much it was.
 _SINK = """
 import os, sys, time
@@ -283,12 +280,12 @@ def _ready_pipe() -> Iterator[_Ends]:
         os.close(write)
 
 
-def _fethpipe(*options: str, launcher: Sequence[str] = ()) -> Callable[[Link], None]:
+def _fethpipe(*options: str) -> Callable[[Link], None]:
     def open_link(link: Link) -> None:
         with _ready_pipe() as near, _ready_pipe() as far, link.timed():
             link.join(
-                [*launcher, *_end(NEAR, near, *options)],
-                [*launcher, *_end(FAR, far, *options)],
+                _end(NEAR, near, *options),
+                _end(FAR, far, *options),
                 pass_fds=(near.write, far.write),
             )
             _wait_ready(near)
@@ -374,7 +371,7 @@ CONTENDERS = {
         Contender(
             "fethpipe-plain",
             "fethpipe --no-hello: plain frames",
-            _fethpipe("--no-hello", launcher=_OWN_SYSFS),
+            _fethpipe("--no-hello"),
             options=(*_OPTIONS, "--no-hello"),
             ours=True,
         ),

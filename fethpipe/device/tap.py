@@ -42,16 +42,12 @@ _REFUSALS = {
 }
 
 
-def open_tap(
-    name: str, *, attach: bool = False, offload: bool = True, merge: bool = False
-) -> tuple[int, str]:
+def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[int, str]:
     """Make a TAP, or attach to one that exists, and return its descriptor and name.
 
     A ``%d`` in ``name`` lets the kernel choose a number. The TAP that was made goes when the last
     descriptor of it is closed. ``offload`` prepares it for super-frames, which cannot be done
-    later. ``merge`` has the kernel look for TCP segments to merge in the frames that are written,
-    which is worth its price once they may wait for each other (``set_gro_flush_timeout``). Raises
-    DeviceError or NotAllowedError.
+    later. Raises DeviceError or NotAllowedError.
     """
     try:
         descriptor = os.open(TUN_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,8 +63,6 @@ def open_tap(
     flags = linux.IFF_TAP | linux.IFF_NO_PI | (0 if attach else linux.IFF_TUN_EXCL)
     if offload:
         flags |= linux.IFF_VNET_HDR
-    if merge:
-        flags |= linux.IFF_NAPI
     try:
         answer = fcntl.ioctl(descriptor, linux.TUNSETIFF, linux.pack_tun_request(name, flags))
         # A device that stays keeps this of a last user who was killed.

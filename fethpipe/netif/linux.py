@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import sys
@@ -13,7 +12,6 @@ from ..abi import linux
 from ..abi.address import IPInterface
 from ..abi.linux import InterfaceFlag, LinkMessage
 from ..system.netlink import Netlink
-from .mac import format_mac
 
 # The cookie of the first network namespace (net/core/net_namespace.c).
 _INITIAL_NAMESPACE = 1
@@ -74,19 +72,6 @@ class LinuxInterfaces:
     def set_mac(self, name: str, mac: bytes) -> None:
         """Set the MAC (6 bytes)."""
         self._set(name, {linux.IFLA_ADDRESS: mac})
-
-    def set_gro_flush_timeout(self, name: str, nanoseconds: int) -> None:
-        """Set for how long received TCP segments wait for others to be merged with.
-
-        It is in no rtnetlink message, only in sysfs (net/core/net-sysfs.c), and /sys may show the
-        interfaces of another network namespace: then nothing is set, and ENODEV raised.
-        """
-        link = self.link(name)
-        directory = Path("/sys/class/net", name)
-        shown = [(directory / fact).read_text().strip() for fact in ("ifindex", "address")]
-        if shown != [str(link.ifindex), format_mac(link.mac)]:
-            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(directory))
-        (directory / "gro_flush_timeout").write_text(str(nanoseconds))
 
     def set_up(self, name: str) -> None:
         """Bring the interface up."""

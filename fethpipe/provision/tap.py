@@ -21,9 +21,6 @@ from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 # drivers/net/tun.c: tun_net_initialize: from ETH_MIN_MTU to 65535 minus the Ethernet header.
 TAP_MTU = range(68, 65521 + 1)
 
-# Some frames' worth of time at the speed that this is for, and little beside a round trip.
-_MERGE_NANOSECONDS = 20_000
-
 
 def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     """Return a TAP that is ready, with its descriptor.
@@ -33,7 +30,9 @@ def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     with ExitStack() as undo:
         interfaces = LinuxInterfaces(undo.enter_context(Netlink()))
         prepared = _prepared_tap(interfaces, request)
-        descriptor, name = _open(interfaces, request, prepared=prepared)
+        descriptor, name = open_tap(
+            request.name or "fp%d", attach=prepared, offload=request.offload
+        )
         undo_descriptor = undo.enter_context(ExitStack())
         undo_descriptor.callback(os.close, descriptor)
         if prepared:
@@ -56,24 +55,6 @@ def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
         up=bool(link.flags & IFF_UP),
         descriptors=(descriptor,),
     )
-
-
-def _open(
-    interfaces: LinuxInterfaces, request: DeviceRequest, *, prepared: bool
-) -> tuple[int, str]:
-    """Open the TAP. One that takes plain frames alone has the kernel merge their TCP segments, if
-    that can be had: a quarter more throughput.
-    """
-    name = request.name or "fp%d"
-    if not request.offload and not prepared:
-        descriptor, made = open_tap(name, offload=False, merge=True)
-        try:
-            interfaces.set_gro_flush_timeout(made, _MERGE_NANOSECONDS)
-        except OSError:  # and without it, merging costs more than it saves
-            os.close(descriptor)
-        else:
-            return descriptor, made
-    return open_tap(name, attach=prepared, offload=request.offload)
 
 
 def _prepared_tap(interfaces: LinuxInterfaces, request: DeviceRequest) -> bool:

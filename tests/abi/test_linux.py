@@ -31,7 +31,6 @@ CONSTANTS = {
     "TUNSETVNETLE": 0x400454DC,
     "IFF_TAP": 0x2,
     "IFF_NO_PI": 0x1000,
-    "IFF_NAPI": 0x0010,
     "IFF_VNET_HDR": 0x4000,
     "IFF_TUN_EXCL": 0x8000,
     "TUN_F_CSUM": 0x1,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from fethpipe.abi import linux
 from fethpipe.device.tap import TapDevice, open_tap
 from fethpipe.errors import DeviceError
 from fethpipe.wire.framing import FRAMINGS
@@ -17,16 +15,11 @@ from fethpipe.wire.slots import RecordSlots
 from fethpipe.wire.superframe import PLAIN, SUPER_FRAMES
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
-from tests.live.programs import FETHPIPE, RIGHT, tunnel
-from tests.live.traffic import transfer
 
 pytestmark = pytest.mark.live
 
-# What `ip netns exec` does: /sys shows the interfaces of the namespace that it was mounted in.
-_OWN_SYSFS = ["unshare", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh"]
 U16BE = FRAMINGS["u16be"]
 _TOO_SHORT = bytes(13)
-_ETH_P_ALL = 3
 
 
 @pytest.fixture(params=[True, False], ids=["super-frames", "plain"])
@@ -144,77 +137,3 @@ def test_a_frame_that_is_written_alone_is_counted(left: Namespace) -> None:
             assert listener.receive() == make_frame(2)
         assert tap.counters.drops == {"interface down": 1}
         assert (tap.counters.frames_sent, tap.counters.bytes_sent) == (1, len(make_frame(2)))
-
-
-def test_the_kernel_merges_the_segments_of_plain_frames(left: Namespace, right: Namespace) -> None:
-    with tunnel(left, right, "--no-hello", launcher=[*_OWN_SYSFS, *FETHPIPE]):
-        assert _merges(left)
-        assert _merges(right)
-        assert _longest_while(left, right) > 1514
-
-
-def test_it_merges_none_where_the_device_takes_super_frames(
-    left: Namespace, right: Namespace
-) -> None:
-    with tunnel(left, right, launcher=[*_OWN_SYSFS, *FETHPIPE]):
-        assert not _merges(left)
-        assert not _merges(right)
-
-
-def test_it_merges_none_where_sys_shows_other_interfaces(left: Namespace, right: Namespace) -> None:
-    with tunnel(left, right, "--no-hello"):
-        assert not _merges(left)
-        assert not _merges(right)
-        assert _longest_while(left, right) <= 1514
-
-
-def _merges(namespace: Namespace) -> bool:
-    """Return whether a TAP looks for segments to merge, and these wait for each other."""
-    files = [f"/sys/class/net/fp0/{name}" for name in ("tun_flags", "gro_flush_timeout")]
-    flags, nanoseconds = namespace.run([*_OWN_SYSFS, "cat", *files]).split()
-    assert nanoseconds in {"0", "20000"}
-    merges = bool(int(flags, 16) & linux.IFF_NAPI)
-    assert merges == (nanoseconds != "0")
-    return merges
-
-
-def _longest_while(left: Namespace, right: Namespace) -> int:
-    """Transfer some megabytes, and return the length of the longest frame that came."""
-    with right.socket(socket.AF_PACKET, socket.SOCK_RAW) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        listener.bind(("fp0", _ETH_P_ALL))
-        transfer(left, right, RIGHT, 5_000_000)
-        listener.setblocking(False)
-        longest = 0
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                longest = max(longest, len(listener.recv(1 << 17)))
-    return longest
-
-
-@pytest.mark.parametrize(
-    ("index", "mac"),
-    [
-        pytest.param(8, "02:00:5e:00:53:07", id="another index"),
-        pytest.param(7, "02:00:5e:00:53:08", id="another MAC"),
-    ],
-)
-def test_an_interface_of_another_namespace_is_left_alone(
-    left: Namespace, right: Namespace, index: int, mac: str
-) -> None:
-    for namespace, its_index, its_mac in (
-        (left, 7, "02:00:5e:00:53:07"),
-        (right, index, mac),
-    ):
-        facts = ["index", str(its_index), "address", its_mac]
-        namespace.run(["ip", "link", "add", "fp0", *facts, "type", "veth", "peer", "name", "v0"])
-    script = (
-        "from fethpipe.netif.linux import LinuxInterfaces; from fethpipe.netlink import Netlink;"
-        "LinuxInterfaces(Netlink()).set_gro_flush_timeout('fp0', 20000)"
-    )
-    entering = ["nsenter", f"--net={left.path}", sys.executable, "-c", script]
-    with pytest.raises(AssertionError, match=r"OSError: .*No such device"):
-        right.run([*_OWN_SYSFS, *entering])
-    timeout = right.run([*_OWN_SYSFS, "cat", "/sys/class/net/fp0/gro_flush_timeout"])
-    assert int(timeout) == 0
-    left.run([*_OWN_SYSFS, sys.executable, "-c", script])
