@@ -116,6 +116,12 @@ def _sockaddr(pointer: int | None) -> bytes:
     return ctypes.string_at(pointer, ctypes.string_at(pointer, 1)[0]) if pointer else b""
 
 
+def process_name(process: int) -> str:
+    """Return the name of a process's program, "" if it has gone (libproc.h: proc_name)."""
+    name = ctypes.create_string_buffer(64)
+    return name.value.decode() if _library().proc_name(process, name, len(name)) > 0 else ""
+
+
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(None, use_errno=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 
@@ -23,6 +24,16 @@ class SignalPipe:
     def fileno(self) -> int:
         """Return the descriptor that is readable when a signal came."""
         return self._read
+
+    @property
+    def descriptors(self) -> set[int]:
+        """Return all descriptors that it needs."""
+        return {self._read, self._write}
+
+    def put(self, number: int) -> None:
+        """Have a signal come, of which somebody told us."""
+        with suppress(OSError):  # full: so many have come already
+            os.write(self._write, bytes((number,)))
 
     def read(self) -> list[signal.Signals]:
         """Return the signals that came, oldest first."""

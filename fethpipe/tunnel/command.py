@@ -108,13 +108,14 @@ def prepare_command(
     person: Person | None = None,
     environment: Mapping[str, str] | None = None,
     stderr: int | None = None,
+    leave_session: bool = False,
     hint: str = "check the command after --",
 ) -> Command:
     """Fork the launcher of COMMAND, and return COMMAND, not started yet.
 
     ``person`` is whom COMMAND runs as, None for whom we are; ``stderr`` is a descriptor for what it
-    says, None for our own stderr; ``hint`` is what to do when it cannot be started. Raises
-    SystemFailureError.
+    says, None for our own stderr; ``leave_session`` parts it from our terminal; ``hint`` is what to
+    do when it cannot be started. Raises SystemFailureError.
     """
     with system_step(f"start the launcher of {argv[0]}"), ExitStack() as undo:
         near, far = channel_pair()
@@ -124,6 +125,13 @@ def prepare_command(
         undo.pop_all()
     if launcher == 0:
         near.close()
-        launch(far, argv, person=person, environment=environment, stderr=stderr)
+        launch(
+            far,
+            argv,
+            person=person,
+            environment=environment,
+            stderr=stderr,
+            leave_session=leave_session,
+        )
     far.close()
     return Command(argv[0], near, launcher, hint)

@@ -3,8 +3,8 @@
 It is a fork from before the privileges went, for two reasons. COMMAND may need more than the pump
 has: root's ssh needs root's keys. And whatever kills the pump, somebody must be left to end
 COMMAND. It stays in the terminal's session and process group, so that ssh can ask for a password
-and Ctrl-C reaches COMMAND. The argument vector is in its memory from the start, and it takes no
-other: the pump can say "start" and "stop", nothing else.
+and Ctrl-C reaches COMMAND, unless the terminal is somebody else's. The argument vector is in its
+memory from the start, and it takes no other: the pump can say "start" and "stop", nothing else.
 
 Messages to it: ``{"do": "start"}``, answered with ``{"started": PID}`` and two descriptors
 (COMMAND's stdout, then its stdin) or with ``{"error": WHY, "temporary": BOOL}``, and
@@ -151,11 +151,12 @@ def launch(
     person: Person | None,
     environment: Mapping[str, str] | None,
     stderr: int | None,
+    leave_session: bool,
 ) -> NoReturn:
     """Turn this process into the launcher at the far end of the channel. It never returns.
 
     ``person`` is whom to become first, None to stay who we are; ``stderr`` is what COMMAND gets as
-    stderr, None for ours.
+    stderr, None for ours; ``leave_session`` is for a terminal that is somebody else's.
     """
     status = 0
     try:
@@ -165,6 +166,8 @@ def launch(
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _ignore)
         close_all_but({0, 1, 2, channel.fileno(), *([] if stderr is None else [stderr])})
+        if leave_session:
+            os.setsid()
         if person is not None:
             drop_privileges(person)
         if os.geteuid() != 0:

@@ -39,6 +39,7 @@ from ..remote.ssh import RemoteEnd
 from ..stats import format_counters
 from ..system.confinement import confine, empty_bounding_set
 from ..system.descriptors import open_standard
+from ..system.parting import Link, part_from_terminal, terminal_owner
 from ..system.privileges import (
     Person,
     acting_as,
@@ -67,6 +68,8 @@ log = logging.getLogger("fethpipe")
 _HOPELESS = (127, 64, 77)
 # For COMMAND to end by itself when somebody here asked for the end: he is waiting.
 _CLOSING_SECONDS = 0.5
+_SIGNAL_SECONDS = 0.1
+"""How long a signal from the terminal may take to us, when COMMAND has ended of it."""
 _STDERR = 2
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # A kind of device whose descriptors do not tell all of its ends is asked this often.
@@ -117,18 +120,21 @@ def run(
         open_standard()
     # Whoever started us may ignore it, and then nobody's end could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    people = _people(config.user)
+    link = _part(people)
     with ExitStack() as stack:
         with system_step("make a pipe"):
             signals = stack.enter_context(SignalPipe((*_STOPPING, *_REPORTING)))
-        people = _people(config.user)
         keeper = stack.enter_context(closing(fork_keeper())) if people.pump else None
         session = None
         if config.remote:
             with system_step("prepare the other end"):
                 session = stack.enter_context(closing(_remote_session(config, config.remote)))
-        command = _prepare(config, people.command, session)
+        command = _prepare(config, people.command, session, link)
         if command:
             stack.enter_context(closing(command))
+        if link:
+            link.leave_session()
         capture = _open_capture(config, people.command, stack)
         if people.pump:
             empty_bounding_set()
@@ -152,6 +158,8 @@ def run(
             on_ready()
         _confine()
         watch = _watch(signals, keeper, device)
+        if link:
+            watch[link.fileno()] = partial(_attend_terminal, link, signals)
         if session:
             watch[session.relay.fileno()] = session.relay.attend
         if command:
@@ -160,6 +168,10 @@ def run(
             ending = _pump(config, device, watch, stdin, stdout)
         log.info("%s: %s; %s", device.name, ending.reason, _report(device))
         return ending
+
+
+def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
+    return None if link.attend(signals) else Ending("the terminal has gone", requested=True)
 
 
 def _confine() -> None:
@@ -226,10 +238,26 @@ def _remote_session(config: Config, remote: RemoteEnd) -> RemoteSession:
     return RemoteSession(remote, [*options, *remote.options])
 
 
+def _part(people: _People) -> Link | None:
+    """Part from the terminal, if we have one and it is not the pump's own."""
+    if people.pump is None:
+        return None
+    owner = terminal_owner(person_behind_sudo(os.environ))
+    if owner is None or owner == people.pump.uid:
+        return None
+    person = find_person(str(owner)) if owner > 0 else None
+    return part_from_terminal(person, (*_STOPPING, *_REPORTING), owner)
+
+
 def _prepare(
-    config: Config, person: Person | None, session: RemoteSession | None
+    config: Config, person: Person | None, session: RemoteSession | None, link: Link | None
 ) -> Command | None:
-    """Fork the launcher of COMMAND or ssh, if there is one."""
+    """Fork the launcher of COMMAND or ssh, if there is one. It keeps a terminal of its own, for ssh
+    may have to ask for something there.
+    """
+    uid = person.uid if person else os.geteuid()
+    own = link.terminal_descriptor if link and link.owner == uid else -1
+    leave = link is not None and link.owner != uid
     environment = environment_of(person, os.environ) if person else None
     if session:
         return prepare_command(
@@ -237,10 +265,17 @@ def _prepare(
             person=person,
             environment=environment,
             stderr=session.relay.write_descriptor,
+            leave_session=leave,
             hint="install ssh, or say what to run instead with --ssh-command",
         )
     if config.command:
-        return prepare_command(config.command, person=person, environment=environment)
+        return prepare_command(
+            config.command,
+            person=person,
+            environment=environment,
+            stderr=None if own < 0 else own,
+            leave_session=leave,
+        )
     return None
 
 
@@ -343,6 +378,9 @@ def _pump_command(
             return ending
     status = command.finish()
     if status:
+        stopped = _pause(watch, _SIGNAL_SECONDS)
+        if stopped:
+            return stopped
         # The likelier cause of a broken stream than the other end's framing.
         said = session.last_words() if session else ""
         also = f": {said}" if said else f": {truncated.message}" if truncated else ""

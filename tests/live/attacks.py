@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tests.live.programs import Fethpipe
 
-_BEFORE = """
+BEFORE = """
 import ctypes, ctypes.util, errno, fcntl, glob, json, os, resource, signal, socket, struct
 import subprocess, sys, termios, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -62,7 +62,7 @@ sys.exit(main())
 
 def stolen(attack: str) -> list[str]:
     """Return the arguments of Python for a fethpipe whose pump does this when its peer speaks."""
-    return ["-c", f"{_BEFORE}\nATTACK = {attack!r}\n{_STEAL}"]
+    return ["-c", f"{BEFORE}\nATTACK = {attack!r}\n{_STEAL}"]
 
 
 def outcome(program: Fethpipe) -> dict[str, str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.attacks import outcome, stolen
+from tests.live.attacks import BEFORE, outcome, stolen
 from tests.live.netns import Namespace
-from tests.live.private import USER, Private
+from tests.live.private import UID, USER, Private
 from tests.live.programs import Fethpipe
+from tests.live.terminals import TerminalSession
 
 pytestmark = [
     pytest.mark.live,
@@ -23,9 +24,9 @@ pytestmark = [
     ),
 ]
 
+NOBODY = 65534
 SPEAKING = ("--", "sh", "-c", "printf '\\0\\0'; exec cat")
 """A COMMAND whose first bytes are what the pump is taken over by."""
-TOUCHED = "/run/touched"
 
 
 @pytest.fixture
@@ -123,3 +124,116 @@ def test_the_capabilities_of_a_service_stay_with_nobody(private: Private, left: 
             if process != keeper:
                 assert process.capabilities == 0, process
         assert "NoNewPrivs:\t1" in Path(f"/proc/{pump}/status").read_text()
+
+
+# ---- a terminal of somebody else's ----
+
+_TERMINAL = """
+everywhere("push input", lambda each: fcntl.ioctl(each, termios.TIOCSTI, b"x"))
+everywhere("take what was typed away", lambda each: fcntl.ioctl(each, 0x540B, 0))
+import select
+def typed(each):
+    if not select.select([each], [], [], 0)[0]:
+        raise OSError(errno.EAGAIN, "nothing")
+    return os.read(each, 9) == b"something" and "something"
+everywhere("read what is typed", typed)
+tried("open it", lambda: os.open("/dev/tty", os.O_RDWR))
+"""
+
+
+def terminals_of(private: Private) -> dict[int, int]:
+    """Return the controlling terminals of those who are not root."""
+    found = {}
+    for process in private.processes().values():
+        if process.uids != [0] * 4:
+            stat = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            found[process.pid] = int(stat[4])
+    return found
+
+
+@pytest.mark.parametrize("options", [(), ("--user", USER)], ids=["as nobody", "as a user"])
+def test_a_pump_has_no_terminal_of_roots(private: Private, options: tuple[str, ...]) -> None:
+    argv = private.entering(sys.executable, *stolen(_TERMINAL), *options, *SPEAKING)
+    with TerminalSession(private.namespace, argv) as terminal:
+        terminal.type("something typed")
+        assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
+        assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
+        assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
+        assert terminal.wait_for("open it").endswith(("EPERM", "ENXIO"))
+        found = terminals_of(private)
+        assert found
+        assert set(found.values()) == {0}
+
+
+_COMMAND = f"{BEFORE}\n{_TERMINAL}\nos.write(2, b'stolen: \\x1b[31mquoted\\n'); time.sleep(60)"
+
+
+def test_a_command_has_no_terminal_of_roots(private: Private) -> None:
+    python = private.python_for_user()
+    command = ["--", python, "-c", _COMMAND]
+    argv = [*private.fethpipe(), "--user", USER, *command]
+    with TerminalSession(private.namespace, argv) as terminal:
+        terminal.type("something typed")
+        assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
+        assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
+        assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
+        assert terminal.wait_for("open it").endswith("ENXIO")
+        assert "\\x1b[31mquoted" in terminal.wait_for("quoted")
+        assert set(terminals_of(private).values()) == {0}
+
+
+@pytest.mark.parametrize("sudoers", ["!use_pty", "use_pty"])
+def test_ssh_may_ask_on_the_terminal_of_who_called_sudo(left: Namespace, sudoers: str) -> None:
+    asking = "printf 'password: ' >/dev/tty; read -r word </dev/tty; echo it is $word >&2; exec cat"
+    with Private(left, sudoers=f"Defaults {sudoers}\n{USER} ALL=(ALL) NOPASSWD: ALL\n") as private:
+        before = [*private.as_user(), "sudo", "-n"]
+        argv = [*private.fethpipe_for_user(*before), "--", "sh", "-c", asking]
+        with TerminalSession(left, argv, owner=UID) as terminal:
+            assert terminal.wait_for("is ready")
+            terminal.type("secret\n")
+            assert terminal.wait_for("it is secret")
+            terminal.type("\x03")
+            assert terminal.wait_for("stopped by SIGINT")
+            assert terminal.wait_for("status 0")
+
+
+def test_a_terminal_is_kept_by_its_owner_and_follows_the_tunnel(private: Private) -> None:
+    with TerminalSession(private.namespace, [*private.fethpipe(), "--", "cat"]) as terminal:
+        terminal.wait_for("is ready")
+        terminal.type("\x03")
+        assert terminal.wait_for("stopped by SIGINT")
+        assert terminal.wait_for("status 0")
+    private.wait_empty(10)
+    with TerminalSession(private.namespace, [*private.fethpipe(), "--", "false"]) as terminal:
+        assert terminal.wait_for("exit status 1")
+        assert terminal.wait_for("status 69")
+    private.wait_empty(10)
+
+
+@pytest.mark.parametrize("victim", ["first", "pump"])
+def test_a_killed_process_of_the_two_takes_the_other_along(private: Private, victim: str) -> None:
+    with TerminalSession(private.namespace, [*private.fethpipe(), "--", "cat"]) as terminal:
+        terminal.wait_for("is ready")
+        processes = private.processes().values()
+        (pump,) = [each for each in processes if each.uids == [NOBODY] * 4]
+        os.kill(pump.pid if victim == "pump" else pump.parent, signal.SIGKILL)
+        assert terminal.wait_for("status 137")
+    private.wait_empty(10)
+
+
+# ---- root's password, typed some minutes ago ----
+
+_SUDO = """
+tried("sudo", lambda: subprocess.run(["sudo", "-n", "id"], capture_output=True).stdout)
+tried("sudo itself", lambda: os.execv("/usr/bin/sudo", ["sudo", "-n", "true"]))
+"""
+
+
+@pytest.mark.parametrize("through", [(), ("sudo", "-n")], ids=["its keeper", "all of it"])
+def test_sudo_does_nothing_for_a_pump(left: Namespace, through: tuple[str, ...]) -> None:
+    with Private(left, sudoers=f"{USER} ALL=(ALL) NOPASSWD: ALL\n") as private:
+        python = private.python_for_user()
+        argv = private.entering(*private.as_user(), *through, python, *stolen(_SUDO), *SPEAKING)
+        with TerminalSession(left, argv, owner=UID) as terminal:
+            assert terminal.wait_for("stolen: sudo: ").endswith("EPERM")
+            assert terminal.wait_for("stolen: sudo itself: ").endswith("EPERM")

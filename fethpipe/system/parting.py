@@ -1,0 +1,270 @@
+"""Leave a terminal to its owner.
+
+Whoever has a terminal can read what is typed there, and have it take for typed what he likes
+(TIOCSTI). So a process that is not its owner's must not have it: the program forks. The first
+process stays, becomes the owner's and shows what the second one says, quoted: text, and a status
+line. It passes signals on, and ends with the second one and with its status. The second one gets a
+session of its own.
+
+Lines on the socket between them, to the second process: ``signal N`` and ``width N``, the columns
+that a status line has room for, 0 where none can be shown. The other way it is status lines.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from select import select
+from typing import NoReturn
+
+from ..errors import FethpipeError, system_step
+from .confinement import confine
+from .descriptors import close_all_but
+from .libc_darwin import process_name
+from .privileges import Person, drop_privileges
+from .signals import SignalPipe
+from .stderr import can_show_status, forget_stderr, open_stderr, terminal
+
+# The second process has ended; the terminal is wider or narrower; we are in the foreground again.
+_NOTICED = (signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT)
+_STANDARD = (0, 1, 2)
+_STDERR = 2
+_CHUNK = 1 << 12
+_LONGEST_LINE = 2048
+_LAST_SECONDS = 1.0
+_USUAL_WIDTH = 80
+_PTY_SLAVES = range(136, 144)  # major numbers (Documentation/admin-guide/devices.txt)
+
+
+def terminal_owner(person: Person | None) -> int | None:
+    """Return the number of the user whose terminal we have, -1 if nobody knows, None without one.
+
+    ``person`` is who called sudo. A pseudo-terminal that sudo made for this one program is his, who
+    reads and types there; the system says that it is root's.
+    """
+    owners = {os.fstat(each).st_uid for each in _STANDARD if _is_terminal(each)}
+    if not owners and _has_controlling_terminal():
+        owners = _owners_of_controlling_terminal()
+    if not owners:
+        return None
+    owner = owners.pop() if len(owners) == 1 else -1
+    if owner == 0 and person is not None and _sudo_made_this_session():
+        return person.uid
+    return owner
+
+
+class Link:
+    """What the second process has of the first."""
+
+    def __init__(self, control: socket.socket, owner: int, kept: int) -> None:
+        self.owner = owner
+        self.terminal_descriptor = kept
+        """The terminal that stderr was, for its owner's COMMAND; -1 if it was none."""
+        self._control = control
+        self._pending = b""
+
+    def fileno(self) -> int:
+        """Return the descriptor that selects as readable when the first process says something."""
+        return self._control.fileno()
+
+    def attend(self, signals: SignalPipe) -> bool:
+        """Take what the first process says; False when it has gone."""
+        try:
+            data = self._control.recv(_CHUNK)
+        except OSError:
+            data = b""
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        for line in lines:
+            word, _, number = line.partition(b" ")
+            if word == b"signal":
+                signals.put(int(number))
+            elif word == b"width":
+                terminal.relayed_width = int(number)
+        return bool(data)
+
+    def leave_session(self) -> None:
+        """Have a session of our own, and nothing of the terminal."""
+        os.setsid()
+        self.forget_terminal()
+
+    def forget_terminal(self) -> None:
+        """Close the descriptor of the terminal; safe to call twice."""
+        if self.terminal_descriptor >= 0:
+            os.close(self.terminal_descriptor)
+        self.terminal_descriptor = -1
+
+
+def part_from_terminal(
+    owner: Person | None, passed_on: Sequence[signal.Signals], number: int
+) -> Link:
+    """Return as the second process. The first one never does, and becomes the owner; None stays
+    root. ``passed_on`` are the signals that it passes on, ``number`` is the owner's.
+
+    Raises SystemFailureError.
+    """
+    shows = can_show_status()
+    with system_step("start the process that keeps the terminal"):
+        reading, writing = os.pipe()
+        control, its_control = socket.socketpair()
+        child = os.fork()
+    if child:
+        os.close(writing)
+        its_control.close()
+        _keep_terminal(owner, _Keeping(reading, control, child, shows=shows), passed_on)
+    os.close(reading)
+    control.close()
+    kept = os.dup(_STDERR) if _is_terminal(_STDERR) else -1
+    with open(os.devnull, "rb") as nothing:
+        for standard, instead in zip(_STANDARD, (nothing.fileno(), writing, writing)):
+            if _is_terminal(standard):
+                os.dup2(instead, standard)
+    os.close(writing)
+    open_stderr()
+    terminal.relay, terminal.relayed_width = its_control, _USUAL_WIDTH if shows else 0
+    return Link(its_control, number, kept)
+
+
+class _Keeping:
+    """The first process: shows what the second one says."""
+
+    def __init__(self, text: int, control: socket.socket, child: int, *, shows: bool) -> None:
+        self.descriptors = {text, control.fileno()}
+        self._text = text
+        self._control = control
+        self._child = child
+        self._shows = shows
+        self._lines = b""
+        self._status_lines = b""
+        self._width = -1
+        self._open = [text, control.fileno()]
+
+    def serve(self, signals: SignalPipe) -> int:
+        """Serve until the second process ends, and return its exit status."""
+        while True:
+            self._tell_width()
+            readable, _, _ = select([signals.fileno(), *self._open], [], [])
+            if self._text in readable:
+                self._show_text()
+            if self._control.fileno() in readable:
+                self._show_status()
+            for number in signals.read() if signals.fileno() in readable else ():
+                if number not in _NOTICED:
+                    self._say(f"signal {number:d}")
+            pid, status = os.waitpid(self._child, os.WNOHANG)
+            if pid:
+                self._finish()
+                return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+    def _show_text(self) -> bool:
+        data = os.read(self._text, _CHUNK)
+        if not data:
+            self._open.remove(self._text)
+        *lines, self._lines = (self._lines + data).split(b"\n")
+        if len(self._lines) > _LONGEST_LINE:
+            lines, self._lines = [*lines, self._lines], b""
+        for line in lines:
+            _write_whole(terminal.around(_printable(line) + b"\n"))
+        return bool(data)
+
+    def _show_status(self) -> None:
+        try:
+            data = self._control.recv(_CHUNK)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._open.remove(self._control.fileno())
+        *lines, self._status_lines = (self._status_lines + data)[-_CHUNK:].split(b"\n")
+        if lines:
+            line = lines[-1].decode("ascii", "replace")[: max(0, terminal.width() - 1)]
+            terminal.show("".join(letter if letter.isprintable() else "?" for letter in line))
+
+    def _tell_width(self) -> None:
+        width = terminal.width() if self._shows else 0
+        if width != self._width:
+            self._width = width
+            self._say(f"width {width}")
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):
+            self._control.send(line.encode() + b"\n", socket.MSG_DONTWAIT)
+
+    def _finish(self) -> None:
+        """Show what was said last. Others may have the pipe open for long."""
+        deadline = time.monotonic() + _LAST_SECONDS
+        while self._text in self._open and select([self._text], [], [], 0)[0]:
+            if not self._show_text() or time.monotonic() > deadline:
+                break
+        terminal.erase()
+
+
+def _keep_terminal(
+    owner: Person | None, keeping: _Keeping, passed_on: Sequence[signal.Signals]
+) -> NoReturn:
+    status = FethpipeError.status
+    try:
+        with SignalPipe((*passed_on, *_NOTICED)) as signals:
+            kept = {*_STANDARD, *keeping.descriptors, *signals.descriptors}
+            forget_stderr()
+            close_all_but(kept)
+            open_stderr()
+            if owner:
+                drop_privileges(owner)
+            confine()
+            status = keeping.serve(signals)
+    except BaseException as error:  # noqa: BLE001 - the second process goes on as the program
+        with suppress(OSError):
+            os.write(_STDERR, f"fethpipe: the terminal is lost: {error!r}\n".encode())
+    finally:
+        os._exit(status)
+
+
+def _write_whole(data: bytes) -> None:
+    """Write to the terminal, however long that takes: nobody waits for us."""
+    while data:
+        data = data[os.write(_STDERR, data) :]
+
+
+def _printable(line: bytes) -> bytes:
+    """Return a line of somebody who may want to do things to the terminal."""
+    text = line.decode("utf-8", "backslashreplace").rstrip("\r").expandtabs()
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text).encode()
+
+
+def _is_terminal(descriptor: int) -> bool:
+    return os.isatty(descriptor)
+
+
+def _has_controlling_terminal() -> bool:
+    with suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        return True
+    return False
+
+
+def _owners_of_controlling_terminal() -> set[int]:
+    """Return its owner where Linux tells which one it is: proc(5), tty_nr of /proc/PID/stat."""
+    with suppress(OSError, ValueError):
+        number = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[4])
+        if os.major(number) in _PTY_SLAVES:
+            index = (os.major(number) - _PTY_SLAVES[0]) * 256 + os.minor(number)
+            return {Path(f"/dev/pts/{index}").stat().st_uid}
+    return {-1}
+
+
+def _sudo_made_this_session() -> bool:
+    """Return whether sudo leads our session and started us, and nobody else (use_pty)."""
+    parent = os.getppid()
+    try:
+        if os.getsid(0) != parent:
+            return False
+        if sys.platform == "darwin":
+            return process_name(parent) == "sudo"
+        return Path(f"/proc/{parent}/comm").read_text() == "sudo\n"
+    except OSError:
+        return False
