@@ -1,15 +1,15 @@
 """fethpipe: shuttle Ethernet frames between a virtual Ethernet device and a pipe.
 
-As a library it makes, opens and joins Ethernet devices: the names of :mod:`fethpipe.library`, and
-``fethpipe.aio`` for asyncio. They are loaded when the first of them is asked for, so that the
-program starts without them.
+As a library it makes, opens and joins Ethernet devices. It has the names of
+:mod:`fethpipe.library`, and ``fethpipe.aio`` for asyncio. The library is imported when one of its
+names is used for the first time, so that the programs start without it.
 """
 
 import importlib
 
 from ._version import __version__ as __version__
 
-TYPE_CHECKING = False  # for type checkers, which take it for typing's
+TYPE_CHECKING = False  # type checkers treat it as typing.TYPE_CHECKING
 if TYPE_CHECKING:
     from .library import *  # noqa: F403
 

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-# Ctrl-C while modules are loaded ends us like any other program, without a traceback.
+# Ctrl-C during the imports ends us as it ends any program, without a traceback.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -1,3 +1,3 @@
-"""The version of the program, for those who must not load the library to tell it."""
+"""The version of the program, in a module that does not import the library."""
 
 __version__ = "0.1.0"

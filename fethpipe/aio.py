@@ -1,11 +1,11 @@
-"""The same devices for asyncio.
+"""The devices of the library, for asyncio.
 
-The event loop watches the one descriptor that receives, by whatever selector it has: select,
-poll, epoll, and kqueue, which knows BPF devices (but not AF_NDRV sockets, and need not). Sending
-never waits: the kernel takes a frame or refuses it.
+The event loop watches one descriptor, the one that receives. Any selector works: select, poll,
+epoll, and kqueue, which accepts BPF devices. (It does not accept AF_NDRV sockets, but those only
+send.) Sending never waits: the kernel takes a frame or refuses it.
 
-A frame is taken from the kernel only by a task that returns it in the same step. So a task that is
-cancelled while it waits takes none with it.
+A task takes a frame from the kernel only when it can return it at once. So no frame is lost when a
+task is cancelled while it waits.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .stats import Counters
 
 
 class AsyncDevice:
-    """An open device in an event loop, which it belongs to from its first wait on.
+    """An open device in an event loop: the loop in which it waits for the first time.
 
-    It owns the device: to close this closes that. Several tasks may receive at once; each frame
-    goes to one of them.
+    It owns the device, and closes it when it is closed. Several tasks may receive at once; each
+    frame goes to one of them.
     """
 
     def __init__(self, device: EthernetDevice) -> None:
@@ -37,7 +37,7 @@ class AsyncDevice:
 
     @property
     def counters(self) -> Counters:
-        """Return what passed, and what was dropped, by reason."""
+        """Return the counters of frames and bytes that passed, and of drops by reason."""
         return self._device.counters
 
     async def receive(self) -> bytes:
@@ -49,7 +49,7 @@ class AsyncDevice:
                 await self._readable()
 
     async def receive_batch(self) -> list[bytes]:
-        """Return the frames that the kernel gives at once, at least one."""
+        """Return the next batch of frames, at least one."""
         while True:
             frames = self._device.receive_batch(0)
             if frames:
@@ -69,16 +69,16 @@ class AsyncDevice:
             raise
 
     async def send(self, frame: bytes) -> bool:
-        """Send a frame and return whether the kernel took it.
+        """Send a frame, and return whether the kernel took it.
 
-        Like the other ways to send, it first lets other tasks run: a task that is cancelled there
-        has sent nothing.
+        All methods that send first let other tasks run. A task that is cancelled there has sent
+        nothing.
         """
         await asyncio.sleep(0)
         return self._device.send(frame)
 
     async def send_batch(self, frames: Sequence[bytes]) -> int:
-        """Send frames in order and return how many the kernel took."""
+        """Send frames in order, and return how many the kernel took."""
         await asyncio.sleep(0)
         return self._device.send_batch(frames)
 
@@ -88,7 +88,7 @@ class AsyncDevice:
         return self._device.send_vectored(buffers)
 
     def close(self) -> None:
-        """Close the device; tasks that wait for a frame get DeviceError. Safe to call twice."""
+        """Close the device. Tasks that wait for a frame get DeviceError. Safe to call twice."""
         self._stop_watching()
         self._device.close()
         self._wake()
@@ -109,7 +109,7 @@ class AsyncDevice:
                 self._stop_watching()
 
     def _wake(self) -> None:
-        """Let all who wait try again: who comes too late waits again."""
+        """Let all waiting tasks try again. Those that get no frame wait again."""
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)

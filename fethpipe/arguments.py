@@ -1,4 +1,4 @@
-"""What the command lines of our programs have in common: words of the user's, made into values."""
+"""What the command lines of our programs share: a parser, and functions that convert values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError instead of ending the program."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line."""
+        """Refuse the command line. Raises UsageError."""
         raise UsageError(message, hint=f"see {self.prog} --help")
 
 
 def checked(convert: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Let argparse tell the reason of a ValueError, not just the name of the converter."""
+    """Make argparse show the reason of a ValueError, not just the name of the converter."""
 
     def convert_or_tell(text: str) -> _T:
         try:
@@ -33,7 +33,7 @@ def checked(convert: Callable[[str], _T]) -> Callable[[str], _T]:
 
 
 def count(text: str) -> int:
-    """Return a whole number."""
+    """Return the whole number that the text is. Raises ValueError with a reason for the user."""
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("not a whole number")
     return int(text)

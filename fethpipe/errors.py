@@ -1,7 +1,7 @@
-"""What can go wrong, whose fault it is, and the exit status that tells it to a script.
+"""The errors that a user can meet, each with an exit status for scripts.
 
-Every error is one line for a person: what was tried, on what, why, and what to do about it.
-The statuses are those of sysexits(3).
+The text of an error is one line: what failed, on what, why, and what to do about it. The exit
+statuses are those of sysexits(3).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import ClassVar
 
 
 class FethpipeError(Exception):
-    """Base of all errors that a user can meet.
+    """The base of all errors that a user can meet.
 
-    ``hint`` says what to do; ``status`` is the exit status of the program.
+    ``message`` says what failed, ``hint`` what to do. ``status`` is the exit status of the program.
     """
 
     status: ClassVar[int] = 71
@@ -30,7 +30,7 @@ class FethpipeError(Exception):
 
 
 class UsageError(FethpipeError):
-    """The command line asks for something that cannot be."""
+    """The command line, or an argument of the library, asks for something impossible."""
 
     status = 64
 
@@ -42,11 +42,11 @@ class LaunchError(FethpipeError):
 
 
 class TemporaryLaunchError(LaunchError):
-    """COMMAND could not be started for lack of something that comes and goes, as memory does."""
+    """COMMAND could not be started for now, for example for lack of memory."""
 
 
 class CommandFailedError(LaunchError):
-    """COMMAND ended with ``code``: its exit status, or a signal as a negative number."""
+    """COMMAND failed. ``code`` is its exit status, or a signal as a negative number."""
 
     def __init__(self, message: str, code: int, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -60,25 +60,25 @@ class SystemFailureError(FethpipeError):
 
 
 class DeviceError(FethpipeError):
-    """The device cannot be made or configured, or has gone."""
+    """The device cannot be made or configured, or no longer exists."""
 
     status = 73
 
 
 class PeerSilentError(FethpipeError):
-    """The peer promised to say something every so often, and did not."""
+    """The peer announced keepalives, and was silent for too long."""
 
     status = 75
 
 
 class ProtocolError(FethpipeError):
-    """The peer's bytes are not records of the agreed framing."""
+    """The bytes from the peer are not records of this framing."""
 
     status = 76
 
 
 class TruncatedError(ProtocolError):
-    """The stream ended inside a record: the other end died, or never spoke this framing."""
+    """The stream ended inside a record: the other end died, or uses another framing."""
 
 
 class NotAllowedError(FethpipeError):
@@ -96,8 +96,9 @@ def reason(error: OSError) -> str:
 
 @contextmanager
 def system_step(what: str) -> Iterator[None]:
-    """Turn the failure of what needs no privilege, just a working system, into an error that names
-    it.
+    """Re-raise OSError as SystemFailureError("cannot {what}: ...").
+
+    For what needs no privilege, just a working system.
     """
     try:
         yield
@@ -107,7 +108,10 @@ def system_step(what: str) -> Iterator[None]:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Turn the failure of one step into an error that names it."""
+    """Re-raise PermissionError as NotAllowedError, and any other OSError as DeviceError.
+
+    The text is "cannot {what}: ...".
+    """
     try:
         yield
     except PermissionError as error:
@@ -117,10 +121,10 @@ def step(what: str) -> Iterator[None]:
 
 
 def _why(error: OSError) -> str:
-    """Return the reason with what the error names: the call or the file."""
+    """Return the reason, with the call or the file that the error names."""
     return f"{error.filename}: {reason(error)}" if error.filename else reason(error)
 
 
 def errno_behind(error: FethpipeError) -> int | None:
-    """Return the number of the system's error that an error was made from."""
+    """Return the errno of the OSError that caused this error, None if there was none."""
     return getattr(error.__cause__, "errno", None)

@@ -6,10 +6,10 @@ from collections import Counter
 
 
 class Counters:
-    """Frames and bytes (of whole frames, Ethernet header included) that passed.
+    """Frames and bytes that passed. Bytes include the Ethernet header of each frame.
 
-    ``received`` came out of the device, ``sent`` went into it. ``drops`` counts frames that went
-    no further, by a reason that a person can read.
+    ``received`` frames came from the device, ``sent`` frames went to it. ``drops`` counts dropped
+    frames by reason, a text for the user.
     """
 
     def __init__(self) -> None:
@@ -20,14 +20,14 @@ class Counters:
         self.drops: Counter[str] = Counter()
 
     def drop(self, reason: str, frames: int = 1) -> None:
-        """Count frames that went no further."""
+        """Count dropped frames by reason."""
         self.drops[reason] += frames
 
 
 def format_counters(counters: Counters, *, kernel_drops: int = 0) -> str:
     """Return the counters as one line.
 
-    ``kernel_drops`` are frames that the kernel threw away before we could read them.
+    ``kernel_drops`` is the number of frames that the kernel dropped before we could read them.
     """
     drops = counters.drops + Counter({"kernel queue full": kernel_drops})
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(drops.items())) or "none"

@@ -1,8 +1,8 @@
 """A stand-in for MacEthernetTapAgent, the program that ZeroTier's service starts on macOS.
 
-The service gives the number of a feth, a MAC, an MTU and a metric, then talks over the ``zerotier``
-framing. Interfaces, exit statuses and what is said on stderr are the agent's, so that the service,
-and people who know the agent, cannot tell: ``I`` and the interfaces when they are up, else ``E``.
+The service passes the number of a feth, a MAC, an MTU and a metric, then uses the ``zerotier``
+framing. The interfaces, the exit statuses and the lines on stderr are those of the agent, so that
+the service sees no difference: ``I`` and the interfaces when they are up, or ``E`` and an error.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .tunnel.run import Config, run
 # MacEthernetTapAgent.h: -1, -2 and -3, as the parent sees them.
 _INVALID_REQUEST, _UNABLE_TO_CREATE, _READ_ERROR = 255, 254, 253
 _LAST_DEVICE = 4999
-# From the device, feth0 to feth4999, to the side that frames are read from and written to.
+# The unit of the I/O side minus that of the device, which is feth0 to feth4999.
 _IO_DISTANCE = 5000
 _USAGE = "invalid or missing argument(s) (usage: MacEthernetTapAgent <0-4999> <mac> <mtu> <metric>)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Be the agent until the service says that it is over, and return the agent's exit status."""
+    """Be the agent until the service ends it. Return the exit status of the agent."""
     open_standard()
     configure_reports(logging.WARNING, prefix="E ")
     if os.geteuid() != 0:
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = _parse(sys.argv[1:] if argv is None else argv)
     except (ValueError, FethpipeError):
         return _refuse(_USAGE)
-    # The service leaks its ends of the pipes of earlier agents to later ones. With those open
-    # here, the earlier ones would not see the end of the service.
+    # The service passes its ends of the pipes of earlier agents on to later ones. While those are
+    # open here, the earlier agents do not see the end of the service.
     close_all_but({0, 1, 2})
     return _run(request)
 
@@ -73,7 +73,7 @@ def _run(request: DeviceRequest) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> DeviceRequest:
-    """Return what the first four arguments ask for. Raises ValueError."""
+    """Return the request of the first four arguments. Raises ValueError."""
     number, mac, mtu, metric = arguments[:4]
     numbers = [int(text) for text in (number, mtu, metric) if re.fullmatch("[0-9]{1,9}", text)]
     if len(numbers) != 3 or numbers[0] > _LAST_DEVICE:
@@ -93,7 +93,7 @@ def _refuse(why: str) -> int:
 
 
 def _say(line: str) -> None:
-    """Say a line as the agent does; the service passes it on."""
+    """Write a line to stderr as the agent does. The service passes it on."""
     with suppress(OSError):
         os.write(2, line.encode() + b"\n")
 

@@ -1,1 +1,1 @@
-"""Ethernet frames, and what is in them: pure code."""
+"""Ethernet frames and what they contain: pure code."""

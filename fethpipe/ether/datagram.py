@@ -1,4 +1,4 @@
-"""IPv4 and UDP by hand, as far as the self-test needs them: one datagram, and its checksum."""
+"""Make an IPv4 UDP datagram and check its checksum, as the self-test needs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ETHERNET = 14
 def make_datagram(
     payload: bytes, *, macs: tuple[bytes, bytes], addresses: tuple[str, str], ports: tuple[int, int]
 ) -> bytes:
-    """Return a frame with a UDP datagram; each pair is source and destination.
+    """Return a frame with a UDP datagram. Each pair is (source, destination).
 
     It has no UDP checksum, which IPv4 allows (RFC 768).
     """
@@ -30,7 +30,7 @@ def make_datagram(
 
 
 def has_whole_checksum(frame: bytes) -> bool:
-    """Return whether the UDP checksum of an unfragmented IPv4 frame is right, and there."""
+    """Return whether an unfragmented IPv4 frame has a UDP checksum, and the correct one."""
     start = _ETHERNET + 4 * (frame[_ETHERNET] & 15)
     length = struct.unpack_from("!H", frame, _ETHERNET + 2)[0] - (start - _ETHERNET)
     udp = frame[start : start + length]

@@ -1,4 +1,4 @@
-"""One line of words for a frame, whatever it holds: what ``fethctl capture`` shows."""
+"""Describe any frame in one line, as ``fethctl capture`` prints it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _NEIGHBOURS = ((58, 135), (58, 136))
 
 
 def describe_frame(frame: bytes) -> str:
-    """Return who sends what to whom, and the length in bytes of the whole frame."""
+    """Return the line: who sends what to whom, and the length of the frame in bytes."""
     if len(frame) < HEADER_LENGTH:
-        return f"{len(frame)} bytes, no Ethernet frame"
+        return f"{len(frame)} bytes, too short for an Ethernet frame"
     destination, source = frame[:6].hex(":"), frame[6:12].hex(":")
     kind, start, tags = _find_payload(frame)
     try:
@@ -84,7 +84,8 @@ def _describe_ipv6(packet: bytes) -> str:
     _, length, protocol, _, source, target = _IPV6.unpack_from(packet)
     hosts = f"IPv6 {IPv6Address(source)} > {IPv6Address(target)}"
     payload = packet[_IPV6.size : _IPV6.size + length]
-    # Hop-by-hop options, routing, destination options tell their length alike (RFC 8200, 4.2).
+    # Hop-by-hop, routing and destination options have their length in the same place
+    # (RFC 8200, 4.2).
     while protocol in (0, 43, 60) and len(payload) >= 8:
         protocol, payload = payload[0], payload[8 * (payload[1] + 1) :]
     return hosts + _describe_payload(protocol, payload)

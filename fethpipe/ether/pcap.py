@@ -1,4 +1,4 @@
-"""pcap with nanoseconds (draft-ietf-opsawg-pcap), the file that tcpdump and Wireshark read."""
+"""Read and write pcap files, which tcpdump and Wireshark read too (draft-ietf-opsawg-pcap)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# The magic says nanoseconds and, by how it reads, the byte order: here little-endian everywhere.
+# The magic number says that times are in nanoseconds and, by its byte order, that of the file. We
+# write little-endian files on every system.
 _MAGIC = 0xA1B23C4D
 _VERSION = (2, 4)
 _LINKTYPE_ETHERNET = 1
 SNAP_LENGTH = 262144
-"""The most bytes of a frame that a record may hold: what libpcap takes, and longer than any."""
+"""The most bytes of a frame that a record can hold: libpcap's limit, longer than any frame."""
 
 _FILE_HEADER = struct.Struct("<IHHiIII")  # magic, version, zone, accuracy, snap length, link type
 _RECORD_HEADER = struct.Struct("<IIII")  # seconds, nanoseconds, bytes here, bytes of the frame
 
 FILE_HEADER = _FILE_HEADER.pack(_MAGIC, *_VERSION, 0, 0, SNAP_LENGTH, _LINKTYPE_ETHERNET)
-"""What a file starts with."""
+"""The first bytes of a file that we write."""
 
 
 def pack_records(frames: Iterable[bytes | memoryview], nanoseconds: int) -> bytes:
-    """Return the records of frames that passed at one time, in nanoseconds since 1970, UTC."""
+    """Return the records of frames that passed at one time: nanoseconds since 1970, UTC."""
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
     pack = _RECORD_HEADER.pack
     parts: list[bytes | memoryview] = []
@@ -33,8 +34,10 @@ def pack_records(frames: Iterable[bytes | memoryview], nanoseconds: int) -> byte
 
 
 class Record(NamedTuple):
-    """A frame of a file: when it passed, in nanoseconds since 1970, UTC, and its whole length,
-    which is more than its bytes where the capture cut it short.
+    """A frame of a file.
+
+    ``nanoseconds`` is when it passed, since 1970, UTC. ``length`` is the length of the whole frame
+    in bytes, more than ``frame`` has if the capture stored a part only.
     """
 
     nanoseconds: int
@@ -42,7 +45,7 @@ class Record(NamedTuple):
     length: int
 
 
-# What a file starts with tells the byte order and how much of a second the fraction counts.
+# The magic number of a file tells its byte order, and how many nanoseconds a fraction counts.
 _FORMS = {
     struct.pack(f"{order}I", magic): (order, scale)
     for magic, scale in ((_MAGIC, 1), (0xA1B2C3D4, 1000))
@@ -52,10 +55,10 @@ _PCAPNG = bytes.fromhex("0a0d0d0a")
 
 
 class PcapDecoder:
-    """Cut a pcap file, of either byte order and resolution, into its records.
+    """Cut a pcap file, of any byte order and resolution, into its records.
 
-    However the file is cut into chunks, the same records come out. Raises ValueError for what is
-    no such file of Ethernet frames.
+    The records are the same for any way to cut the file into chunks. All methods raise ValueError
+    for a file that is not a pcap file of Ethernet frames.
     """
 
     def __init__(self) -> None:
@@ -78,7 +81,7 @@ class PcapDecoder:
         while len(data) - start >= size:
             seconds, fraction, here, whole = self._record.unpack_from(data, start)
             if here > SNAP_LENGTH:
-                raise ValueError(f"a record of {here} bytes, more than any frame has")
+                raise ValueError(f"it has a record of {here} bytes, more than any frame has")
             stop = start + size + here
             if stop > len(data):
                 break
@@ -89,7 +92,7 @@ class PcapDecoder:
         return records
 
     def feed_eof(self) -> None:
-        """Say that the file has ended; ValueError if that is inside a record."""
+        """Tell that the file has ended. Raises ValueError if it ended inside a record."""
         if self._record is None:
             raise ValueError("not a pcap file: too short")
         if self._pending:
@@ -97,12 +100,12 @@ class PcapDecoder:
 
     def _read_header(self, data: bytes) -> struct.Struct:
         if data[:4] == _PCAPNG:
-            raise ValueError("a pcapng file, not a pcap file (editcap -F pcap makes it one)")
+            raise ValueError("a pcapng file, not a pcap file (editcap -F pcap converts it)")
         if data[:4] not in _FORMS:
             raise ValueError("not a pcap file")
         order, self._scale = _FORMS[data[:4]]
-        # The upper half of the link type may tell of frame check sequences.
+        # The upper half of the link type may say that frames have a check sequence.
         link_type = struct.unpack_from(f"{order}I", data, 20)[0] & 0xFFFF
         if link_type != _LINKTYPE_ETHERNET:
-            raise ValueError(f"frames of link type {link_type}, not of Ethernet")
+            raise ValueError(f"its link type is {link_type}, not Ethernet")
         return struct.Struct(f"{order}IIII")

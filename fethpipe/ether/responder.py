@@ -1,9 +1,9 @@
-"""Be a host with one address and nothing but manners: answer who asks for it, and who pings it.
+"""Act as a host with one address: answer requests for its MAC, and pings.
 
-ARP (RFC 826) and ICMP echo (RFC 792) for an IPv4 address, neighbour solicitations (RFC 4861) and
-ICMPv6 echo (RFC 4443) for an IPv6 one. A frame goes in, its answer comes out, or None. Frames come
-from anybody: whatever is not a whole, rightly summed request for this very address gets no answer,
-and nothing is remembered from one frame to the next.
+For an IPv4 address these are ARP (RFC 826) and ICMP echo (RFC 792), for an IPv6 address neighbour
+solicitations (RFC 4861) and ICMPv6 echo (RFC 4443). Each frame gets an answer, or None. Frames can
+come from anybody: only a complete request for this very address, with correct checksums, gets an
+answer. Nothing is kept from one frame to the next.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ECHO_TYPES = {4: (8, 0), 6: (128, 129)}  # request, reply
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _NEIGHBOUR = struct.Struct("!BBHI16s")  # type, code, checksum, flags, target
-_NEIGHBOUR_HOPS = 255  # what came over a router has less
+_NEIGHBOUR_HOPS = 255  # a packet that a router forwarded has less
 _SOLICITED, _OVERRIDE = 0x40000000, 0x20000000
 _TARGET_MAC = struct.Struct("!BB6s")  # an option of one unit of 8 bytes
 _UNSPECIFIED = bytes(16)
@@ -52,20 +52,22 @@ _SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")  # and the last 3 
 
 
 class Answer(NamedTuple):
-    """A frame to send, and what it answers: ``identity`` and ``sequence`` are those of an echo,
-    whose ICMP part has ``length`` bytes; an answer to ARP or a solicitation has none.
+    """A frame to send, and facts about it.
+
+    ``identity``, ``sequence`` and ``length`` (of its ICMP part, in bytes) are set for an echo reply
+    only, and 0 for an answer to ARP or a solicitation.
     """
 
     frame: bytes
     peer: bytes
-    """The address that it goes to, IPv4 or IPv6."""
+    """The IPv4 or IPv6 address that it goes to."""
     identity: int = 0
     sequence: int = 0
     length: int = 0
 
 
 class Responder:
-    """What answers for one address; without a MAC it makes one from the address."""
+    """Answers for one address. Without ``mac``, its MAC is made from the address."""
 
     def __init__(self, address: IPAddress, mac: bytes | None = None) -> None:
         self.address = address
@@ -75,7 +77,7 @@ class Responder:
         self._group_mac = b"\x33\x33" + self._group[-4:]
 
     def answer(self, frame: bytes) -> Answer | None:
-        """Return the answer to a frame, None if it gets none."""
+        """Return the answer to a frame, None if there is none."""
         if len(frame) < HEADER_LENGTH:
             return None
         destination, source, kind = _ETHER.unpack_from(frame)
@@ -98,7 +100,7 @@ class Responder:
         *kinds, operation, mac, sender, _, target = _ARP.unpack_from(frame, HEADER_LENGTH)
         if tuple(kinds) != _ETHERNET_AND_IPV4 or operation != _REQUEST:
             return None
-        # Who says that he has it himself does not ask.
+        # A sender with this very address announces it, and does not ask.
         if target != self._packed or sender == self._packed or mac[0] & _GROUP_BIT:
             return None
         reply = _ARP.pack(*_ETHERNET_AND_IPV4, _REPLY, self.mac, self._packed, mac, sender)
@@ -114,7 +116,7 @@ class Responder:
         packet = frame[HEADER_LENGTH : HEADER_LENGTH + total]  # Ethernet may have padded it
         if first >> 4 != 4 or not _IPV4.size <= length <= total == len(packet):
             return None
-        # A fragment has a place in the packet, or is told to be followed by more.
+        # A fragment has an offset, or says that more fragments follow.
         if protocol != _ICMP_PROTOCOL or fragment & ~_DO_NOT_FRAGMENT or target != self._packed:
             return None
         if checksum(packet[:length]) or not _is_host4(peer):
@@ -166,7 +168,7 @@ class Responder:
         if code != 0 or target != self._packed:
             return None
         flags = _OVERRIDE | _SOLICITED
-        if peer == _UNSPECIFIED:  # who is about to take this address for himself, and may not
+        if peer == _UNSPECIFIED:  # a host that checks whether it may use this address: it may not
             flags, peer, mac = _OVERRIDE, _ALL_NODES, _ALL_NODES_MAC
         reply = _NEIGHBOUR.pack(_ADVERTISEMENT, 0, 0, flags, self._packed)
         reply += _TARGET_MAC.pack(2, 1, self.mac)
@@ -180,14 +182,14 @@ class Responder:
 
 
 def mac_for(address: IPAddress) -> bytes:
-    """Return a locally administered MAC: 02:00 and an IPv4 address, or 02 and the last 5 bytes of
-    an IPv6 one.
+    """Return a locally administered MAC: 02:00 and the bytes of an IPv4 address, or 02 and the last
+    5 bytes of an IPv6 address.
     """
     return b"\x02" + address.packed[-5:].rjust(5, b"\0")
 
 
 def format_answer(answer: Answer, responder: Responder) -> str:
-    """Return in words what was answered."""
+    """Return a line that describes the answer."""
     address, peer = responder.address, ip_address(answer.peer)
     if answer.length:
         return (
@@ -199,9 +201,9 @@ def format_answer(answer: Answer, responder: Responder) -> str:
 
 
 def _echo_reply(message: bytes, version: int, pseudo_header: bytes) -> bytes | None:
-    """Return the reply to an ICMP message, None if that is no whole echo request.
+    """Return the reply to an ICMP message, None if that is not a complete echo request.
 
-    The sum of ICMPv6 was seen to be right already; that of ICMP is looked at here.
+    The checksum of ICMPv6 was checked before; that of ICMP is checked here.
     """
     request, reply = _ECHO_TYPES[version]
     if len(message) < _ECHO.size or message[:2] != bytes((request, 0)):
@@ -226,12 +228,12 @@ def _pseudo_header(source: bytes, target: bytes, message: bytes) -> bytes:
 
 
 def _is_host4(address: bytes) -> bool:
-    """Return whether an answer may be sent to an address: not to a group, nor to nobody."""
+    """Return whether an answer may go to this address: not to 0.0.0.0, multicast or broadcast."""
     return address != bytes(4) and address[0] < 224
 
 
 def _are_options(data: bytes) -> bool:
-    """Return whether these are whole options of neighbour discovery (RFC 4861, 4.6)."""
+    """Return whether these are complete options of neighbour discovery (RFC 4861, 4.6)."""
     while data:
         if len(data) < 2 or not data[1] or len(data) < 8 * data[1]:
             return False

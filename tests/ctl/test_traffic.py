@@ -270,7 +270,7 @@ def test_what_is_too_long_or_too_short_is_told(
         (b"x" * 100, "not a pcap file"),
         (bytes.fromhex("0a0d0d0a") + bytes(40), "a pcapng file, not a pcap file"),
         (FILE_HEADER + bytes(10), "the file ends inside a record"),
-        (FILE_HEADER[:20] + b"\x65\0\0\0", "frames of link type 101, not of Ethernet"),
+        (FILE_HEADER[:20] + b"\x65\0\0\0", "its link type is 101, not Ethernet"),
     ],
 )
 def test_what_is_no_capture_is_refused(

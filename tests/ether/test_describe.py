@@ -60,7 +60,7 @@ def test_a_frame_is_told(rest: str, text: str) -> None:
 
 
 def test_what_is_no_frame_is_told_too() -> None:
-    assert describe_frame(bytes(13)) == "13 bytes, no Ethernet frame"
+    assert describe_frame(bytes(13)) == "13 bytes, too short for an Ethernet frame"
 
 
 @given(st.sampled_from(["0806", "0800", "86dd", "8100", "0000"]), st.binary(max_size=80))

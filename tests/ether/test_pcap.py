@@ -81,7 +81,7 @@ def test_the_same_records_come_out_however_it_is_cut(frames: list[bytes], cuts: 
         (FILE_HEADER[:-1], "not a pcap file: too short"),
         (b"GIF89a" + bytes(30), "not a pcap file"),
         (b"\x0a\x0d\x0d\x0a" + bytes(30), "a pcapng file, not a pcap file"),
-        (FILE_HEADER[:20] + b"\x71\0\0\0", "frames of link type 113, not of Ethernet"),
+        (FILE_HEADER[:20] + b"\x71\0\0\0", "its link type is 113, not Ethernet"),
         (FILE_HEADER + bytes(8) + b"\xff" * 8, "a record of 4294967295 bytes"),
         (FILE_HEADER + bytes(15), "the file ends inside a record"),
         (_file("<", 0xA1B2C3D4, 0, b"frame")[:-1], "the file ends inside a record"),
