@@ -9,7 +9,7 @@ import array
 import errno
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
@@ -242,6 +242,16 @@ def _link_and_addresses(
 def interface_names() -> set[str]:
     """Return the names of all interfaces."""
     return {name for _, name in socket.if_nameindex()}
+
+
+def interface_with(address: IPv4Address) -> str | None:
+    """Return the name of the interface that has this address. Raises OSError."""
+    for entry in interface_addresses():
+        if darwin.address_family(entry.address) == darwin.AF_INET:
+            found = darwin.unpack_address(entry.address, entry.netmask)
+            if found.ip == address:
+                return entry.interface
+    return None
 
 
 def allow_mtu(mtu: int) -> None:

@@ -45,6 +45,7 @@ class VmnetFacts(NamedTuple):
     start_address: str | None
     end_address: str | None
     subnet_mask: str | None
+    host_interface: str | None = None
 
 
 class DeviceRequest(NamedTuple):

@@ -546,5 +546,6 @@ def _describe_vmnet(facts: VmnetFacts | None) -> Iterator[str]:
         return
     yield f"{facts.mode} mode"
     yield f"largest packet {facts.max_packet}"
+    on = f" on {facts.host_interface}" if facts.host_interface else ""
     if facts.start_address:
-        yield f"host {facts.start_address}, up to {facts.end_address}, mask {facts.subnet_mask}"
+        yield f"host {facts.start_address}{on}, up to {facts.end_address}, mask {facts.subnet_mask}"

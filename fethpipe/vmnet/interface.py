@@ -24,11 +24,13 @@ from array import array
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import lru_cache
+from ipaddress import IPv4Address
 from itertools import accumulate
 from typing import NamedTuple
 
 from ..errors import DeviceError, SystemFailureError
 from ..ether.frame import HEADER_LENGTH
+from ..netif.darwin import interface_with
 from ..provision.request import VmnetFacts, VmnetOptions
 from .abi import (
     IOVEC,
@@ -58,6 +60,8 @@ _FATAL = (
     ReturnCode.VMNET_INVALID_ACCESS,
 )
 _CHUNK = 1 << 12
+_ADDRESS_SECONDS = 1.0  # the address may come a moment after the start
+_ADDRESS_PAUSE_SECONDS = 0.02
 
 
 class _Parameters(NamedTuple):
@@ -124,10 +128,14 @@ def _callbacks() -> _Callbacks:
     return _Callbacks(load_library())
 
 
-def start_interface(options: VmnetOptions, mtu: int | None) -> VmnetInterface:
+def start_interface(
+    options: VmnetOptions, mtu: int | None, identifier: bytes | None = None
+) -> VmnetInterface:
     """Start an interface. ``mtu`` is in bytes, None lets vmnet choose.
 
-    The options must have passed :func:`.options.check_options`. Raises FethpipeError.
+    ``identifier``, 16 bytes, decides the MAC; None lets vmnet choose that, too.
+
+    The caller has checked the options, with :func:`check_options`. Raises FethpipeError.
     """
     library = load_library()
     if options.interface is not None:
@@ -141,6 +149,9 @@ def start_interface(options: VmnetOptions, mtu: int | None) -> VmnetInterface:
         with ExitStack() as described:
             described.callback(system.xpc_release, description)
             _describe(library, description, options, mtu)
+            if identifier:
+                key = _key(library, "interface_id")
+                system.xpc_dictionary_set_uuid(description, key, identifier)
             callbacks.started.expect()
             reference = library.vmnet.vmnet_start_interface(description, queue, callbacks.start)
         answer = callbacks.started
@@ -222,6 +233,18 @@ def _read(library: Library, dictionary: int) -> _Parameters:
     )
 
 
+def _host_interface(address: str) -> str | None:
+    """Return the interface of this Mac that has the address. vmnet does not tell, nor when."""
+    deadline = time.monotonic() + _ADDRESS_SECONDS
+    with suppress(OSError):
+        while address:
+            found = interface_with(IPv4Address(address))
+            if found or time.monotonic() > deadline:
+                return found
+            time.sleep(_ADDRESS_PAUSE_SECONDS)
+    return None
+
+
 def _drain(library: Library, queue: int) -> None:
     """Release a queue when nothing on it runs any more, not even the return from Python."""
     nothing = ctypes.cast(library.system.free, ctypes.c_void_p)
@@ -252,6 +275,7 @@ class VmnetInterface:
             start_address=started.start_address or None,
             end_address=started.end_address or None,
             subnet_mask=started.subnet_mask or None,
+            host_interface=options.interface or _host_interface(started.start_address),
         )
         self._library = library
         self._callbacks = callbacks

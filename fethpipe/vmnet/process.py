@@ -63,7 +63,12 @@ def _serve(control: Channel) -> None:
     with socket.socket(fileno=descriptor) as cable:
         try:
             nobody = nobody_account()
-            interface = start_interface(VmnetOptions(**message["options"]), message["mtu"])
+            identifier = message["identifier"]
+            interface = start_interface(
+                VmnetOptions(**message["options"]),
+                message["mtu"],
+                bytes.fromhex(identifier) if identifier else None,
+            )
         except FethpipeError as error:
             control.send(_pack_error(error))
             return

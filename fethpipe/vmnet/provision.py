@@ -14,6 +14,7 @@ from contextlib import ExitStack
 
 from ..device import Device
 from ..errors import DeviceError, NotAllowedError, SystemFailureError, UsageError, reason
+from ..netif.darwin import host_identity
 from ..provision.kind import Kind
 from ..provision.request import (
     Change,
@@ -27,6 +28,7 @@ from ..system.bundle import Program, pack_program, stage_arguments
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, channel_pair
 from .cable import make_cable
 from .device import VmnetDevice
+from .identifier import Identifier, claim_identifier
 from .options import check_options
 
 # In bytes. vmnet has its own limit; this is the most that a record on the cable has room for.
@@ -50,9 +52,12 @@ _UNSUPPORTED = {
 class _Process:
     """The running process of an interface, and our channel to it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], channel: Channel, identifier: Identifier | None
+    ) -> None:
         self._process = process
         self._channel = channel
+        self._identifier = identifier
 
     def start(self, program: Program, message: Message, cable: int) -> Message:
         """Send the program and its request to start the interface. Return its answer.
@@ -82,6 +87,8 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._identifier:
+            self._identifier.close()
 
 
 _running: list[_Process] = []
@@ -104,9 +111,14 @@ def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
         undo.callback(near.close)
         with far:
             program = pack_program(_PROCESS)
-            process = _start_process(program)
+            identifier = _claim_identifier(options)
+            process = _start_process(program, identifier)
             undo.callback(process.close)
-            message = {"options": options._asdict(), "mtu": request.mtu}
+            message = {
+                "options": options._asdict(),
+                "mtu": request.mtu,
+                "identifier": identifier.value.hex() if identifier else None,
+            }
             answer = process.start(program, message, far.fileno())
         undo.pop_all()
     _running.append(process)
@@ -122,8 +134,15 @@ def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     )
 
 
-def _start_process(program: Program) -> _Process:
-    """Start the process. It then waits for its code."""
+def _claim_identifier(options: VmnetOptions) -> Identifier | None:
+    try:
+        return claim_identifier(host_identity(), options)
+    except OSError:  # this Mac does not tell who it is
+        return None
+
+
+def _start_process(program: Program, identifier: Identifier | None) -> _Process:
+    """Start the process. It then waits for its code, and owns the identifier."""
     near, far = channel_pair()
     try:
         process = subprocess.Popen(
@@ -135,12 +154,14 @@ def _start_process(program: Program) -> _Process:
         )
     except OSError as error:
         near.close()
+        if identifier:
+            identifier.close()
         raise SystemFailureError(
             f"cannot start {sys.executable} for vmnet: {reason(error)}"
         ) from error
     finally:
         far.close()
-    return _Process(process, near)
+    return _Process(process, near, identifier)
 
 
 def change_vmnet(_provisioned: Provisioned, _change: Change) -> None:

@@ -148,6 +148,10 @@ class Private:
         pytest.skip("needs a Python that an ordinary user may run")
 
     def records(self) -> list[str]:
+        """Return the names of the runtime files that tell of an interface."""
+        return [name for name in self.runtime_files() if not name.startswith("fethpipe-vmnet-")]
+
+    def runtime_files(self) -> list[str]:
         """Return the names of the runtime files."""
         folder = self.root / "run/fethpipe"
         return sorted(os.listdir(folder)) if folder.exists() else []

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -239,6 +242,23 @@ static void add_entries(struct entries *entries, const struct interface *interfa
     }
 }
 
+/* What the stand-in for vmnet.framework makes, an interface of Linux that is none of ours. */
+static void add_bridge_of_vmnet(struct entries *entries)
+{
+    struct interface bridge = {.name = "bridge100", .kind = KIND_ETHERNET};
+    struct ifreq request = {.ifr_name = "bridge100"};
+    int asking = (int)syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (syscall(SYS_ioctl, asking, SIOCGIFADDR, &request) == 0) {
+        const struct sockaddr_in *address = (const void *)&request.ifr_addr;
+        bridge.inet[0].address = address->sin_addr.s_addr;
+        if (syscall(SYS_ioctl, asking, SIOCGIFNETMASK, &request) == 0)
+            bridge.inet[0].mask = address->sin_addr.s_addr;
+        add_entries(entries, &bridge);
+    }
+    syscall(SYS_close, asking);
+}
+
 int system_interfaces(struct ifaddrs **list)
 {
     size_t room = (size_t)MAX_INTERFACES * (1 + 2 * MAX_ADDRESSES);
@@ -251,6 +271,7 @@ int system_interfaces(struct ifaddrs **list)
         if (kernel->interfaces[i].id != 0)
             add_entries(&entries, &kernel->interfaces[i]);
     }
+    add_bridge_of_vmnet(&entries);
     *list = &entries.all[0].list; /* lo0 is always there */
     return 0;
 }

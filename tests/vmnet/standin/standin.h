@@ -76,6 +76,7 @@ EXPORT void xpc_dictionary_set_uuid(xpc_object_t dictionary, const char *key,
                                     const uint8_t value[16]);
 EXPORT uint64_t xpc_dictionary_get_uint64(xpc_object_t dictionary, const char *key);
 EXPORT const char *xpc_dictionary_get_string(xpc_object_t dictionary, const char *key);
+EXPORT const uint8_t *xpc_dictionary_get_uuid(xpc_object_t dictionary, const char *key);
 EXPORT size_t xpc_array_get_count(xpc_object_t array);
 EXPORT const char *xpc_array_get_string(xpc_object_t array, size_t index);
 EXPORT void xpc_release(xpc_object_t object);

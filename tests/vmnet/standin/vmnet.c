@@ -26,6 +26,7 @@ KEY(end_address);
 KEY(subnet_mask);
 KEY(mtu);
 KEY(mac_address);
+KEY(interface_id);
 KEY(max_packet_size);
 #ifndef OLD_MACOS
 KEY(enable_isolation);
@@ -90,6 +91,7 @@ struct wish {
     uint64_t mode, mtu;
     struct range range;
     const char *end;
+    uint8_t identifier[16]; /* the MAC belongs to it: without one of the caller's, a new one */
 };
 
 static uint32_t understand(xpc_object_t description, struct wish *wish)
@@ -99,6 +101,11 @@ static uint32_t understand(xpc_object_t description, struct wish *wish)
     wish->range.start = xpc_dictionary_get_string(description, vmnet_start_address_key);
     wish->range.mask = xpc_dictionary_get_string(description, vmnet_subnet_mask_key);
     wish->end = xpc_dictionary_get_string(description, vmnet_end_address_key);
+    const uint8_t *identifier = xpc_dictionary_get_uuid(description, vmnet_interface_id_key);
+    if (identifier != NULL)
+        memcpy(wish->identifier, identifier, sizeof wish->identifier);
+    else if (getentropy(wish->identifier, sizeof wish->identifier) != 0)
+        abort();
     bool bridged = wish->mode == BRIDGED_MODE;
     bool some = wish->range.start || wish->range.mask || wish->end;
     bool all = wish->range.start && wish->range.mask && wish->end;
@@ -106,9 +113,10 @@ static uint32_t understand(xpc_object_t description, struct wish *wish)
         bridged != dictionary_has(description, vmnet_shared_interface_name_key) ||
         (bridged && (some || wish->mtu != 0)) || (wish->mtu != 0 && wish->mtu < 68))
         return INVALID_ARGUMENT;
-    if (!some && !bridged)
-        *wish = (struct wish){wish->mode, wish->mtu, {"192.168.64.1", "255.255.255.0"},
-                              "192.168.64.254"};
+    if (!some && !bridged) {
+        wish->range = (struct range){"192.168.64.1", "255.255.255.0"};
+        wish->end = "192.168.64.254";
+    }
 #ifndef OLD_MACOS
     if (dictionary_has(description, vmnet_network_identifier_key)) {
         if (wish->mode != HOST_MODE)
@@ -125,8 +133,13 @@ static uint32_t understand(xpc_object_t description, struct wish *wish)
 static xpc_object_t describe(const struct wish *wish)
 {
     xpc_object_t parameters = xpc_dictionary_create(NULL, NULL, 0);
+    const uint8_t *identifier = wish->identifier;
+    char mac[18];
 
-    xpc_dictionary_set_string(parameters, vmnet_mac_address_key, "5a:94:ef:e4:c:ee");
+    /* As ether_ntoa(3) writes it. */
+    snprintf(mac, sizeof mac, "5a:94:ef:c:%x:%x", identifier[0], identifier[1]);
+    xpc_dictionary_set_string(parameters, vmnet_mac_address_key, mac);
+    xpc_dictionary_set_uuid(parameters, vmnet_interface_id_key, identifier);
     xpc_dictionary_set_uint64(parameters, vmnet_mtu_key, wish->mtu);
     xpc_dictionary_set_uint64(parameters, vmnet_max_packet_size_key, wish->mtu + ETHERNET_HEADER);
 #ifndef OLD_MACOS

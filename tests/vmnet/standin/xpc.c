@@ -115,6 +115,13 @@ const char *xpc_dictionary_get_string(xpc_object_t dictionary, const char *key)
     return entry == NULL ? NULL : entry->text;
 }
 
+const uint8_t *xpc_dictionary_get_uuid(xpc_object_t dictionary, const char *key)
+{
+    struct entry *entry = find_kind(dictionary, key, UUID);
+
+    return entry == NULL ? NULL : (const uint8_t *)entry->text;
+}
+
 xpc_object_t array_create(const char *const *texts, size_t count)
 {
     xpc_object_t array = calloc(1, sizeof *array);
