@@ -251,11 +251,12 @@ def test_a_unit_that_was_asked_for_and_is_taken_is_an_error(
     assert list(darwin.interfaces()) == [taken]
 
 
+@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
 def test_two_programs_at_once_get_two_pairs(
-    inside: Inside, darwin: SimulatedDarwin, namespace: str
+    inside: Inside, darwin: SimulatedDarwin, namespace: str, times: int
 ) -> None:
     with Inside(darwin, namespace) as other:
-        for _ in range(20):
+        for _ in range(times):
             for each in (inside, other):
                 each.start(provision_with, {})
             devices = [each.finish() for each in (inside, other)]
@@ -265,11 +266,12 @@ def test_two_programs_at_once_get_two_pairs(
                 each.call(discard, device)
 
 
+@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
 def test_two_programs_at_once_want_the_same_pair_and_one_gets_it(
-    inside: Inside, darwin: SimulatedDarwin, namespace: str
+    inside: Inside, darwin: SimulatedDarwin, namespace: str, times: int
 ) -> None:
     with Inside(darwin, namespace) as other:
-        for _ in range(20):
+        for _ in range(times):
             for each in (inside, other):
                 each.start(provision_with, {"name": PRIMARY})
             outcomes = [_outcome(each) for each in (inside, other)]

@@ -31,7 +31,7 @@ from tests.patience import PATIENCE
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _CHANGES = 0x1 | 0x100  # <linux/rtnetlink.h>: RTMGRP_LINK, RTMGRP_IPV6_IFADDR
 _IFA_F_TENTATIVE = 0x40  # <linux/if_addr.h>
-_IPV6_OFF = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")  # of the namespace that looks
+_IPV6 = Path("/proc/sys/net/ipv6/conf/default")  # of the namespace that looks
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,8 +70,11 @@ class Namespace:
         with _coming_back():
             _check(_libc.unshare(_CLONE_NEWNET), "unshare")
             self._descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            if _IPV6_OFF.exists():
-                _IPV6_OFF.write_text("0" if ipv6 else "1")
+            if _IPV6.exists():
+                # Nobody else has an address here, so none has to be looked for.
+                (_IPV6 / "dad_transmits").write_text("0")
+                (_IPV6 / "router_solicitation_delay").write_text("0")
+                (_IPV6 / "disable_ipv6").write_text("0" if ipv6 else "1")
         self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
         self.run(["ip", "link", "set", "lo", "up"])
 

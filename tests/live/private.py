@@ -106,11 +106,11 @@ class Private:
         os.chown(home, UID, GID)
 
     def _copy_program(self, name: str, mode: int) -> str:
-        """Copy the program to a folder in /run, and return its path inside."""
+        """Copy the program to a folder in /run, and return its path inside. It is compiled, which
+        a user there could not keep.
+        """
         folder = self.root / "run" / name
-        shutil.copytree(
-            ROOT / "fethpipe", folder / "fethpipe", ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(ROOT / "fethpipe", folder / "fethpipe")
         folder.chmod(mode)
         return f"/run/{name}"
 

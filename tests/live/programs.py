@@ -22,11 +22,15 @@ LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
 
 
 def changed(*settings: str) -> list[str]:
-    """Return what starts a fethpipe in which constants are others: ``tunnel.run._SECONDS = 1``."""
-    modules = "".join(f"import fethpipe.{each.partition('._')[0]}; " for each in settings)
-    values = "".join(f"fethpipe.{each}; " for each in settings)
-    main = "import sys; from fethpipe.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", modules + values + main]
+    """Return what starts a fethpipe in which constants are others: ``tunnel.run _SECONDS = 1``."""
+    code = ""
+    for module, _, value in (each.partition(" ") for each in settings):
+        code += f"import fethpipe.{module}; fethpipe.{module}.{value}; "
+    return [
+        sys.executable,
+        "-c",
+        code + "import sys; from fethpipe.cli import main; sys.exit(main())",
+    ]
 
 
 class Facts(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +20,17 @@ class Shell:
     """A root shell with a fethpipe on its PATH, in which named namespaces are its own affair."""
 
     def __init__(self, folder: Path) -> None:
-        wrapper = folder / "bin/fethpipe"
-        wrapper.parent.mkdir()
-        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fethpipe "$@"\n')
-        wrapper.chmod(0o755)
+        programs = folder / "bin"
+        programs.mkdir()
+        fethpipe = f'exec "{sys.executable}" -m fethpipe "$@"'
+        # Else each ping after the first one is a second's wait.
+        ping = f'exec {shutil.which("ping")} -i 0.1 "$@"'
+        for name, script in (("fethpipe", fethpipe), ("ping", ping)):
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (programs / name).chmod(0o755)
         environment = {
             **os.environ,
-            "PATH": f"{wrapper.parent}:{os.environ['PATH']}",
+            "PATH": f"{programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
         self._said = b""

@@ -9,14 +9,13 @@ import time
 
 import pytest
 
-from fethpipe.tunnel.pump import FLUSH_SECONDS
 from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, encode_switch
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
-from tests.live.programs import FETHPIPE, Fethpipe, finish, tunnel
+from tests.live.programs import FETHPIPE, Fethpipe, changed, finish, tunnel
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -52,7 +51,8 @@ def test_when_one_end_stops_the_other_does(
 def test_a_signal_ends_it_while_the_stream_is_stuck(
     left: Namespace, peer: Peer, number: signal.Signals
 ) -> None:
-    with peer.start(left) as program:
+    flush = 0.2
+    with peer.start(left, launcher=changed(f"tunnel.pump FLUSH_SECONDS = {flush}")) as program:
         program.ready()
         with PacketSocket(left, "fp0") as device:
             full = False
@@ -66,7 +66,7 @@ def test_a_signal_ends_it_while_the_stream_is_stuck(
         started = time.monotonic()
         program.send_signal(number)
         status, said = program.end()
-        assert time.monotonic() - started >= FLUSH_SECONDS  # it was stuck
+        assert time.monotonic() - started >= flush  # it was stuck
     assert status == 0
     assert f"stopped by {number.name}" in said
     left.wait_gone("fp0")
@@ -219,13 +219,14 @@ def test_a_signal_that_was_ignored_stays_ignored(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("step", [30, pytest.param(5, marks=pytest.mark.exhaustive)])
 def test_ended_at_any_moment_of_its_start_it_leaves_nothing(
-    left: Namespace, number: signal.Signals
+    left: Namespace, number: signal.Signals, step: int
 ) -> None:
     before = left.interfaces()
     ours, its = socket.socketpair()
     with ours, its:
-        for milliseconds in range(0, 150, 10):  # it takes about 100 to be ready
+        for milliseconds in range(0, 150, step):  # it takes about 100 to be ready
             with Fethpipe(left, stdin=its.fileno(), stdout=its.fileno()) as program:
                 program.is_ready(milliseconds / 1000)
                 program.send_signal(number)

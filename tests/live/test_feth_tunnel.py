@@ -310,7 +310,7 @@ def test_it_ends_when_somebody_destroys_the_pair(
 def test_it_ends_when_somebody_destroys_the_primary_side_alone(
     left: Namespace, peer: Peer, darwin: SimulatedDarwin
 ) -> None:
-    often = _on_mac(darwin, changed("tunnel.run._CHECK_SECONDS = 0.1"))
+    often = _on_mac(darwin, changed("tunnel.run _CHECK_SECONDS = 0.1"))
     with peer.start(left, launcher=often) as program:
         program.ready()
         darwin.destroy(FETH)

@@ -422,7 +422,7 @@ def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -
 # ---- COMMAND, again and again, and at the end ----
 
 _QUICKLY = changed(
-    "tunnel.reconnect._FIRST_SECONDS = 0.01", "tunnel.reconnect._LONGEST_SECONDS = 0.02"
+    "tunnel.reconnect _FIRST_SECONDS = 0.01", "tunnel.reconnect _LONGEST_SECONDS = 0.02"
 )
 
 

@@ -92,6 +92,7 @@ def names() -> list[str]:
     return [path.stem.partition("-")[2] for path in sorted(STEPS.glob("[0-9]*.sh"))]
 
 
+@pytest.mark.exhaustive
 def test_it_runs_from_start_to_end(mac: MacWithVmnet, checkout: Path) -> None:
     done = run(checkout, mac=mac)
     files = collected(checkout)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, readable, require_tools
-from tests.live.programs import FETHPIPE, RIGHT, Fethpipe, finish
+from tests.live.programs import FETHPIPE, RIGHT, Fethpipe, changed, finish
 
 pytestmark = pytest.mark.live
 
@@ -108,7 +108,9 @@ def test_it_ends_with_us_even_if_it_does_not_read(left: Namespace) -> None:
     ],
 )
 def test_when_we_are_killed_nothing_is_left_of_a_command(left: Namespace, script: str) -> None:
-    with Fethpipe(left, "--", "sh", "-c", f"echo started >&2; {script}") as program:
+    launcher = changed("tunnel.launcher _ORPHAN_GRACE_SECONDS = 0.1")
+    command = f"echo started >&2; {script}"
+    with Fethpipe(left, "--", "sh", "-c", command, launcher=launcher) as program:
         program.ready()
         assert program.stderr.next(containing="started")
         program.send_signal(signal.SIGKILL)

@@ -245,6 +245,7 @@ def test_a_switch(left: Namespace, here: Here, tmp_path: Path) -> None:
         assert two.receive() in sent  # it may have taken longer to come than the next to go
 
 
+@pytest.mark.exhaustive  # it sleeps 4 seconds as it stands
 def test_a_stream_that_is_kept_and_replayed(
     left: Namespace, right: Namespace, here: Here, installed: list[str], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from fethpipe.errors import LaunchError
 from fethpipe.system.signals import describe_status
+from fethpipe.tunnel import launcher
 from fethpipe.tunnel.command import Command, prepare_command
 from tests.conftest import MakePipe
 from tests.patience import PATIENCE
@@ -84,7 +85,10 @@ def test_one_that_is_asked_to_end_may_answer() -> None:
         assert command.stop() == 4
 
 
-def test_one_that_refuses_to_end_is_killed_in_the_end(make_pipe: MakePipe) -> None:
+def test_one_that_refuses_to_end_is_killed_in_the_end(
+    make_pipe: MakePipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_ORPHAN_GRACE_SECONDS", 0.1)
     pipe = make_pipe()
     script = "trap '' TERM; echo ready; exec sleep 1000"
     with running(script, stderr=pipe.writer.fileno()) as command:

@@ -17,6 +17,7 @@ import pytest
 
 from fethpipe.errors import LaunchError, SystemFailureError, TemporaryLaunchError
 from fethpipe.system.signals import describe_status
+from fethpipe.tunnel import launcher as launcher_module
 from fethpipe.tunnel.command import Command, prepare_command
 from fethpipe.tunnel.launcher import GRACE_SECONDS, Launcher
 from tests.patience import PATIENCE
@@ -227,7 +228,8 @@ def test_it_is_killed_when_it_does_not_listen(monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_pidfd
-def test_it_gets_less_time_when_nobody_is_left_to_ask() -> None:
+def test_it_gets_less_time_when_nobody_is_left_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher_module, "_ORPHAN_GRACE_SECONDS", 0.1)
     deaf = "trap '' TERM HUP INT; echo $$; while :; do sleep 0.01; done"
     with prepared(*script(deaf)) as command:
         command.start()
