@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import struct
-from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -56,9 +55,8 @@ class Channel:
         """Send a message. Raises ChannelClosedError when the other side has gone."""
         payload = json.dumps(message).encode()
         data = _LENGTH.pack(len(payload)) + payload
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))]
         try:
-            sent = self._socket.sendmsg([data], rights if descriptors else [])
+            sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else 0
             self._socket.sendall(data[sent:])
         except (BrokenPipeError, ConnectionResetError):
             raise ChannelClosedError from None
@@ -126,9 +124,10 @@ class Channel:
             if received is None:
                 data = self._socket.recv(size)
             else:
-                room = socket.CMSG_LEN(_MOST_DESCRIPTORS * array("i").itemsize)
-                data, ancillary, _flags, _address = self._socket.recvmsg(size, room)
-                received += _descriptors(ancillary)
+                data, came, *_ = socket.recv_fds(self._socket, size, _MOST_DESCRIPTORS)
+                received += came
+                for descriptor in came:
+                    os.set_inheritable(descriptor, False)
         except ConnectionResetError:
             data = b""
         except socket.timeout as error:  # which is no TimeoutError before Python 3.10
@@ -146,13 +145,3 @@ def _parse(payload: bytes) -> Message:
     if not isinstance(message, dict):
         raise ChannelError("not an object")
     return message
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    descriptors = array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
-    return list(descriptors)
