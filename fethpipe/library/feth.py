@@ -16,7 +16,6 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
 from typing import NamedTuple
 
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT
@@ -202,12 +201,7 @@ class Feth:
     def __enter__(self) -> Feth:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _made(self) -> Feth:
@@ -240,12 +234,7 @@ class FethPair:
     def __enter__(self) -> FethPair:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 

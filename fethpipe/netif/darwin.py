@@ -10,7 +10,6 @@ import errno
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
-from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from ..abi import darwin
@@ -201,12 +200,7 @@ class DarwinInterfaces:
     def __enter__(self) -> DarwinInterfaces:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 

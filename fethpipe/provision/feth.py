@@ -28,18 +28,6 @@ from ..netif.mac import format_mac, random_mac, stable_mac
 from .kind import Kind
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
-__all__ = [
-    "FETH_MTU",
-    "change_feth",
-    "check_feth",
-    "destroy_feth",
-    "mac_of_feth",
-    "open_descriptors",
-    "open_feth_device",
-    "provision_feth",
-    "set_mtu",
-]
-
 log = logging.getLogger("fethpipe")
 
 # The I/O side's unit minus the primary side's. ZeroTier's service destroys all of feth0 to feth9999

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from types import TracebackType
 
 from ..abi import linux
 
@@ -58,10 +57,5 @@ class Netlink:
     def __enter__(self) -> Netlink:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
-from types import FrameType, TracebackType
+from types import FrameType
 
 
 class SignalPipe:
@@ -47,12 +47,7 @@ class SignalPipe:
         self._old_handlers = {number: signal.signal(number, _note) for number in self._signals}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_wakeup)

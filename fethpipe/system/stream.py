@@ -6,7 +6,6 @@ import fcntl
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 
 from ..abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ
 
@@ -74,12 +73,7 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 
