@@ -18,6 +18,7 @@ from ..abi.darwin import Request
 from ..errors import DeviceError, reason
 from ..stats import Counters
 from ..system.libc_darwin import ioctl
+from .refusals import gone
 
 # Twice this is what the kernel holds for us, as much as a TAP's queue of 1000 full frames; more
 # would be latency, not speed. Before macOS 13 the kernel makes 512 KiB of it.
@@ -114,9 +115,7 @@ class BpfReader:
 
     def _failed(self, error: OSError) -> DeviceError:
         if error.errno == errno.ENXIO:
-            return DeviceError(
-                f"{self._name} has gone: {reason(error)}", hint="somebody deleted it"
-            )
+            return gone(self._name, error)
         return DeviceError(f"cannot receive from {self._name}: BPF: {reason(error)}")
 
 

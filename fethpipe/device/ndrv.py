@@ -17,20 +17,13 @@ from ..errors import DeviceError, reason
 from ..ether.frame import HEADER_LENGTH, Buffer
 from ..stats import Counters
 from ..system.libc_darwin import bind, connect
+from .refusals import REFUSALS, gone
 
 _VLAN_TAG = 4
 # The kernel starts at 8192 and refuses a longer frame. Room for the longest of all, for the MTU
 # may be raised while we run; there is no queue that would grow with it.
 _SEND_BUFFER = darwin.FETH_MTU[-1] + HEADER_LENGTH + _VLAN_TAG
 
-# The kernel answers these for a frame, not for the socket.
-_REFUSALS = {
-    errno.EMSGSIZE: "too long for the device",
-    errno.ENETDOWN: "interface down",
-    errno.ENOBUFS: "kernel out of buffers",
-    errno.EAGAIN: "kernel queue full",
-    errno.EINVAL: "refused by the kernel",
-}
 # EPIPE: the socket is cut off when its interface is destroyed.
 _GONE = (errno.EPIPE, errno.ENXIO)
 # ENOBUFS passes as soon as the kernel has caught up, if ever. In all, not for each frame: how
@@ -104,11 +97,9 @@ class NdrvWriter:
         self._counters.bytes_sent += size
 
     def _count_refusal(self, error: OSError) -> None:
-        if error.errno in _REFUSALS:
-            self._counters.drop(_REFUSALS[error.errno])
+        if error.errno in REFUSALS:
+            self._counters.drop(REFUSALS[error.errno])
         elif error.errno in _GONE:
-            raise DeviceError(
-                f"{self._name} has gone: {reason(error)}", hint="somebody deleted it"
-            ) from error
+            raise gone(self._name, error) from error
         else:
             raise DeviceError(f"cannot send to {self._name}: AF_NDRV: {reason(error)}") from error

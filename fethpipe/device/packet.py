@@ -13,22 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..abi import linux
-from ..errors import DeviceError, reason
+from ..errors import DeviceError
 from ..ether.frame import LONGEST_READ, Buffer
 from ..stats import Counters
+from .refusals import REFUSALS, gone
 
 _BATCH_FRAMES = 64
 _RECEIVE_BUFFER = 4 << 20  # of the kernel's for us, where it allows that
 _ANCILLARY_SIZE = socket.CMSG_SPACE(linux.AUXDATA_SIZE)
 _TAG_OFFSET = 12
-_REFUSALS = {
-    errno.EMSGSIZE: "too long for the device",
-    errno.ENETDOWN: "interface down",
-    errno.ENOBUFS: "kernel out of buffers",
-    errno.ENOMEM: "kernel out of buffers",
-    errno.EAGAIN: "kernel queue full",
-    errno.EINVAL: "refused by the kernel",
-}
 
 _T = TypeVar("_T")
 
@@ -120,9 +113,9 @@ class PacketDevice:
                 size += write(descriptor, frame)
                 sent += 1
             except OSError as error:
-                if error.errno not in _REFUSALS:
-                    raise self._gone(error) from error
-                self.counters.drop(_REFUSALS[error.errno])
+                if error.errno not in REFUSALS:
+                    raise gone(self.name, error) from error
+                self.counters.drop(REFUSALS[error.errno])
         self.counters.frames_sent += sent
         self.counters.bytes_sent += size
 
@@ -133,7 +126,4 @@ class PacketDevice:
         except OSError:
             there = False
         if error.errno != errno.ENETDOWN or not there:
-            raise self._gone(error) from error
-
-    def _gone(self, error: OSError) -> DeviceError:
-        return DeviceError(f"{self.name} has gone: {reason(error)}", hint="somebody deleted it")
+            raise gone(self.name, error) from error

@@ -22,6 +22,7 @@ from ..system.netlink import Netlink
 from ..wire.offload import add_headers, needs_no_offload, strip_headers
 from ..wire.slots import BATCH_BYTES, BATCH_FRAMES, RecordSlots
 from ..wire.superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
+from .refusals import REFUSALS, gone
 
 TUN_PATH = "/dev/net/tun"
 
@@ -32,14 +33,7 @@ _MOST_LONE = 64
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
 # The kernel answers these for a frame, not for the device (drivers/net/tun.c: tun_get_user).
-_REFUSALS = {
-    errno.EIO: "interface down",
-    errno.EINVAL: "refused by the kernel",
-    errno.EAGAIN: "kernel queue full",
-    errno.ENOBUFS: "kernel out of buffers",
-    errno.ENOMEM: "kernel out of buffers",
-    errno.EMSGSIZE: "too long for the device",
-}
+_REFUSALS = {**REFUSALS, errno.EIO: "interface down"}
 
 
 def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[int, str]:
@@ -147,7 +141,7 @@ class TapDevice:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise self.gone(error) from error
+            raise gone(self.name, error) from error
         if not batch:
             return batch
         size = sum(map(len, batch))
@@ -178,7 +172,7 @@ class TapDevice:
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise self.gone(error) from error
+            raise gone(self.name, error) from error
         counters = self.counters
         counters.frames_received += 1
         counters.bytes_received += len(packet) - self.header
@@ -197,7 +191,7 @@ class TapDevice:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise self.gone(error) from error
+            raise gone(self.name, error) from error
         others = [slots.packet(count, size)] if size != expected else []
         received = count + len(others)
         self.counters.frames_received += received
@@ -250,7 +244,7 @@ class TapDevice:
 
     def _refused(self, error: OSError) -> None:
         if error.errno not in _REFUSALS:
-            raise self.gone(error) from error
+            raise gone(self.name, error) from error
         self.counters.drop(_REFUSALS[error.errno])
 
     def kernel_drops(self) -> int:
@@ -267,10 +261,6 @@ class TapDevice:
             os.close(descriptor)
         if self._netlink:
             self._netlink.close()
-
-    def gone(self, error: OSError) -> DeviceError:
-        """Return the error that says so."""
-        return DeviceError(f"{self.name} has gone: {reason(error)}", hint="somebody deleted it")
 
 
 class TapOffload:
@@ -291,7 +281,7 @@ class TapOffload:
         try:
             self._allow(_TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0))
         except OSError as error:
-            raise self._tap.gone(error) from error
+            raise gone(self._tap.name, error) from error
 
     def disable(self) -> None:
         """Have the kernel make frames again; ``read_frames`` drops the super-frames left over."""

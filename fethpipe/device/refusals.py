@@ -1,0 +1,23 @@
+"""What a kernel answers to whoever sends a frame or asks for one."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+from ..errors import DeviceError, reason
+
+REFUSALS: Mapping[int | None, str] = {
+    errno.EMSGSIZE: "too long for the device",
+    errno.ENETDOWN: "interface down",
+    errno.ENOBUFS: "kernel out of buffers",
+    errno.ENOMEM: "kernel out of buffers",
+    errno.EAGAIN: "kernel queue full",
+    errno.EINVAL: "refused by the kernel",
+}
+"""Why a frame was dropped, by errno; any other errno is about the device, not about the frame."""
+
+
+def gone(name: str, error: OSError) -> DeviceError:
+    """Return the error that the interface of this name no longer exists."""
+    return DeviceError(f"{name} has gone: {reason(error)}", hint="somebody deleted it")
