@@ -19,8 +19,8 @@ from .errors import FethpipeError, SystemFailureError, UsageError
 from .netif.address import parse_address
 from .netif.mac import parse_mac
 from .netif.name import check_name
-from .provision import KINDS, find_kind
-from .provision.request import DeviceRequest, VmnetOptions
+from .provision.kind import find_kind
+from .provision.request import KINDS, DeviceRequest, VmnetOptions
 from .remote.handshake import make_marker
 from .remote.ssh import RemoteEnd
 from .system.stderr import configure_reports

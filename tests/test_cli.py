@@ -26,8 +26,7 @@ from fethpipe.errors import (
     TruncatedError,
     UsageError,
 )
-from fethpipe.provision import KINDS
-from fethpipe.provision.request import DeviceRequest
+from fethpipe.provision.request import KINDS, DeviceRequest
 from fethpipe.remote.ssh import RemoteEnd
 from fethpipe.tunnel.run import Config
 from fethpipe.wire.framing import FRAMINGS

@@ -18,8 +18,10 @@ def main() -> None:
     if not __package__:
         # At the end: a file beside the package must not pass for a module of Python.
         sys.path.append(str(Path(__file__).resolve().parents[2]))
-    from fethpipe.keeper.root import keep  # noqa: PLC0415
-    from fethpipe.system.channel import Channel, ChannelClosedError  # noqa: PLC0415 - only now it is found
+    # Only now are they found.
+    from fethpipe.keeper.root import serve  # noqa: PLC0415
+    from fethpipe.system.channel import Channel, ChannelClosedError  # noqa: PLC0415
+    from fethpipe.system.child import end_with  # noqa: PLC0415
 
     channel = Channel(socket.socket(fileno=0))
     # The end of sudo takes its pseudo-terminal away, perhaps before we have left that session.
@@ -29,7 +31,7 @@ def main() -> None:
             channel.send({"ready": True})
         except ChannelClosedError:  # they gave up while somebody was looking for the password
             os._exit(0)
-        keep(channel)
+        end_with("the keeper", lambda: serve(channel))
 
 
 if __name__ == "__main__":

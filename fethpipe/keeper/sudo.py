@@ -19,10 +19,10 @@ from ..errors import NotAllowedError, system_step
 from ..system.bundle import pack_program, stage_arguments
 from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
 from ..system.signals import SignalPipe
-from . import main as keeper_main
-from .root import KeeperProcess
+from .client import KeeperProcess
 
-_KEEPER = f"{keeper_main.__name__}:{keeper_main.main.__name__}"
+_KEEPER = "fethpipe.keeper.main:main"
+_KEEPER_FILE = Path(__file__).with_name("main.py")
 # Neither the environment, nor site-packages, nor files in the user's folders that root would own.
 _ISOLATED = ("-I", "-S", "-B")
 _START_SECONDS = 15.0
@@ -52,7 +52,7 @@ def sudo_keeper(signals: SignalPipe, stopping: Container[signal.Signals]) -> Kee
     comes first, SystemFailureError when there is not even a channel to it.
     """
     interactive = _has_terminal()
-    program = None if Path(keeper_main.__file__).is_file() else pack_program(_KEEPER)
+    program = None if _KEEPER_FILE.is_file() else pack_program(_KEEPER)
     keeper = stage_arguments(program) if program else keeper_file()
     argv = ["sudo", *([] if interactive else ["-n"]), "--", sys.executable, *_ISOLATED, *keeper]
     with system_step("start the keeper"):
@@ -109,7 +109,7 @@ def keeper_file() -> list[str]:
 
     Raises NotAllowedError when somebody else could have changed that file.
     """
-    path = Path(keeper_main.__file__).resolve()
+    path = _KEEPER_FILE.resolve()
     unsafe = _unsafe(path.parents[1])
     if unsafe is not None:
         raise NotAllowedError(

@@ -15,8 +15,8 @@ from ..device.packet import PacketDevice, open_packet
 from ..errors import DeviceError, FethpipeError, errno_behind, step
 from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces
-from ..provision import find_kind, provision
 from ..provision.feth import open_descriptors
+from ..provision.kind import find_kind, provision
 from ..provision.request import DeviceRequest
 from ..system.netlink import Netlink
 from .device import EthernetDevice

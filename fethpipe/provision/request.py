@@ -12,6 +12,11 @@ from ..abi.address import IPInterface
 
 DEFAULT_MTU = 1500
 
+KINDS = {"feth": "Darwin", "tap": "Linux", "vmnet": "Darwin"}
+"""The kinds of device, each with the system that it needs. The first kind of a system is its
+default.
+"""
+
 
 MadeHook = Callable[[str], None]
 """Called with the name of each interface as soon as it is made. So the keeper, which has to destroy

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from ..abi.darwin import FETH_MTU
 from ..errors import FethpipeError, NotAllowedError
 from ..ether.frame import HEADER_LENGTH
-from ..keeper.root import KeeperProcess, fork_keeper
+from ..keeper.client import KeeperProcess, fork_keeper
 from ..netif.darwin import DarwinInterfaces, allow_mtu, interface_names
 from ..netif.mac import parse_mac
 from ..provision.request import Change, DeviceRequest, Provisioned

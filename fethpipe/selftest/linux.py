@@ -10,7 +10,7 @@ from ..device.packet import PacketDevice, open_packet
 from ..device.tap import TUN_PATH
 from ..errors import NotAllowedError, SystemFailureError, reason
 from ..ether.frame import HEADER_LENGTH
-from ..provision import find_kind, provision
+from ..provision.kind import find_kind, provision
 from ..provision.request import DeviceRequest
 from ..system.namespace import end_with_parent, enter_new_network
 from .cable_linux import demonstrate

@@ -15,6 +15,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from ..errors import (
+    DeviceError,
+    FethpipeError,
+    NotAllowedError,
+    SystemFailureError,
+    UsageError,
+)
+
 _LENGTH = struct.Struct(">I")
 _LONGEST = 1 << 16
 _CHUNK = 1 << 16
@@ -29,6 +37,23 @@ class ChannelError(Exception):
 
 class ChannelClosedError(Exception):
     """The other side has gone."""
+
+
+_ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageError)}
+
+
+def pack_error(error: FethpipeError) -> Message:
+    """Return the message that tells the other side of an error."""
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def raise_error(answer: Message) -> None:
+    """Raise the error that an answer tells of, if it does: SystemFailureError for one that is not
+    DeviceError, NotAllowedError or UsageError.
+    """
+    if "error" in answer:
+        kind = _ERRORS.get(answer["error"], SystemFailureError)
+        raise kind(answer["message"], hint=answer["hint"])
 
 
 def channel_pair() -> tuple[Channel, Channel]:

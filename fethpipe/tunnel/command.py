@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from functools import partial
 
-from ..errors import LaunchError, TemporaryLaunchError, system_step
-from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
+from ..errors import LaunchError, TemporaryLaunchError
+from ..system.channel import Channel, ChannelClosedError, ChannelError
+from ..system.child import fork_child
 from ..system.privileges import Person
 from .launcher import GRACE_SECONDS, launch
 
@@ -117,21 +119,12 @@ def prepare_command(
     says, None for our own stderr; ``leave_session`` parts it from our terminal; ``hint`` is what to
     do when it cannot be started. Raises SystemFailureError.
     """
-    with system_step(f"start the launcher of {argv[0]}"), ExitStack() as undo:
-        near, far = channel_pair()
-        undo.callback(near.close)
-        undo.callback(far.close)
-        launcher = os.fork()
-        undo.pop_all()
-    if launcher == 0:
-        near.close()
-        launch(
-            far,
-            argv,
-            person=person,
-            environment=environment,
-            stderr=stderr,
-            leave_session=leave_session,
-        )
-    far.close()
-    return Command(argv[0], near, launcher, hint)
+    serve = partial(
+        launch,
+        argv=argv,
+        person=person,
+        environment=environment,
+        stderr=stderr,
+        leave_session=leave_session,
+    )
+    return Command(argv[0], *fork_child(f"the launcher of {argv[0]}", serve), hint)

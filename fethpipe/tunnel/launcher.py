@@ -22,7 +22,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from select import select
-from typing import NoReturn
 
 from ..errors import FethpipeError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError
@@ -152,20 +151,20 @@ def launch(
     environment: Mapping[str, str] | None,
     stderr: int | None,
     leave_session: bool,
-) -> NoReturn:
-    """Turn this process into the launcher at the far end of the channel. It never returns.
+) -> int:
+    """Be the launcher at this end of the channel: the whole work of a process of its own.
 
     ``person`` is whom to become first, None to stay who we are; ``stderr`` is what COMMAND gets as
-    stderr, None for ours; ``leave_session`` is for a terminal that is somebody else's.
+    stderr, None for ours; ``leave_session`` is for a terminal that is somebody else's. Returns the
+    exit status.
     """
-    status = 0
+    # COMMAND gets the same signals from the terminal; it is the pump that decides what ends.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _ignore)
+    close_all_but({0, 1, 2, channel.fileno(), *([] if stderr is None else [stderr])})
     try:
-        # COMMAND gets the same signals from the terminal; it is the pump that decides what ends.
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, _ignore)
-        close_all_but({0, 1, 2, channel.fileno(), *([] if stderr is None else [stderr])})
         if leave_session:
             os.setsid()
         if person is not None:
@@ -176,13 +175,8 @@ def launch(
     except FethpipeError as error:
         with suppress(ChannelClosedError):
             channel.send({"error": str(error), "temporary": False})
-        status = error.status
-    except BaseException as error:  # noqa: BLE001 - a fork of the pump must not go on as one
-        with suppress(OSError):
-            os.write(2, f"fethpipe: the launcher failed: {error!r}\n".encode())
-        status = 71
-    finally:
-        os._exit(status)
+        return error.status
+    return 0
 
 
 def _ignore(number: int, frame: object) -> None:

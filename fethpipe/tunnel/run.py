@@ -28,10 +28,10 @@ from ..errors import (
     reason,
     system_step,
 )
-from ..keeper.root import KeeperProcess, fork_keeper
+from ..keeper.client import KeeperProcess, fork_keeper
 from ..keeper.sudo import StoppedError, sudo_keeper
 from ..netif.mac import format_mac
-from ..provision import find_kind, provision
+from ..provision.kind import find_kind, provision
 from ..provision.request import Change, DeviceRequest, Provisioned, VmnetFacts
 from ..remote.handshake import NotStartedError
 from ..remote.session import RemoteSession

@@ -10,17 +10,17 @@ the interface and the process end.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from select import select
 from typing import NoReturn, cast
 
 from ..errors import FethpipeError, SystemFailureError
 from ..provision.request import VmnetOptions
-from ..system.channel import Channel, ChannelClosedError, Message
+from ..system.channel import Channel, ChannelClosedError, pack_error
+from ..system.child import end_with
 from ..system.privileges import can_become, drop_privileges, nobody_account
 from ..system.stderr import configure_reports
 from ..wire.framing import RecordDecoder
@@ -43,22 +43,15 @@ def main() -> NoReturn:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     configure_reports(logging.WARNING)
-    status = 0
-    try:
-        _serve(Channel(socket.socket(fileno=0)))
-    except ChannelClosedError:
-        pass
-    except FethpipeError as error:
-        log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
-        status = error.status
-    except BaseException as error:  # noqa: BLE001 - see above
-        log.error("the process of the vmnet interface failed: %r", error)  # noqa: TRY400
-        status = SystemFailureError.status
-    finally:
-        os._exit(status)
+    end_with("the process of the vmnet interface", lambda: _serve(Channel(socket.socket(fileno=0))))
 
 
 def _serve(control: Channel) -> None:
+    with suppress(ChannelClosedError):
+        _serve_one(control)
+
+
+def _serve_one(control: Channel) -> None:
     message, (descriptor,) = control.receive(descriptors=True)
     with socket.socket(fileno=descriptor) as cable:
         try:
@@ -70,22 +63,18 @@ def _serve(control: Channel) -> None:
                 bytes.fromhex(identifier) if identifier else None,
             )
         except FethpipeError as error:
-            control.send(_pack_error(error))
+            control.send(pack_error(error))
             return
         with closing(interface):
             try:
                 if can_become(nobody):
                     drop_privileges(nobody)
             except FethpipeError as error:
-                control.send(_pack_error(error))
+                control.send(pack_error(error))
                 return
             facts = interface.facts._asdict()
             control.send({"mac": interface.mac.hex(), "mtu": interface.mtu, "facts": facts})
             _Shuttle(interface, cable, control).run()
-
-
-def _pack_error(error: FethpipeError) -> Message:
-    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 class _Shuttle:

@@ -13,7 +13,7 @@ import sys
 from contextlib import ExitStack
 
 from ..device import Device
-from ..errors import DeviceError, NotAllowedError, SystemFailureError, UsageError, reason
+from ..errors import DeviceError, SystemFailureError, UsageError, reason
 from ..netif.darwin import host_identity
 from ..provision.kind import Kind
 from ..provision.request import (
@@ -25,7 +25,14 @@ from ..provision.request import (
     VmnetOptions,
 )
 from ..system.bundle import Program, pack_program, stage_arguments
-from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, channel_pair
+from ..system.channel import (
+    Channel,
+    ChannelClosedError,
+    ChannelError,
+    Message,
+    channel_pair,
+    raise_error,
+)
 from .cable import make_cable
 from .device import VmnetDevice
 from .identifier import Identifier, claim_identifier
@@ -38,7 +45,6 @@ _PROCESS = "fethpipe.vmnet.process:main"
 _NAME = "vmnet"  # vmnet does not tell the kernel's name of the interface
 _START_SECONDS = 9.0  # under the 10 that the pump waits for a keeper
 _STOP_SECONDS = 8.0
-_ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageError)}
 _UNSUPPORTED = {
     "attach": "--attach does not work with vmnet: only the maker of an interface can use it",
     "name": "--name does not work with vmnet: macOS names the interface",
@@ -74,9 +80,7 @@ class _Process:
             raise SystemFailureError(
                 f"the process of the vmnet interface does not answer: {why}"
             ) from error
-        if "error" in answer:
-            kind = _ERRORS.get(answer["error"], SystemFailureError)
-            raise kind(answer["message"], hint=answer["hint"])
+        raise_error(answer)
         return answer
 
     def close(self) -> None:

@@ -189,7 +189,7 @@ class Connection:
         """
         if self._gives_commands or length > self._outgoing.maximum:
             return None
-        return RecordSlots(self._outgoing, length, skipped=skipped)
+        return RecordSlots(self._outgoing.encode_length(length), length, skipped=skipped)
 
     def send_keepalive(self) -> bytes:
         """Return an empty record, which says no more than that we are there."""

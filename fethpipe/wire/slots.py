@@ -7,7 +7,6 @@ can put them where their records have room for them, and nothing is copied, cut 
 from __future__ import annotations
 
 from ..ether.frame import LONGEST_READ
-from .framing import Framing
 
 # A batch ends here so that the other direction gets its turn, and its frames are still in the
 # processor's cache when they are sent.
@@ -18,14 +17,14 @@ BATCH_BYTES = 1 << 15
 class RecordSlots:
     """A row of records whose payloads are ``length`` bytes, all of them to be filled in.
 
+    ``prefix`` is what goes before each payload, its encoded length.
     ``skipped`` is how many bytes come before each payload that belong to no record.
     ``buffers`` holds, for each record, what readv(2) is to fill: room for what is skipped, if
     anything is, the payload, and room for what a longer one has beyond it, shared by all.
     """
 
-    def __init__(self, framing: Framing, length: int, *, skipped: int = 0) -> None:
+    def __init__(self, prefix: bytes, length: int, *, skipped: int = 0) -> None:
         count = max(2, min(BATCH_FRAMES, BATCH_BYTES // length))
-        prefix = framing.encode_length(length)
         self.length = length
         self.skipped = skipped
         self._stride = len(prefix) + length

@@ -20,9 +20,8 @@ from fethpipe.device.bpf import open_bpf
 from fethpipe.device.ndrv import open_ndrv
 from fethpipe.provision import (
     feth,  # noqa: F401 - while we are root: the folder of Python need not be open to others
-    find_kind,
-    provision,
 )
+from fethpipe.provision.kind import find_kind, provision
 from fethpipe.provision.request import DeviceRequest, Provisioned
 from fethpipe.system.stream import Stream
 from fethpipe.tunnel.pump import Pump

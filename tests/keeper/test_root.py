@@ -26,12 +26,14 @@ from hypothesis import strategies as st
 from fethpipe import provision
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
+from fethpipe.keeper import messages
 from fethpipe.keeper import root as keeper_module
+from fethpipe.keeper.client import KeeperProcess, fork_keeper
 from fethpipe.keeper.ledger import Made, Record, open_folder
-from fethpipe.keeper.root import Keeper, KeeperProcess, fork_keeper, pack_change, pack_request, reap
-from fethpipe.provision import KINDS
+from fethpipe.keeper.messages import pack_change, pack_request
+from fethpipe.keeper.root import Keeper, reap
 from fethpipe.provision.kind import Kind
-from fethpipe.provision.request import Change, DeviceRequest, MadeHook, Provisioned
+from fethpipe.provision.request import KINDS, Change, DeviceRequest, MadeHook, Provisioned
 from fethpipe.system.channel import Channel, ChannelClosedError, Message
 from tests.patience import PATIENCE
 from tests.strategies import interfaces as addresses
@@ -263,7 +265,7 @@ def test_the_keeper_lets_go_of_the_descriptors(running: Running) -> None:
 def test_a_request_arrives_as_it_was_meant(**values: Any) -> None:
     wanted = DeviceRequest(**values)
     message = json.loads(json.dumps(pack_request(KIND, wanted)))
-    assert keeper_module.unpack_request(message) == (KIND, wanted)
+    assert messages.unpack_request(message) == (KIND, wanted)
 
 
 @given(
@@ -274,7 +276,7 @@ def test_a_request_arrives_as_it_was_meant(**values: Any) -> None:
 def test_a_change_arrives_as_it_was_meant(**values: Any) -> None:
     wanted = Change(**values)
     message = json.loads(json.dumps(pack_change(wanted)))
-    assert keeper_module.unpack_change(message) == wanted
+    assert messages.unpack_change(message) == wanted
 
 
 def test_the_device_goes_with_the_pump(running: Running) -> None:

@@ -408,7 +408,7 @@ def test_a_keeper_that_is_killed_is_told_and_leaves_nothing(
 
 def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -> None:
     stolen = (
-        "import fcntl, os; from fethpipe.keeper.root import fork_keeper;"
+        "import fcntl, os; from fethpipe.keeper.client import fork_keeper;"
         "from fethpipe.provision import DeviceRequest;"
         "keeper = fork_keeper(); device = keeper.provision('tap', DeviceRequest());"
         "fcntl.ioctl(device.descriptors[0], 0x400454CB, 1);"  # TUNSETPERSIST

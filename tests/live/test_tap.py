@@ -66,7 +66,7 @@ def _read(tap: TapDevice) -> list[bytes]:
 def test_frames_are_read_right_into_records(left: Namespace, tap: TapDevice) -> None:
     sizes = [300] * 9 + [299] + [300] * 3 + [1514] + [300] * 200
     frames = [make_frame(number, size=size) for number, size in enumerate(sizes)]
-    slots = RecordSlots(U16BE, 300, skipped=tap.filler.header)
+    slots = RecordSlots(U16BE.encode_length(300), 300, skipped=tap.filler.header)
     stream = b""
     with PacketSocket(left, "fp0") as sender:
         for frame in frames:
@@ -96,7 +96,7 @@ def test_super_frames_are_read_right_into_records(left: Namespace) -> None:
         with PacketSocket(left, name) as sender:
             for frame in frames:
                 sender.send(frame)
-        slots = RecordSlots(SUPER_FRAMES, len(PLAIN) + 300)
+        slots = RecordSlots(SUPER_FRAMES.encode_length(len(PLAIN) + 300), len(PLAIN) + 300)
         assert tap.filler.fill(slots) == (9, [])
         wanted = SUPER_FRAMES.encode([PLAIN + frame for frame in frames])
         assert bytes(slots.records(9)) == wanted
@@ -112,7 +112,7 @@ def test_what_is_not_summed_is_no_frame_in_a_record(left: Namespace) -> None:
         left.run(["ip", "link", "set", name, "up"])
         left.run(["ip", "neighbour", "add", "10.0.0.2", "lladdr", "02:00:5e:00:53:02", "dev", name])
         assert tap.offload
-        slots = RecordSlots(U16BE, 300, skipped=tap.filler.header)
+        slots = RecordSlots(U16BE.encode_length(300), 300, skipped=tap.filler.header)
         with left.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for summed in (True, False, True):
                 if summed:

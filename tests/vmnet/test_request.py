@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fethpipe.keeper.root import RequestError, pack_request, unpack_request
+from fethpipe.keeper.messages import RequestError, pack_request, unpack_request
 from fethpipe.provision.request import DeviceRequest, VmnetOptions
 
 _RIGHT = VmnetOptions("host", start="10.0.0.1", end="10.0.0.9", mask="255.0.0.0")._asdict()

@@ -1,0 +1,63 @@
+"""The keeper as the pump sees it: have a device made, changed and destroyed."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import SystemFailureError, reason
+from ..provision.request import Change, DeviceRequest, Provisioned
+from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, raise_error
+from ..system.child import fork_child
+from .messages import pack_change, pack_request, unpack_provisioned
+from .root import serve
+
+_ANSWER_SECONDS = 10.0
+
+
+class KeeperProcess:
+    """A channel to a keeper, and the child process that it is, if it is ours."""
+
+    def __init__(self, channel: Channel, process: int | None = None) -> None:
+        self.channel = channel
+        self._process = process
+
+    def provision(self, kind: str, request: DeviceRequest) -> Provisioned:
+        """Have the device made. Raises what making it raised there, SystemFailureError when the
+        keeper does not answer.
+        """
+        message, descriptors = self._ask(pack_request(kind, request))
+        return unpack_provisioned(message["device"], descriptors)
+
+    def change(self, change: Change) -> None:
+        """Have the device changed. Raises as ``provision`` does."""
+        self._ask(pack_change(change))
+
+    def close(self) -> None:
+        """Have the device destroyed, and wait for the keeper's end; safe to call twice."""
+        self.channel.finish()
+        if self._process is not None:
+            os.waitpid(self._process, 0)
+            self._process = None
+
+    def _ask(self, request: Message) -> tuple[Message, list[int]]:
+        self.channel.set_timeout(_ANSWER_SECONDS)
+        try:
+            self.channel.send(request)
+            answer, descriptors = self.channel.receive(descriptors=True)
+        except (ChannelError, ChannelClosedError, OSError) as error:
+            why = reason(error) if isinstance(error, OSError) else "it has gone"
+            raise SystemFailureError(f"the keeper does not answer: {why}") from error
+        finally:
+            self.channel.set_timeout(None)
+        raise_error(answer)
+        if "refused" in answer:
+            raise SystemFailureError(f"the keeper refused: {answer['refused']}")
+        return answer, descriptors
+
+
+def fork_keeper() -> KeeperProcess:
+    """Start the keeper of a program that is root itself. Call it before there are threads.
+
+    Raises SystemFailureError.
+    """
+    return KeeperProcess(*fork_child("the keeper", serve))
