@@ -30,8 +30,7 @@ class FakeDevice:
     def __init__(self, name: str = "fake0", *, offload: bool = False, fills: bool = False) -> None:
         self.name = name
         self.counters = Counters()
-        self.offload = FakeOffload(self) if offload else None
-        self.filler = FakeFiller(self, len(PLAIN) if offload else 0) if fills else None
+        self.offload = FakeOffload(self, super_frames=offload) if offload or fills else None
         self._socket, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         for end in (self._socket, self._kernel):
             end.setblocking(False)
@@ -121,16 +120,20 @@ class VectoredFake(FakeDevice):
 
 
 class FakeOffload:
-    """What deals in super-frames, all of them such that nothing is left to do with them."""
+    """What its kernel can do besides single frames. With none of its super-frames is anything left
+    to do. ``batches`` and ``filled`` count the calls that fill records, and the records.
+    """
 
-    def __init__(self, device: FakeDevice) -> None:
+    def __init__(self, device: FakeDevice, *, super_frames: bool) -> None:
+        self.super_frames = self.udp = super_frames
+        self.header = len(PLAIN) if super_frames else 0
+        self.enabled = self.enabled_udp = False
+        self.batches = self.filled = 0
         self._device = device
         self._lone = False
-        self.udp = True
-        self.enabled = False
-        self.enabled_udp = False
 
     def enable(self, *, udp: bool) -> None:
+        assert self.super_frames
         self.enabled, self.enabled_udp = True, udp
 
     def disable(self) -> None:
@@ -142,9 +145,10 @@ class FakeOffload:
         self._lone = len(frames) == 1
         return [PLAIN + frame for frame in frames]
 
-    def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
-        assert all(packet[: len(PLAIN)] == PLAIN for packet in packets)
-        self._device.write_frames([bytes(packet[len(PLAIN) :]) for packet in packets])
+    def write_super_frames(self, super_frames: Sequence[SuperFrame]) -> None:
+        assert self.super_frames
+        assert all(each[: len(PLAIN)] == PLAIN for each in super_frames)
+        self._device.write_frames([bytes(each[len(PLAIN) :]) for each in super_frames])
 
     def read_lone(self) -> bytes:
         """Read one after one that came alone, and the next time a batch again."""
@@ -153,21 +157,11 @@ class FakeOffload:
         self._lone = False
         return PLAIN + frames[0] if frames else b""
 
-    def write_lone(self, packet: SuperFrame) -> None:
-        self.write_super_frames((packet,))
+    def write_lone(self, super_frame: SuperFrame) -> None:
+        self.write_super_frames((super_frame,))
 
-
-class FakeFiller:
-    """What reads right into records."""
-
-    def __init__(self, device: FakeDevice, header: int) -> None:
-        self.header = header
-        self.filled = self.batches = 0
-        self._device = device
-
-    def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
-        whole = self._device.offload and self._device.offload.enabled
-        assert slots.skipped == (0 if whole else self.header), "that would not be what is sent"
+    def read_into(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
+        assert slots.skipped == (0 if self.enabled else self.header), "that is not what is sent"
         self.batches += 1
         for count, buffers in enumerate(slots.buffers):
             frames = self._device.read_batch(1)
@@ -176,7 +170,7 @@ class FakeFiller:
             packet = bytes(self.header) + frames[0]
             scatter(packet, buffers)
             if len(packet) != slots.skipped + slots.length:
-                return count, [packet if whole else frames[0]]
+                return count, [packet if self.enabled else frames[0]]
             self.filled += 1
         return len(slots.buffers), []
 

@@ -55,7 +55,7 @@ FLOORS = {
 
 PURE = {"errors", "stats", "_version", "ether", "abi", "wire"}
 
-LONGEST_CHAIN = 12
+LONGEST_CHAIN = 9
 MOST_AT_THE_TOP = 10
 
 IMPURE = {

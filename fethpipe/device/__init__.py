@@ -8,23 +8,28 @@ from typing import Protocol
 from ..ether.frame import Buffer
 from ..stats import Counters
 from ..wire.slots import RecordSlots
-from ..wire.superframe import SuperFrame
 
 
 class Offload(Protocol):
-    """The side of a device that deals in super-frames: frames that are not yet cut and summed,
-    behind a virtio header (:mod:`..wire.offload`).
+    """What the kernel of a device can do for us besides single frames: make and take super-frames,
+    and read right into records.
 
-    It takes them at any time. A super-frame counts as one frame, its header not at all.
+    A super-frame counts as one frame, its virtio header not at all.
     """
+
+    super_frames: bool
+    """Whether it makes and takes super-frames. Without, only ``read_into`` may be called."""
 
     udp: bool
     """Whether it knows super-frames of UDP, besides those of TCP."""
 
+    header: int
+    """Bytes that the kernel puts before each frame: of the virtio header, if there is one."""
+
     def enable(self, *, udp: bool) -> None:
         """Make super-frames from now on, those of UDP too if ``udp``.
 
-        From now on only ``read_super_frames`` returns everything.
+        They are taken at any time. From now on only ``read_super_frames`` returns everything.
         """
 
     def disable(self) -> None:
@@ -33,7 +38,7 @@ class Offload(Protocol):
     def read_super_frames(self) -> list[bytes]:
         """Return the super-frames of one batch; for the rest like ``read_frames``."""
 
-    def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
+    def write_super_frames(self, super_frames: Sequence[bytes | memoryview]) -> None:
         """Send super-frames that were checked; for the rest like ``write_frames``."""
 
     def read_lone(self) -> bytes:
@@ -41,21 +46,14 @@ class Offload(Protocol):
         to have ``read_super_frames`` called. For one, it is the shorter way.
         """
 
-    def write_lone(self, packet: SuperFrame) -> None:
+    def write_lone(self, super_frame: bytes | memoryview) -> None:
         """Send one super-frame, as ``write_super_frames`` does."""
 
-
-class Filler(Protocol):
-    """The side of a device that reads right into records, a call for each."""
-
-    header: int
-    """Bytes that come before each frame and are to be skipped."""
-
-    def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
+    def read_into(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
         """Fill slots from the first on with what waits, and return how many are good.
 
-        A packet that has another length ends this. It is returned beside, behind all the others if
-        those are no frames as they are. Packets are frames if the slots skip the header, else
+        What has another length ends this. It is returned beside, behind all the others if those
+        are no frames as they are. The slots hold frames if they skip the header, else
         super-frames; for the rest like ``read_frames``.
         """
 
@@ -71,11 +69,7 @@ class Device(Protocol):
 
     @property
     def offload(self) -> Offload | None:
-        """Return what deals in super-frames, None where the device cannot."""
-
-    @property
-    def filler(self) -> Filler | None:
-        """Return what reads right into records, None where the device cannot."""
+        """Return what its kernel can do besides single frames, None if nothing."""
 
     def fileno(self) -> int:
         """Return the descriptor that selects as readable while the kernel holds frames."""

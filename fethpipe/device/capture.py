@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from ..errors import UsageError, reason
 from ..ether.pcap import FILE_HEADER, pack_records
 from ..stats import Counters
+from ..wire.slots import RecordSlots
 from ..wire.superframe import VNET_LENGTH, SuperFrame
 from . import Device, Offload
 
@@ -111,7 +112,6 @@ class CapturedDevice:
         self._capture = capture
         offload = device.offload
         self._offload = _CapturedOffload(offload, capture) if offload else None
-        self.filler = None  # it would pass the capture by
 
     @property
     def counters(self) -> Counters:
@@ -154,7 +154,9 @@ class _CapturedOffload:
     """The super-frames of a captured device: in the capture they are frames, however long."""
 
     def __init__(self, offload: Offload, capture: Capture) -> None:
+        self.super_frames = offload.super_frames
         self.udp = offload.udp
+        self.header = offload.header
         self._offload = offload
         self._capture = capture
 
@@ -165,19 +167,26 @@ class _CapturedOffload:
         self._offload.disable()
 
     def read_super_frames(self) -> list[bytes]:
-        packets = self._offload.read_super_frames()
-        self._record(packets)
-        return packets
+        super_frames = self._offload.read_super_frames()
+        self._record(super_frames)
+        return super_frames
 
-    def write_super_frames(self, packets: Sequence[SuperFrame]) -> None:
-        self._record(packets)
-        self._offload.write_super_frames(packets)
+    def write_super_frames(self, super_frames: Sequence[SuperFrame]) -> None:
+        self._record(super_frames)
+        self._offload.write_super_frames(super_frames)
 
     def read_lone(self) -> bytes:
         return b""
 
-    def write_lone(self, packet: SuperFrame) -> None:
-        self.write_super_frames((packet,))
+    def write_lone(self, super_frame: SuperFrame) -> None:
+        self.write_super_frames((super_frame,))
 
-    def _record(self, packets: Sequence[SuperFrame]) -> None:
-        self._capture.record([packet[VNET_LENGTH:] for packet in packets])
+    def read_into(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
+        count, others = self._offload.read_into(slots)
+        whole = self.header and not slots.skipped
+        payloads = [slots.payload(index) for index in range(count)] + others
+        self._record(payloads) if whole else self._capture.record(payloads)
+        return count, others
+
+    def _record(self, super_frames: Sequence[SuperFrame]) -> None:
+        self._capture.record([each[VNET_LENGTH:] for each in super_frames])

@@ -36,7 +36,6 @@ class FethDevice:
         self.name = name
         self.counters = Counters()
         self.offload = None  # neither BPF nor AF_NDRV knows super-frames
-        self.filler = None
         self._bpf_descriptor = bpf_descriptor
         self._descriptors = [bpf_descriptor, ndrv_descriptor]
         self._reader = BpfReader(bpf_descriptor, name, self.counters)

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from ..abi import linux
 from ..errors import DeviceError
-from ..ether.frame import LONGEST_READ, Buffer
+from ..ether.frame import Buffer
 from ..stats import Counters
+from ..wire.slots import LONGEST_READ
 from .refusals import REFUSALS, gone
 
 _BATCH_FRAMES = 64
@@ -54,7 +55,6 @@ class PacketDevice:
         self.name = name
         self.counters = Counters()
         self.offload = None
-        self.filler = None
         self._socket = socket.socket(fileno=descriptor)
         self._index = socket.if_nametoindex(name)
         self._see_sent = see_sent

@@ -16,12 +16,12 @@ from itertools import repeat
 
 from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
-from ..ether.frame import LONGEST_READ, Buffer
+from ..ether.frame import Buffer
 from ..stats import Counters
 from ..system.netlink import Netlink
 from ..wire.offload import add_headers, needs_no_offload, strip_headers
-from ..wire.slots import BATCH_BYTES, BATCH_FRAMES, RecordSlots
-from ..wire.superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
+from ..wire.slots import BATCH_BYTES, BATCH_FRAMES, LONGEST_READ, RecordSlots
+from ..wire.superframe import LONG, PLAIN, VNET_LENGTH
 from .refusals import REFUSALS, gone
 
 TUN_PATH = "/dev/net/tun"
@@ -94,16 +94,21 @@ def _refusal(name: str, error: OSError, *, attach: bool) -> DeviceError | NotAll
 
 
 class TapDevice:
-    """A TAP, from the descriptor that :func:`open_tap` made, here or in another process."""
+    """A TAP, from the descriptor that :func:`open_tap` made, here or in another process.
+
+    It is its own :class:`..device.Offload`. Inside, a packet is what one call of the kernel's
+    moves: a super-frame where there are virtio headers, else a frame.
+    """
 
     def __init__(self, descriptor: int, name: str) -> None:
         self.name = name
         self.counters = Counters()
-        self.offload = TapOffload(self, descriptor) if _has_headers(descriptor) else None
-        self.header = VNET_LENGTH if self.offload else 0
         self._descriptor = descriptor
+        self.super_frames = _has_headers(descriptor)
+        self.header = VNET_LENGTH if self.super_frames else 0
+        self.udp = self.super_frames and self._try_udp()
         self._limit = 2
-        self._lone = 0  # more wake-ups that read one frame
+        self._lone = 0  # more wake-ups that read one packet
         self._patience = 1
         self._short = False
         self._netlink: Netlink | None = None
@@ -111,8 +116,8 @@ class TapDevice:
             self._netlink = Netlink()
 
     @property
-    def filler(self) -> TapDevice:
-        """Return what reads right into records."""
+    def offload(self) -> TapDevice:
+        """Return what its kernel can do besides single frames."""
         return self
 
     def fileno(self) -> int:
@@ -121,48 +126,46 @@ class TapDevice:
 
     def read_frames(self) -> list[bytes]:
         """Return the frames that wait, up to a batch."""
-        frames = self.read_batch()
-        return strip_headers(frames, self.counters) if self.header else frames
+        packets = self._read_batch()
+        return strip_headers(packets, self.counters) if self.header else packets
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order."""
-        self.write_batch(add_headers(frames) if self.header else frames)
+        self._write_batch(add_headers(frames) if self.header else frames)
 
-    def read_batch(self) -> list[bytes]:
-        """Return what waits, up to a batch, as the kernel has it, and count it."""
-        batch: list[bytes] = []
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        """Send one frame that lies in several buffers."""
         try:
-            if self._lone:
-                batch.append(os.read(self._descriptor, LONGEST_READ))
-            else:
-                # In C, for every frame: what came before the exception is kept.
-                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST_READ))
-                batch.extend(reads)
-        except BlockingIOError:
-            pass
+            size = os.writev(self._descriptor, (PLAIN, *buffers) if self.header else buffers)
+        except OSError as error:
+            self._refused(error)
+            return
+        self.counters.frames_sent += 1
+        self.counters.bytes_sent += size - self.header
+
+    def enable(self, *, udp: bool) -> None:
+        """Have the kernel make super-frames from now on; what it has queued are frames."""
+        try:
+            self._allow(_TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0))
         except OSError as error:
             raise gone(self.name, error) from error
-        if not batch:
-            return batch
-        size = sum(map(len, batch))
-        self.counters.frames_received += len(batch)
-        self.counters.bytes_received += size - len(batch) * self.header
-        if self._lone:
-            self._lone -= 1
-        elif len(batch) == 1:
-            self._lone = self._patience
-            self._patience = min(2 * self._patience, _MOST_LONE)
-            self._short = size < LONG
-            self._limit = 2
-        else:
-            self._patience = 1
-            # Frames that grow make the first batch longer, once.
-            self._limit = max(2, min(BATCH_FRAMES, BATCH_BYTES * len(batch) // size))
-        return batch
+
+    def disable(self) -> None:
+        """Have the kernel make frames again; ``read_frames`` drops the super-frames left over."""
+        with suppress(OSError):  # it has gone: whoever reads it next is told
+            self._allow(0)
+
+    def read_super_frames(self) -> list[bytes]:
+        """Return the super-frames that wait, up to a batch."""
+        return self._read_batch()
+
+    def write_super_frames(self, super_frames: Sequence[bytes | memoryview]) -> None:
+        """Send super-frames in order."""
+        self._write_batch(super_frames)
 
     def read_lone(self) -> bytes:
-        """Return the next packet as the kernel has it, and count it, if the last one was short
-        and came alone; b"" if ``read_batch`` is to be asked.
+        """Return the next super-frame if the last one was short and came alone; b"" if
+        ``read_super_frames`` is to be asked.
         """
         if not self._lone or not self._short:
             return b""
@@ -178,7 +181,18 @@ class TapDevice:
         counters.bytes_received += len(packet) - self.header
         return packet
 
-    def fill(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
+    def write_lone(self, super_frame: bytes | memoryview) -> None:
+        """Send one super-frame."""
+        try:
+            size = os.write(self._descriptor, super_frame)
+        except OSError as error:
+            self._refused(error)
+            return
+        counters = self.counters
+        counters.frames_sent += 1
+        counters.bytes_sent += size - self.header
+
+    def read_into(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
         """Read right into records, one packet for each, until one has another length."""
         expected = size = slots.skipped + slots.length
         count = 0
@@ -205,48 +219,6 @@ class TapDevice:
             others = strip_headers(others, self.counters)
         return count, others
 
-    def write_batch(self, batch: Sequence[SuperFrame]) -> None:
-        """Send a batch as the kernel wants it, and count it."""
-        if len(batch) == 1:
-            self.write_lone(batch[0])
-            return
-        sizes: list[int] = []
-        writes = map(os.write, repeat(self._descriptor), batch)
-        while True:
-            try:
-                sizes.extend(writes)  # in C as well, and again from behind a refused packet
-                break
-            except OSError as error:
-                self._refused(error)
-        self.counters.frames_sent += len(sizes)
-        self.counters.bytes_sent += sum(sizes) - len(sizes) * self.header
-
-    def write_lone(self, packet: SuperFrame) -> None:
-        """Send one packet as the kernel wants it, and count it."""
-        try:
-            size = os.write(self._descriptor, packet)
-        except OSError as error:
-            self._refused(error)
-            return
-        counters = self.counters
-        counters.frames_sent += 1
-        counters.bytes_sent += size - self.header
-
-    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        """Send one frame that lies in several buffers."""
-        try:
-            size = os.writev(self._descriptor, (PLAIN, *buffers) if self.header else buffers)
-        except OSError as error:
-            self._refused(error)
-            return
-        self.counters.frames_sent += 1
-        self.counters.bytes_sent += size - self.header
-
-    def _refused(self, error: OSError) -> None:
-        if error.errno not in _REFUSALS:
-            raise gone(self.name, error) from error
-        self.counters.drop(_REFUSALS[error.errno])
-
     def kernel_drops(self) -> int:
         """Return what the TAP's queue dropped since it was made."""
         with suppress(OSError):
@@ -262,31 +234,58 @@ class TapDevice:
         if self._netlink:
             self._netlink.close()
 
-
-class TapOffload:
-    """The super-frames of a TAP that was opened for them."""
-
-    def __init__(self, tap: TapDevice, descriptor: int) -> None:
-        self._tap = tap
-        self._descriptor = descriptor
-        # One call less for every packet.
-        self.read_super_frames = tap.read_batch
-        self.write_super_frames = tap.write_batch
-        self.read_lone = tap.read_lone
-        self.write_lone = tap.write_lone
-        self.udp = self._try_udp()
-
-    def enable(self, *, udp: bool) -> None:
-        """Have the kernel make super-frames from now on; what it has queued are frames."""
+    def _read_batch(self) -> list[bytes]:
+        """Return the packets that wait, up to a batch, and count them."""
+        batch: list[bytes] = []
         try:
-            self._allow(_TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0))
+            if self._lone:
+                batch.append(os.read(self._descriptor, LONGEST_READ))
+            else:
+                # In C, for every packet: what came before the exception is kept.
+                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST_READ))
+                batch.extend(reads)
+        except BlockingIOError:
+            pass
         except OSError as error:
-            raise gone(self._tap.name, error) from error
+            raise gone(self.name, error) from error
+        if not batch:
+            return batch
+        size = sum(map(len, batch))
+        self.counters.frames_received += len(batch)
+        self.counters.bytes_received += size - len(batch) * self.header
+        if self._lone:
+            self._lone -= 1
+        elif len(batch) == 1:
+            self._lone = self._patience
+            self._patience = min(2 * self._patience, _MOST_LONE)
+            self._short = size < LONG
+            self._limit = 2
+        else:
+            self._patience = 1
+            # Packets that grow make the first batch longer, once.
+            self._limit = max(2, min(BATCH_FRAMES, BATCH_BYTES * len(batch) // size))
+        return batch
 
-    def disable(self) -> None:
-        """Have the kernel make frames again; ``read_frames`` drops the super-frames left over."""
-        with suppress(OSError):  # it has gone: whoever reads it next is told
-            self._allow(0)
+    def _write_batch(self, batch: Sequence[bytes | memoryview]) -> None:
+        """Send packets as the kernel wants them, and count them."""
+        if len(batch) == 1:
+            self.write_lone(batch[0])
+            return
+        sizes: list[int] = []
+        writes = map(os.write, repeat(self._descriptor), batch)
+        while True:
+            try:
+                sizes.extend(writes)  # in C as well, and again from behind a refused packet
+                break
+            except OSError as error:
+                self._refused(error)
+        self.counters.frames_sent += len(sizes)
+        self.counters.bytes_sent += sum(sizes) - len(sizes) * self.header
+
+    def _refused(self, error: OSError) -> None:
+        if error.errno not in REFUSALS:
+            raise gone(self.name, error) from error
+        self.counters.drop(REFUSALS[error.errno])
 
     def _try_udp(self) -> bool:
         try:

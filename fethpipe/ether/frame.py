@@ -14,6 +14,3 @@ MAX_FRAME = 65535
 
 Buffer = Union[bytes, bytearray, memoryview]
 """A frame, or a part of one."""
-
-LONGEST_READ = 65600
-"""More bytes than any that a kernel makes: its header, Ethernet, two VLAN tags, 65535 of IP."""

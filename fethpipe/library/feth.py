@@ -25,8 +25,7 @@ from ..netif.existing import existing
 from ..netif.mac import format_mac
 from ..provision.feth import set_mtu
 from .device import EthernetDevice
-from .opening import open_interface
-from .owned import Owned, destroy_owned, own
+from .opening import Owned, destroy_owned, open_interface, own
 from .values import Address, Mac, as_address, as_mac, checked_name
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from typing import cast
+from typing import NamedTuple, cast
 
 from ..device import VectoredDevice
 from ..device.bpf import set_see_sent
@@ -15,12 +15,12 @@ from ..device.packet import PacketDevice, open_packet
 from ..errors import DeviceError, FethpipeError, errno_behind, step
 from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces
-from ..provision.feth import open_descriptors
+from ..netif.name import interface_index
+from ..provision.feth import destroy_feth, open_descriptors
 from ..provision.kind import find_kind, provision
 from ..provision.request import DeviceRequest
 from ..system.netlink import Netlink
 from .device import EthernetDevice
-from .owned import Owned, destroy_owned, own
 from .values import Address, Mac, as_address, as_mac, checked_name
 
 
@@ -146,3 +146,27 @@ def _open_packets(name: str, *, see_sent: bool) -> EthernetDevice:
     with existing(f"open a packet socket on {name}", name):
         descriptor = open_packet(name)
     return EthernetDevice(PacketDevice(descriptor, name, see_sent=see_sent))
+
+
+# ---- what was made ----
+
+
+class Owned(NamedTuple):
+    """A feth that we made. Its index tells it from a later one of the same name, but only if the
+    kernel gave that one another index; XNU may give it the same.
+    """
+
+    name: str
+    ifindex: int
+
+
+def own(name: str) -> Owned:
+    """Return an interface that was just made, with its index."""
+    return Owned(name, interface_index(name))
+
+
+def destroy_owned(owned: Sequence[Owned]) -> None:
+    """Destroy the feths that we made, the last one first, if they still exist."""
+    for made in reversed(owned):
+        if interface_index(made.name) == made.ifindex:
+            destroy_feth(made.name)

@@ -82,6 +82,7 @@ def handshake(
     deadline = time.monotonic() + seconds
     search = _MarkerSearch(marker)
     incoming, outgoing = stream.read_descriptor, stream.write_descriptor
+    stream.write(block)
     with ExitStack() as stack:
         stack.callback(lambda: on_noise(search.noise) if search.noise_size else None)
         while search.missing:
@@ -89,7 +90,7 @@ def handshake(
             if left <= 0:
                 raise NotStartedError(f"it did not start within {seconds:.0f} s", search.noise)
             readable, writable, _ = select(
-                [*watch, incoming], [outgoing] if block else [], [], left
+                [*watch, incoming], [outgoing] if stream.pending else [], [], left
             )
             for descriptor in readable:
                 if descriptor != incoming:
@@ -97,7 +98,7 @@ def handshake(
                     if result is not None:
                         return result
             if writable:
-                block = _send(stream, block)
+                stream.write(b"")
             if incoming in readable:
                 data = stream.read(search.missing)
                 if data == b"":
@@ -109,14 +110,6 @@ def handshake(
                         search.noise,
                     )
     return None
-
-
-def _send(stream: Stream, block: bytes) -> bytes:
-    """Return what is left to send: nothing if the reader has gone, as its stderr says why."""
-    try:
-        return stream.write(block)
-    except (BrokenPipeError, ConnectionResetError):
-        return b""
 
 
 class _MarkerSearch:

@@ -90,7 +90,6 @@ class _Mirror:
         self._stream = stream
         self._deadline = deadline
         self._connection = Connection(FRAMINGS["u16be"], Counters(), hello=None)
-        self._pending = b""
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind((_ADDRESS, 0))
         self._udp.connect((_OTHER, self._udp.getsockname()[1]))
@@ -107,7 +106,7 @@ class _Mirror:
             left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError("nothing came back")
-            writing = [self._stream.write_descriptor] if self._pending else []
+            writing = [self._stream.write_descriptor] if self._stream.pending else []
             udp, incoming = self._udp.fileno(), self._stream.read_descriptor
             readable, writable, _ = select.select([udp, incoming], writing, [], left)
             if udp in readable:
@@ -115,7 +114,7 @@ class _Mirror:
             if incoming in readable:
                 self._reflect()
             if writable:
-                self._write(b"")
+                self._stream.write(b"")
 
     def close(self) -> None:
         self._udp.close()
@@ -127,10 +126,7 @@ class _Mirror:
         for event in self._connection.receive(data or b""):
             if isinstance(event, FramesReceived):
                 answers = [reply for frame in event.frames if (reply := answer(bytes(frame)))]
-                self._write(self._connection.send(answers))
-
-    def _write(self, data: bytes) -> None:
-        self._pending = self._stream.write(self._pending + data)
+                self._stream.write(self._connection.send(answers))
 
 
 def _try_echoes(report: Report, mirror: _Mirror) -> None:

@@ -29,7 +29,7 @@ from .report import Report
 _MAC = parse_mac("02:00:5e:00:53:21")
 
 
-def try_darwin(report: Report) -> None:
+def try_system(report: Report) -> None:
     """Tell which facts hold, and show that frames pass between the IP stack and a stream."""
     if os.geteuid() != 0:
         raise NotAllowedError("the self-test makes feth interfaces", hint="run it with sudo")

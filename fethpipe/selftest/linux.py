@@ -21,7 +21,7 @@ from .report import Report
 _LONGEST = 65535  # what a record of the default framing can carry
 
 
-def try_linux(report: Report) -> None:
+def try_system(report: Report) -> None:
     """Show that frames of every size pass a TAP, and that two ends make a network."""
     _require_tun()
     as_user = enter_new_network()

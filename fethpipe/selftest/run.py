@@ -13,6 +13,7 @@ import platform
 import pwd
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
@@ -43,14 +44,8 @@ def _run(system: str, report: Report) -> None:
     _exit_on_signals()
     try:
         _tell_machine(system, report)
-        if system == "Darwin":
-            from .darwin import try_darwin  # noqa: PLC0415 - each system loads its own
-
-            try_darwin(report)
-        else:
-            from .linux import try_linux  # noqa: PLC0415
-
-            try_linux(report)
+        # Each system loads its own.
+        import_module(f".{system.lower()}", __package__).try_system(report)
     except FethpipeError as error:
         report.finish(error)
         raise

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from select import select
 
 from ..abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ
 
@@ -20,11 +22,18 @@ class Stream:
 
     They are made non-blocking, and as they were by ``close``: the flag belongs to the open file,
     which a shell may share with us. Closing them is their owner's work.
+
+    ``pending`` holds the bytes that were to be written and that the stream has not taken yet;
+    ``sent`` and ``received`` count the bytes that it took and gave. ``reader_gone`` tells that the
+    peer has closed its end: what is written then goes nowhere.
     """
 
     def __init__(self, read_descriptor: int, write_descriptor: int) -> None:
         self.read_descriptor = read_descriptor
         self.write_descriptor = write_descriptor
+        self.pending = b""
+        self.sent = self.received = 0
+        self.reader_gone = False
         self._were_blocking = {
             descriptor: os.get_blocking(descriptor)
             for descriptor in (read_descriptor, write_descriptor)
@@ -34,35 +43,58 @@ class Stream:
             _enlarge_pipe(descriptor)
 
     def read(self, most: int = _PIPE_SIZE) -> bytes | None:
-        """Return the bytes that wait, b"" at the end of the stream, None if none wait.
+        """Return up to ``most`` bytes that wait, b"" at the end of the stream, None if none wait.
 
         A reset by the peer is an end.
         """
         try:
-            return os.read(self.read_descriptor, most)
+            data = os.read(self.read_descriptor, most)
         except BlockingIOError:
             return None
         except ConnectionResetError:
             return b""
+        self.received += len(data)
+        return data
 
-    def write(self, data: bytes | memoryview) -> bytes:
-        """Write what the stream takes now and return the rest.
-
-        Raises BrokenPipeError or ConnectionResetError when the peer has closed its end.
-        """
+    def write(self, data: bytes | memoryview) -> None:
+        """Write what is pending, then this; what the stream does not take now is pending again."""
+        if self.pending:
+            data = self.pending + data
         try:
             written = os.write(self.write_descriptor, data)
         except BlockingIOError:
             written = 0
-        return bytes(data[written:])
+        except (BrokenPipeError, ConnectionResetError):
+            self._lose_reader()
+            return
+        self.sent += written
+        self.pending = bytes(data[written:]) if written < len(data) else b""
 
-    def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> bytes:
-        """Do as ``write`` does with all of the pieces in a row, without joining them first."""
+    def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write these in a row, without joining them first; nothing may be pending."""
         try:
             written = os.writev(self.write_descriptor, pieces)
         except BlockingIOError:
             written = 0
-        return b"".join(pieces)[written:] if written < sum(map(len, pieces)) else b""
+        except (BrokenPipeError, ConnectionResetError):
+            self._lose_reader()
+            return
+        self.sent += written
+        if written < sum(map(len, pieces)):
+            self.pending = b"".join(pieces)[written:]
+
+    def flush(self, seconds: float) -> None:
+        """Wait up to so many seconds for the stream to take what is pending."""
+        deadline = time.monotonic() + seconds
+        while self.pending:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select([], [self.write_descriptor], [], left)[1]:
+                return
+            self.write(b"")
+
+    def _lose_reader(self) -> None:
+        self.reader_gone = True
+        self.pending = b""
 
     def close(self) -> None:
         """Give the descriptors back as they were; safe to call twice."""

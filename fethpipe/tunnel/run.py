@@ -463,7 +463,7 @@ class _Status:
 
     def meet(self, peer: Hello) -> None:
         """Take note of what the peer has said of itself."""
-        both = self._device.offload and Feature.SUPER_FRAMES in peer.features
+        both = Feature.SUPER_FRAMES in _features(self._device) & peer.features
         self._line.peer = SUPER_FRAMES if both else CONNECTED
 
     def redraw(self) -> None:
@@ -474,17 +474,20 @@ class _Status:
             terminal.show(self._line.format(time.monotonic(), kernel_drops=drops, width=width))
 
 
+def _features(device: Device) -> Feature:
+    """Return what this device lets us take from a peer."""
+    offload = device.offload
+    if offload is None or not offload.super_frames:
+        return Feature(0)
+    return Feature.SUPER_FRAMES | (Feature.UDP_SEGMENTS if offload.udp else Feature(0))
+
+
 def _hello(config: Config, device: Device) -> Hello:
     """Return what we say of ourselves at the start of a stream."""
-    features = Feature(0)
-    if device.offload:
-        features |= Feature.SUPER_FRAMES
-        if device.offload.udp:
-            features |= Feature.UDP_SEGMENTS
     return Hello(
         nonce=os.urandom(NONCE_LENGTH),
         mtu=config.request.mtu or 0,
-        features=features,
+        features=_features(device),
         keepalive=round(1000 * (config.keepalive or 0)),
     )
 

@@ -32,7 +32,6 @@ class VmnetDevice:
         self.name = name
         self.counters = Counters()
         self.offload = None  # vmnet has super-frames, but in another format
-        self.filler = None
         self._cable = socket.socket(fileno=descriptor)
         self._cable.setblocking(False)
         self._decoder = RecordDecoder(CABLE)

@@ -2,24 +2,27 @@
 
 It knows what the records mean: which carry a frame, which are commands, which are to be ignored.
 Whoever owns the descriptors feeds it what came and writes what it returns; a select loop, asyncio
-and the tests all drive the same object. Between super-frames, it can do without it for one that
-needs nothing looked at but itself.
+and the tests all drive the same object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple, Union
 
 from ..errors import ProtocolError
 from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
-from .framing import Command, Framing, RecordDecoder
+from .framing import SUPER_FRAMES, Command, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
-from .offload import add_headers, check_super_frames
+from .offload import SHORTEST, add_headers, check_super_frames, find_fault
 from .slots import RecordSlots
-from .superframe import LONG, SUPER_FRAMES, SuperFrame
+from .superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
+
+_PREFIX = SUPER_FRAMES.prefix
+_LEAST_RECORD = _PREFIX.size + SHORTEST
+_LONGEST_LONE_RECORD = _PREFIX.size + LONG
 
 _TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b"
 _HEAD = 2 + HEADER_LENGTH
@@ -45,7 +48,7 @@ class FramesReceived(NamedTuple):
 class SuperFramesReceived(NamedTuple):
     """Super-frames, checked: a virtio header and a frame each, in the order of the stream."""
 
-    packets: Sequence[SuperFrame]
+    super_frames: Sequence[SuperFrame]
 
 
 class PeerReady(NamedTuple):
@@ -67,15 +70,24 @@ class ExitReceived(NamedTuple):
 Event = Union[FramesReceived, SuperFramesReceived, PeerReady, ConfigureReceived, ExitReceived]
 
 
+class _Phase(Enum):
+    """Where the incoming direction is: what its next record may be."""
+
+    HELLO = "a hello, if the peer says one"
+    CONFIRMATION = "the empty record that confirms the hello"
+    FRAMES = "a frame, and after our hello the switch"
+    SUPER_FRAMES = "a super-frame"
+    COMMANDS = "a command of ZeroTier's host"
+
+
 class Connection:
     """The protocol of one stream, without the stream.
 
     Payloads that carry no frame are counted in ``counters.drops``, never delivered.
     ``hello`` is what we say of ourselves, with a nonce that nobody can guess; without it we neither
     say hello nor listen to one. ``peer`` is what the peer has said.
-    ``peer_keeps_alive`` tells that the peer sends empty records, so that it can be missed.
     ``switched`` tells that super-frames come, and no longer frames.
-    ``between_super_frames`` tells that the next bytes are the start of a super-frame's record.
+    ``peer_keeps_alive`` tells that the peer sends empty records, so that it can be missed.
     """
 
     def __init__(
@@ -98,17 +110,15 @@ class Connection:
         self._switch = encode_switch(hello.nonce) if hello and takes else None
         # The device that takes segments of UDP can be given those that came one by one.
         self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
-        self.switched = False
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
-        self._interpret: Callable[[list[bytes]], list[Event]] = self._frames
-        if hello:
-            self._interpret = self._meet
-        elif framing.commands and role is Role.AGENT:
-            self._interpret = self._obey
+        self._phase = _Phase.HELLO if hello else _Phase.FRAMES
+        if framing.commands and role is Role.AGENT:
+            self._phase = _Phase.COMMANDS
         self._gives_commands = framing.commands and role is Role.HOST
         self.peer_keeps_alive = False
-        self.between_super_frames = False
+        self.switched = False
+        self._between_super_frames = False
         self._short = False
         self._head = b""
         self._checked = False
@@ -121,12 +131,28 @@ class Connection:
         if not self._checked:
             self._check_head(data)
         if self.switched:
-            return self._super_frames(data)
+            return self._read_super_frames(data)
         try:
             payloads = self._decoder.feed(data)
         except ProtocolError as error:
             raise self._explained(error) from None
-        return self._interpret(payloads) if payloads else []
+        return self._read(payloads) if payloads else []
+
+    def receive_lone(self, data: bytes) -> bytes:
+        """Return the super-frame, checked, whose record these next bytes of the stream are: if
+        they are one short record and no more. Return b"" to have ``receive`` called.
+
+        For one that comes alone, a ping or a keystroke, this is the shorter way.
+        """
+        if (
+            self._between_super_frames
+            and _LEAST_RECORD <= len(data) < _LONGEST_LONE_RECORD
+            and _PREFIX.unpack_from(data)[0] == len(data) - _PREFIX.size
+        ):
+            super_frame = data[_PREFIX.size :]
+            if super_frame[:VNET_LENGTH] == PLAIN or not find_fault(super_frame):
+                return super_frame
+        return b""
 
     def receive_eof(self) -> None:
         """Say that the stream has ended. Raises TruncatedError if it did so inside a record."""
@@ -164,7 +190,11 @@ class Connection:
         self._outgoing = SUPER_FRAMES
         return self._framing.encode([encode_switch(self.peer.nonce)])
 
-    def send_super_frames(self, packets: Sequence[bytes]) -> list[bytes]:
+    def send_lone(self, super_frame: bytes) -> bytes:
+        """Return the record of one super-frame that a kernel made; only after the switch."""
+        return _PREFIX.pack(len(super_frame)) + super_frame
+
+    def send_super_frames(self, super_frames: Sequence[bytes]) -> list[bytes]:
         """Return the bytes that carry these super-frames, a virtio header and a frame each, in as
         many pieces as save copying.
 
@@ -172,13 +202,14 @@ class Connection:
         """
         if self._outgoing is not SUPER_FRAMES:
             raise ValueError("super-frames come after the switch")
-        if len(packets) == 1 and len(packets[0]) < LONG:
-            return [SUPER_FRAMES.encode_one(packets[0])]
-        if len(packets) > _FEW or max(map(len, packets), default=0) > SUPER_FRAMES.maximum:
-            return [self._encode(packets)]
+        if len(super_frames) == 1 and len(super_frames[0]) < LONG:
+            return [SUPER_FRAMES.encode_one(super_frames[0])]
+        longest = max(map(len, super_frames), default=0)
+        if len(super_frames) > _FEW or longest > SUPER_FRAMES.maximum:
+            return [self._encode(super_frames)]
         pieces: list[bytes] = []
-        for packet in packets:
-            pieces += SUPER_FRAMES.encode_length(len(packet)), packet
+        for each in super_frames:
+            pieces += SUPER_FRAMES.encode_length(len(each)), each
         return pieces
 
     def slots(self, length: int, *, skipped: int = 0) -> RecordSlots | None:
@@ -210,63 +241,44 @@ class Connection:
             self.counters.drop("too long for the framing", len(payloads) - len(fitting))
             return framing.encode(fitting)
 
-    def _meet(self, payloads: list[bytes]) -> list[Event]:
+    def _read(self, payloads: list[bytes]) -> list[Event]:
+        """Return what these records mean where the conversation is now, before super-frames."""
+        if self._phase is _Phase.FRAMES:
+            return self._read_frames(payloads)
+        if self._phase is _Phase.COMMANDS:
+            return self._read_commands(payloads)
+        if self._phase is _Phase.HELLO:
+            return self._read_hello(payloads)
+        return self._read_confirmation(payloads)
+
+    def _read_hello(self, payloads: list[bytes]) -> list[Event]:
         """Look for a hello in the first record; later ones are frames like any other."""
-        self._interpret = self._frames
+        self._phase = _Phase.FRAMES
         try:
             hello = decode_hello(payloads[0])
         except ValueError:
             self.counters.drop("hello that cannot be read")
-            return self._frames(payloads[1:])
+            return self._read_frames(payloads[1:])
         if hello is None:
-            return self._frames(payloads)
+            return self._read_frames(payloads)
         self._heard = hello, payloads[0]
-        self._interpret = self._confirm
-        return self._confirm(payloads[1:]) if payloads[1:] else []
+        self._phase = _Phase.CONFIRMATION
+        return self._read_confirmation(payloads[1:]) if payloads[1:] else []
 
-    def _confirm(self, payloads: list[bytes]) -> list[Event]:
+    def _read_confirmation(self, payloads: list[bytes]) -> list[Event]:
         """Believe the hello if an empty record follows: whatever relays frames would drop that,
         so it comes from the other end of this very stream.
         """
         hello, payload = self._heard
-        self._interpret = self._frames
+        self._phase = _Phase.FRAMES
         if payloads[0]:
-            return self._frames([payload, *payloads])
+            return self._read_frames([payload, *payloads])
         if self._hello and hello.nonce == self._hello.nonce:
-            return self._frames(payloads[1:])  # our own, from something that echoes the stream
+            return self._read_frames(payloads[1:])  # our own: something echoes the stream
         self.peer = hello
-        return [PeerReady(hello), *self._frames(payloads[1:])]
+        return [PeerReady(hello), *self._read_frames(payloads[1:])]
 
-    def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
-        """Decode what is behind the switch once more, for it was no record of this framing."""
-        self._switch = None
-        position = payloads.index(switch)
-        events = self._frames(payloads[:position])
-        rest = self._framing.encode(payloads[position + 1 :]) + self._decoder.pending
-        self._decoder = RecordDecoder(SUPER_FRAMES)
-        self.switched = self._short = True
-        self.between_super_frames = not rest
-        return events + (self._super_frames(rest) if rest else [])
-
-    def _super_frames(self, data: bytes) -> list[Event]:
-        payloads: Sequence[SuperFrame]
-        try:
-            # Of long records, copies would cost; of short ones, views. What came last decides.
-            decoder = self._decoder
-            payloads = decoder.feed(data) if self._short else decoder.feed_views(data)
-        except ProtocolError as error:
-            raise self._explained(error) from None
-        self.between_super_frames = not decoder.buffered
-        if not payloads:
-            return []
-        self._short = len(data) < LONG * len(payloads)
-        if not all(payloads):
-            self.peer_keeps_alive = True
-            payloads = [payload for payload in payloads if payload]
-        packets = check_super_frames(payloads, self.counters, join=self._joins)
-        return [SuperFramesReceived(packets)] if packets else []
-
-    def _frames(self, payloads: list[bytes]) -> list[Event]:
+    def _read_frames(self, payloads: list[bytes]) -> list[Event]:
         if not payloads:
             return []
         if self._switch and self._switch in payloads:
@@ -280,7 +292,38 @@ class Connection:
             self.counters.drop("shorter than an Ethernet header", short)
         return [FramesReceived(frames)] if frames else []
 
-    def _obey(self, payloads: list[bytes]) -> list[Event]:
+    def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
+        """Decode what is behind the switch once more, for it was no record of this framing."""
+        self._switch = None
+        position = payloads.index(switch)
+        events = self._read_frames(payloads[:position])
+        rest = self._framing.encode(payloads[position + 1 :]) + self._decoder.pending
+        self._decoder = RecordDecoder(SUPER_FRAMES)
+        self._phase = _Phase.SUPER_FRAMES
+        self.switched = self._short = True
+        self._between_super_frames = not rest
+        return events + (self._read_super_frames(rest) if rest else [])
+
+    def _read_super_frames(self, data: bytes) -> list[Event]:
+        super_frames: Sequence[SuperFrame]
+        try:
+            # Of long records, copies would cost; of short ones, views. What came last decides.
+            decoder = self._decoder
+            super_frames = decoder.feed(data) if self._short else decoder.feed_views(data)
+        except ProtocolError as error:
+            raise self._explained(error) from None
+        self._between_super_frames = not decoder.buffered
+        if not super_frames:
+            return []
+        self._short = len(data) < LONG * len(super_frames)
+        if not all(super_frames):
+            self.peer_keeps_alive = True
+            super_frames = [each for each in super_frames if each]
+        checked = check_super_frames(super_frames, self.counters, join=self._joins)
+        return [SuperFramesReceived(checked)] if checked else []
+
+    def _read_commands(self, payloads: list[bytes]) -> list[Event]:
+        """Return what ZeroTier's host says: each payload starts with a byte of ``Command``."""
         events: list[Event] = []
         batch: list[bytes] = []
         for payload in payloads:
@@ -288,7 +331,7 @@ class Connection:
             if command == bytes((Command.FRAME,)):
                 batch.append(rest)
                 continue
-            events += self._frames(batch)
+            events += self._read_frames(batch)
             batch = []
             if command == bytes((Command.CONFIGURE,)):
                 events.append(ConfigureReceived(tuple(rest.split(b"\0"))))
@@ -296,7 +339,7 @@ class Connection:
                 events.append(ExitReceived())
             elif command:
                 self.counters.drop("unknown command")
-        return events + self._frames(batch)
+        return events + self._read_frames(batch)
 
     def _check_head(self, data: bytes) -> None:
         """Refuse a stream that starts as text does.

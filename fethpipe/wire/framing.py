@@ -78,6 +78,9 @@ FRAMINGS = {
 }
 """The framings by name: VDE, QEMU and passt, gvproxy, ZeroTier."""
 
+SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
+"""The records after the switch: a virtio header and a frame each."""
+
 
 # Equal lengths come in runs, of full frames or of acknowledgements. They are found by comparing the
 # lengths by column, and cut all at once, in multiples of _RUN since struct remembers few formats.

@@ -23,7 +23,6 @@ from .superframe import (
     ECN,
     NEEDS_CHECKSUM,
     PLAIN,
-    SHORTEST,
     TCP_IPV4,
     TCP_IPV6,
     UDP_SEGMENTS,
@@ -31,6 +30,9 @@ from .superframe import (
     VNET_LENGTH,
     SuperFrame,
 )
+
+SHORTEST = VNET_LENGTH + HEADER_LENGTH
+"""Bytes of the shortest super-frame."""
 
 _VLAN_TYPES = (0x8100, 0x88A8)
 _IPV4, _IPV6 = 0x0800, 0x86DD

@@ -6,7 +6,8 @@ can put them where their records have room for them, and nothing is copied, cut 
 
 from __future__ import annotations
 
-from ..ether.frame import LONGEST_READ
+LONGEST_READ = 65600
+"""More bytes than any that a kernel makes: its header, Ethernet, two VLAN tags, 65535 of IP."""
 
 # A batch ends here so that the other direction gets its turn, and its frames are still in the
 # processor's cache when they are sent.
@@ -54,3 +55,8 @@ class RecordSlots:
         """
         *near, beyond = self.buffers[index]
         return b"".join((*near, beyond[: max(0, size - self.skipped - self.length)]))[:size]
+
+    def payload(self, index: int) -> bytes:
+        """Return a payload that was filled in."""
+        stop = (index + 1) * self._stride
+        return bytes(self._records[stop - self.length : stop])

@@ -8,9 +8,6 @@ from __future__ import annotations
 import struct
 from typing import Union
 
-from ..ether.frame import HEADER_LENGTH
-from .framing import QEMU_MAXIMUM, Framing
-
 VNET = struct.Struct("<BBHHHH")
 """flags, gso_type, hdr_len, gso_size, csum_start, csum_offset"""
 
@@ -24,14 +21,8 @@ DATA_VALID = 2
 TCP_IPV4, TCP_IPV6, UDP_SEGMENTS = 1, 4, 5
 ECN = 0x80
 
-SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
-"""The records after the switch: a virtio header and a frame each."""
-
 SuperFrame = Union[bytes, memoryview]
 """A virtio header and a frame; a view where copying would cost."""
-
-SHORTEST = VNET_LENGTH + HEADER_LENGTH
-"""Bytes of the shortest super-frame."""
 
 LONG = 1 << 12
 """From here on, to copy a super-frame costs more than what saves the copy."""

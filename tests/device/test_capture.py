@@ -11,6 +11,7 @@ import pytest
 
 from fethpipe.device.capture import Capture, CapturedDevice
 from fethpipe.ether.pcap import PcapDecoder
+from fethpipe.wire.slots import RecordSlots
 from fethpipe.wire.superframe import PLAIN
 from tests.fakes import FakeDevice
 
@@ -43,10 +44,21 @@ def test_frames_of_both_directions(path: Path) -> None:
     assert frames_in(path) == FRAMES[:3]
 
 
-def test_no_way_leads_past_the_capture(path: Path) -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["frames", "super-frames"])
+def test_records_that_are_filled_in_place(path: Path, whole: bool) -> None:
+    alike, other = [frame.ljust(300, b".") for frame in FRAMES[:2]], FRAMES[2]
     with captured(path, offload=True) as (kernel, device):
-        assert kernel.filler
-        assert device.filler is None
+        offload = device.offload
+        assert offload
+        if whole:
+            offload.enable(udp=False)
+        header = 0 if whole else offload.header
+        length = len(alike[0]) + (offload.header if whole else 0)
+        for frame in (*alike, other):
+            kernel.emit(frame, seconds=0)
+        slots = RecordSlots(b"", length, skipped=header)
+        assert offload.read_into(slots) == (2, [PLAIN + other if whole else other])
+    assert frames_in(path) == [*alike, other]
 
 
 def test_super_frames_alone_and_in_batches(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fethpipe.device.packet import PacketDevice, open_packet
 from fethpipe.device.tap import TapDevice, open_tap
-from fethpipe.provision import find_kind, provision
+from fethpipe.provision.kind import find_kind, provision
 from fethpipe.provision.request import DeviceRequest
 from tests.darwin import simulation
 from tests.darwin.inside import Inside

@@ -409,7 +409,7 @@ def test_a_keeper_that_is_killed_is_told_and_leaves_nothing(
 def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -> None:
     stolen = (
         "import fcntl, os; from fethpipe.keeper.client import fork_keeper;"
-        "from fethpipe.provision import DeviceRequest;"
+        "from fethpipe.provision.request import DeviceRequest;"
         "keeper = fork_keeper(); device = keeper.provision('tap', DeviceRequest());"
         "fcntl.ioctl(device.descriptors[0], 0x400454CB, 1);"  # TUNSETPERSIST
         "os.kill(os.getpid(), 9)"

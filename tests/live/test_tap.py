@@ -10,9 +10,9 @@ import pytest
 
 from fethpipe.device.tap import TapDevice, open_tap
 from fethpipe.errors import DeviceError
-from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.framing import FRAMINGS, SUPER_FRAMES
 from fethpipe.wire.slots import RecordSlots
-from fethpipe.wire.superframe import PLAIN, SUPER_FRAMES
+from fethpipe.wire.superframe import PLAIN
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 
@@ -55,7 +55,7 @@ def test_frames_are_read_in_order_and_counted_alone_and_in_bursts(
 
 def _read(tap: TapDevice) -> list[bytes]:
     """Return what waits, as the pump would read it."""
-    if tap.offload is None:
+    if not tap.super_frames:
         return tap.read_frames()
     lone = tap.offload.read_lone()
     packets = [lone] if lone else tap.offload.read_super_frames()
@@ -66,25 +66,25 @@ def _read(tap: TapDevice) -> list[bytes]:
 def test_frames_are_read_right_into_records(left: Namespace, tap: TapDevice) -> None:
     sizes = [300] * 9 + [299] + [300] * 3 + [1514] + [300] * 200
     frames = [make_frame(number, size=size) for number, size in enumerate(sizes)]
-    slots = RecordSlots(U16BE.encode_length(300), 300, skipped=tap.filler.header)
+    slots = RecordSlots(U16BE.encode_length(300), 300, skipped=tap.header)
     stream = b""
     with PacketSocket(left, "fp0") as sender:
         for frame in frames:
             sender.send(frame)
     for expected in (9, 3, len(slots.buffers)):
-        count, others = tap.filler.fill(slots)
+        count, others = tap.read_into(slots)
         assert count == expected
         stream += bytes(slots.records(count)) + U16BE.encode(others)
     while stream != U16BE.encode(frames):
-        count, others = tap.filler.fill(slots)
+        count, others = tap.read_into(slots)
         assert count, "less was read than the kernel has"
         stream += bytes(slots.records(count)) + U16BE.encode(others)
-    assert tap.filler.fill(slots) == (0, [])
+    assert tap.read_into(slots) == (0, [])
     assert tap.counters.frames_received == len(frames)
     assert tap.counters.bytes_received == sum(sizes)
     left.run(["ip", "link", "delete", "fp0"])
     with pytest.raises(DeviceError, match="fp0 has gone"):
-        tap.filler.fill(slots)
+        tap.read_into(slots)
 
 
 def test_super_frames_are_read_right_into_records(left: Namespace) -> None:
@@ -97,7 +97,7 @@ def test_super_frames_are_read_right_into_records(left: Namespace) -> None:
             for frame in frames:
                 sender.send(frame)
         slots = RecordSlots(SUPER_FRAMES.encode_length(len(PLAIN) + 300), len(PLAIN) + 300)
-        assert tap.filler.fill(slots) == (9, [])
+        assert tap.read_into(slots) == (9, [])
         wanted = SUPER_FRAMES.encode([PLAIN + frame for frame in frames])
         assert bytes(slots.records(9)) == wanted
         assert (tap.counters.frames_received, tap.counters.bytes_received) == (9, 2700)
@@ -112,7 +112,7 @@ def test_what_is_not_summed_is_no_frame_in_a_record(left: Namespace) -> None:
         left.run(["ip", "link", "set", name, "up"])
         left.run(["ip", "neighbour", "add", "10.0.0.2", "lladdr", "02:00:5e:00:53:02", "dev", name])
         assert tap.offload
-        slots = RecordSlots(U16BE.encode_length(300), 300, skipped=tap.filler.header)
+        slots = RecordSlots(U16BE.encode_length(300), 300, skipped=tap.header)
         with left.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for summed in (True, False, True):
                 if summed:
@@ -120,7 +120,7 @@ def test_what_is_not_summed_is_no_frame_in_a_record(left: Namespace) -> None:
                 else:
                     tap.offload.enable(udp=False)
                 sender.sendto(bytes(300 - 14 - 20 - 8), ("10.0.0.2", 9))
-        count, others = tap.filler.fill(slots)
+        count, others = tap.read_into(slots)
         assert (count, [len(each) for each in others]) == (0, [300, 300])
         assert tap.counters.drops == {"super-frame for a peer that takes none": 1}
 

@@ -13,7 +13,7 @@ from fethpipe.errors import NotAllowedError, SystemFailureError, UsageError
 from fethpipe.ether.checksum import ones_sum
 from fethpipe.ether.datagram import has_whole_checksum, make_datagram
 from fethpipe.selftest.cable_darwin import answer
-from fethpipe.selftest.darwin import try_darwin
+from fethpipe.selftest.darwin import try_system as try_darwin
 from fethpipe.selftest.frames import make_frame, receive, try_sizes
 from fethpipe.selftest.report import DiffersError, NotAvailableError, Report
 from fethpipe.selftest.run import selftest

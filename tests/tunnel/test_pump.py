@@ -25,9 +25,9 @@ from fethpipe.wire.connection import (
     PeerReady,
     SuperFramesReceived,
 )
-from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.framing import FRAMINGS, SUPER_FRAMES
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello, decode_hello
-from fethpipe.wire.superframe import PLAIN, SUPER_FRAMES, SuperFrame
+from fethpipe.wire.superframe import PLAIN, SuperFrame
 from tests.fakes import FakeDevice
 from tests.patience import PATIENCE
 
@@ -284,9 +284,9 @@ def test_only_frames_as_long_as_each_other_are_read_right_into_records(way: str)
     mixed = [frame(number, 300 + number % 2) for number in range(8)]
     with _waiting(way, alike + mixed) as (rig, peer):
         _take_frames(rig, peer, len(alike + mixed))
-        assert rig.device.filler
+        assert rig.device.offload
         # Two batches come before, one of another length ends a batch, and a second one all of it.
-        assert (rig.device.filler.batches, rig.device.filler.filled) == (2, 42 - 32 + 2)
+        assert (rig.device.offload.batches, rig.device.offload.filled) == (2, 42 - 32 + 2)
 
 
 @contextmanager
@@ -301,21 +301,20 @@ def _waiting(way: str, frames: list[bytes]) -> Iterator[tuple[Rig, Connection]]:
 def test_super_frames_as_long_as_each_other_follow_frames_that_were() -> None:
     peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
     with Rig(hello=OURS, offload=True, fills=True) as rig:
-        filler = rig.device.filler
-        assert filler
+        offload = rig.device.offload
+        assert offload
         frames = _stuff(rig)
         got: list[bytes] = []
-        while not filler.filled:
+        while not offload.filled:
             got += _next_frames(rig, peer)
         frames += _stuff(rig, len(frames))
         rig.peer.sendall(peer.send_hello())  # while the device waits for the stream
-        assert rig.device.offload
         assert got + _take_frames(rig, peer, len(frames) - len(got)) == frames
-        before = filler.filled
+        before = offload.filled
         frames = _stuff(rig)
         assert _take_frames(rig, peer, len(frames)) == frames
-        assert rig.device.offload.enabled
-        assert filler.filled > before
+        assert offload.enabled
+        assert offload.filled > before
 
 
 def _take_frames(rig: Rig, peer: Connection, count: int) -> list[bytes]:
@@ -329,7 +328,7 @@ def _take_frames(rig: Rig, peer: Connection, count: int) -> list[bytes]:
 def _next_frames(rig: Rig, peer: Connection) -> list[bytes]:
     event = _next_event(rig, peer)
     if isinstance(event, SuperFramesReceived):
-        return [bytes(packet[len(PLAIN) :]) for packet in event.packets]
+        return [bytes(packet[len(PLAIN) :]) for packet in event.super_frames]
     return event.frames if isinstance(event, FramesReceived) else []
 
 
@@ -634,7 +633,7 @@ def test_super_frames_that_come_alone_keep_their_order_among_others() -> None:
         while len(packets) < 10:
             event = _next_event(rig, peer)
             assert isinstance(event, SuperFramesReceived)
-            packets += event.packets
+            packets += event.super_frames
         assert packets == [PLAIN + frame(number) for number in range(10, 20)]
 
 
@@ -674,7 +673,7 @@ def test_records_that_come_alone_are_taken_as_others_are(chunks: list[bytes]) ->
             rig.peer.sendall(chunk)
         for event in events:
             assert isinstance(event, SuperFramesReceived)
-            for packet in event.packets:
+            for packet in event.super_frames:
                 assert rig.absorb() == packet[len(PLAIN) :]
         assert rig.device.counters.drops == twin.counters.drops
 
@@ -692,7 +691,7 @@ def test_a_super_frame_alone_waits_for_a_stream_that_is_full() -> None:
         while len(packets) < sent:
             event = _next_event(rig, peer)
             assert isinstance(event, SuperFramesReceived)
-            packets += event.packets
+            packets += event.super_frames
         assert packets == [PLAIN + frame(number, 1000) for number in range(sent)]
 
 

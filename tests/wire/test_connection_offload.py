@@ -18,9 +18,9 @@ from fethpipe.wire.connection import (
     Role,
     SuperFramesReceived,
 )
-from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.framing import FRAMINGS, SUPER_FRAMES
 from fethpipe.wire.hello import Feature, Hello, encode_hello, encode_switch
-from fethpipe.wire.superframe import PLAIN, SUPER_FRAMES
+from fethpipe.wire.superframe import LONG, PLAIN
 from tests.fakes import scatter
 from tests.strategies import chunked, cuts
 
@@ -42,7 +42,7 @@ def items(connection: Connection, chunks: Iterable[bytes]) -> list[Item]:
             if isinstance(event, FramesReceived):
                 found += event.frames
             elif isinstance(event, SuperFramesReceived):
-                found += [("super", bytes(packet)) for packet in event.packets]
+                found += [("super", bytes(packet)) for packet in event.super_frames]
             else:
                 assert isinstance(event, PeerReady)
                 found.append(event.hello)
@@ -246,22 +246,41 @@ def test_the_end_inside_a_super_frame_is_an_error() -> None:
         other.receive_eof()
 
 
-# ---- where a record starts ----
+# ---- one that comes alone ----
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8), cuts())
-def test_it_tells_when_the_next_bytes_start_a_super_frame(
-    packets: list[bytes], positions: list[int]
+def test_one_that_comes_alone_is_taken_only_where_a_record_starts(
+    super_frames: list[bytes], positions: list[int]
 ) -> None:
     one, other = met()
-    assert not other.between_super_frames
+    lone = one.send([FRAME])
+    assert other.receive_lone(lone) == b""  # before the switch these bytes are something else
     switch = one.send_switch()
-    starts = list(accumulate(map(len, [switch, *map(SUPER_FRAMES.encode_one, packets)])))
+    lone = one.send_lone(PLAIN + FRAME)
+    starts = list(accumulate(map(len, [switch, *map(SUPER_FRAMES.encode_one, super_frames)])))
     came = 0
-    for chunk in chunked(switch + SUPER_FRAMES.encode(packets), positions):
+    for chunk in chunked(switch + SUPER_FRAMES.encode(super_frames), positions):
         other.receive(chunk)
         came += len(chunk)
-        assert other.between_super_frames == (came in starts)
+        assert other.receive_lone(lone) == (PLAIN + FRAME if came in starts else b"")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        SUPER_FRAMES.encode([PLAIN + FRAME])[:-1],
+        SUPER_FRAMES.encode([PLAIN + FRAME, PLAIN + FRAME]),
+        SUPER_FRAMES.encode([PLAIN + FRAME[:13]]),
+        SUPER_FRAMES.encode([b"\xff" * len(PLAIN) + FRAME]),
+        SUPER_FRAMES.encode([PLAIN + FRAME.ljust(LONG, b".")]),
+    ],
+    ids=["cut", "two", "shorter than a header", "faulty", "long"],
+)
+def test_what_is_not_one_short_whole_and_good_goes_the_long_way(record: bytes) -> None:
+    one, other = met()
+    other.receive(one.send_switch())
+    assert other.receive_lone(record) == b""
 
 
 # ---- any conversation, cut anywhere ----

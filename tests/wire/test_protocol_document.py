@@ -169,7 +169,7 @@ def test_the_receiver_of_a_hello_vector(vector: dict[str, str], by_byte: bool) -
             if isinstance(event, FramesReceived):
                 frames += event.frames
             elif isinstance(event, SuperFramesReceived):
-                super_frames += map(bytes, event.packets)
+                super_frames += map(bytes, event.super_frames)
             else:
                 assert isinstance(event, PeerReady)
                 assert event.hello == connection.peer

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fethpipe.wire.framing import FRAMINGS, Framing
+from fethpipe.wire.framing import FRAMINGS, SUPER_FRAMES, Framing
 from fethpipe.wire.slots import RecordSlots
-from fethpipe.wire.superframe import SUPER_FRAMES
 from tests.fakes import scatter
 
 framings = st.sampled_from([*FRAMINGS.values(), SUPER_FRAMES])

@@ -1,0 +1,111 @@
+"""From the device to the stream: which form frames take, and how a batch is moved in that form.
+
+There are three forms, and one of them at a time:
+
+- records of frames, before the switch or without one;
+- records of super-frames, after it. One that comes alone, a ping or a keystroke, takes a shorter
+  way: each call of a Python function costs 1 to 3 % of its round trip;
+- records that the device fills in place, in either case, while frames go on being as long as each
+  other. That is what bulk traffic mostly is, and then nothing is copied, cut or joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..device import Device, Offload
+from ..system.stream import Stream
+from ..wire.connection import Connection
+from ..wire.slots import RecordSlots
+from ..wire.superframe import LONG
+
+# After two batches of so many, all of one length that is worth it, more are likely to come.
+_ALIKE = 8
+_LEAST_SLOT = 256
+
+
+class Forward:
+    """Moves frames from a device to a stream that has nothing pending, a batch at a time."""
+
+    def __init__(self, device: Device, connection: Connection, stream: Stream) -> None:
+        self._device = device
+        self._connection = connection
+        self._stream = stream
+        self._offload: Offload | None = None  # while the device makes super-frames
+        self._slots: RecordSlots | None = None  # while records are filled in place
+        self._last_slots: RecordSlots | None = None
+        self._last_length = 0  # of all in the last batch, if that was one length
+
+    def switch(self, offload: Offload, *, udp: bool) -> None:
+        """Send super-frames from now on, those of UDP too if ``udp``.
+
+        They come out of the device no sooner than this says so.
+        """
+        offload.enable(udp=udp)
+        self._offload = offload
+        self._slots = self._last_slots = None
+        self._last_length = 0
+        self._stream.write(self._connection.send_switch())
+
+    def close(self) -> None:
+        """Have the device make frames again: the next peer may take no super-frames."""
+        if self._offload:
+            self._offload.disable()
+
+    def move(self) -> None:
+        """Move one batch."""
+        if self._slots:
+            self._fill(self._slots)
+        elif self._offload:
+            self._move_super_frames(self._offload)
+        else:
+            frames = self._device.read_frames()
+            self._write([self._connection.send(frames)])
+            self._choose_slots(frames)
+
+    def _move_super_frames(self, offload: Offload) -> None:
+        lone = offload.read_lone()
+        if lone:
+            self._stream.write(self._connection.send_lone(lone))
+            return
+        super_frames = offload.read_super_frames()
+        self._write(self._connection.send_super_frames(super_frames))
+        self._choose_slots(super_frames)
+
+    def _fill(self, slots: RecordSlots) -> None:
+        offload = self._device.offload
+        if offload is None:
+            return
+        count, others = offload.read_into(slots)
+        # One of another length ends a batch, so they had better be few.
+        if count < (_ALIKE if others else 2):
+            self._slots = None
+            self._last_length = 0
+        pieces: list[bytes | memoryview] = [slots.records(count)] if count else []
+        if others and self._offload:
+            pieces += self._connection.send_super_frames(others)
+        elif others:
+            pieces.append(self._connection.send(others))
+        self._write(pieces)
+
+    def _choose_slots(self, batch: Sequence[bytes]) -> None:
+        """Have more of these read right into records, if they go on being as long as each other."""
+        offload = self._device.offload
+        if len(batch) < _ALIKE or offload is None:
+            return
+        length = len(batch[0])
+        if not _LEAST_SLOT <= length < LONG or len(set(map(len, batch))) > 1:
+            return
+        if self._last_length != length:
+            self._last_length = length
+            return
+        if self._last_slots is None or self._last_slots.length != length:
+            skipped = 0 if self._offload else offload.header
+            self._last_slots = self._connection.slots(length, skipped=skipped)
+        self._slots = self._last_slots
+
+    def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        if len(pieces) > 1:
+            self._stream.write_pieces(pieces)
+        elif pieces and pieces[0]:
+            self._stream.write(pieces[0])
