@@ -128,6 +128,7 @@ _VMNET_FACTS: _Table = {
     "start_address": _optional(_NAME),
     "end_address": _optional(_NAME),
     "subnet_mask": _optional(_NAME),
+    "host_interface": _optional(_NAME),
 }
 
 _REQUEST: _Table = {

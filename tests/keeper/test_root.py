@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import json
 import os
 import select
@@ -30,10 +31,17 @@ from fethpipe.keeper import messages
 from fethpipe.keeper import root as keeper_module
 from fethpipe.keeper.client import KeeperProcess, fork_keeper
 from fethpipe.keeper.ledger import Made, Record, open_folder
-from fethpipe.keeper.messages import pack_change, pack_request
+from fethpipe.keeper.messages import pack_change, pack_provisioned, pack_request, unpack_provisioned
 from fethpipe.keeper.root import Keeper, reap
 from fethpipe.provision.kind import Kind
-from fethpipe.provision.request import KINDS, Change, DeviceRequest, MadeHook, Provisioned
+from fethpipe.provision.request import (
+    KINDS,
+    Change,
+    DeviceRequest,
+    MadeHook,
+    Provisioned,
+    VmnetFacts,
+)
 from fethpipe.system.channel import Channel, ChannelClosedError, Message
 from tests.patience import PATIENCE
 from tests.strategies import interfaces as addresses
@@ -662,3 +670,20 @@ def test_the_channel_closes_for_the_pump_when_the_keeper_has_gone(running: Runni
     running.socket.shutdown(socket.SHUT_WR)
     with pytest.raises(ChannelClosedError):
         running.pump.channel.receive()
+
+
+def test_every_fact_of_a_device_arrives() -> None:
+    facts = VmnetFacts(
+        "host", 1514, "192.168.105.1", "192.168.105.100", "255.255.255.0", "bridge100"
+    )
+    device = Provisioned(
+        interface="feth10000",
+        io_interface="feth20000",
+        mac=bytes(range(6)),
+        mtu=1500,
+        addresses=(ipaddress.ip_interface("10.9.0.1/24"),),
+        up=True,
+        descriptors=(3, 4),
+        vmnet=facts,
+    )
+    assert unpack_provisioned(json.loads(json.dumps(pack_provisioned(device))), [3, 4]) == device
