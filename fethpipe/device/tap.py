@@ -283,9 +283,9 @@ class TapDevice:
         self.counters.bytes_sent += sum(sizes) - len(sizes) * self.header
 
     def _refused(self, error: OSError) -> None:
-        if error.errno not in REFUSALS:
+        if error.errno not in _REFUSALS:
             raise gone(self.name, error) from error
-        self.counters.drop(REFUSALS[error.errno])
+        self.counters.drop(_REFUSALS[error.errno])
 
     def _try_udp(self) -> bool:
         try:
