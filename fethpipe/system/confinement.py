@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ..abi.seccomp import INSTRUCTION_SIZE, make_filter
 from ..errors import reason
+from .libc import check_call, load_libc
 
 # include/uapi/linux/prctl.h, capability.h, seccomp.h
 _PR_CAPBSET_DROP = 24
@@ -76,7 +77,7 @@ def confine() -> Confinement:
 def empty_bounding_set() -> None:
     """Let no program that we start have a capability, where we may decide that (Linux)."""
     if os.uname().sysname == "Linux":
-        libc = _libc()
+        libc = load_libc()
         for number in range(_MOST_CAPABILITIES):
             libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
 
@@ -87,7 +88,7 @@ def drop_capabilities() -> None:
     """
     if os.uname().sysname != "Linux":
         return
-    libc = _libc()
+    libc = load_libc()
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     libc.capset(_CAPABILITY_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, 0), _CAPABILITY_SETS)
 
@@ -104,7 +105,7 @@ def _limit() -> tuple[list[str], list[str]]:
 
 
 def _forbid_new_privileges() -> str:
-    _check("prctl", _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    check_call(load_libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
     return "no new privileges"
 
 
@@ -115,8 +116,8 @@ def _install_filter() -> str:
         raise OSError(errno.ENOSYS, f"there is no list of system calls for {machine}")
     array = ctypes.create_string_buffer(instructions, len(instructions))
     program = _Program(len(instructions) // INSTRUCTION_SIZE, ctypes.addressof(array))
-    result = _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
-    _check("prctl", result)
+    result = load_libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
+    check_call(result, "prctl")
     return "a filter of system calls"
 
 
@@ -128,20 +129,10 @@ class _Program(ctypes.Structure):
 
 def _enter_sandbox() -> str:
     """Enter a sandbox of macOS. Raises OSError, AttributeError on another system."""
-    library = _libc()
+    library = load_libc()
     message = ctypes.c_char_p()
     for profile in _PROFILES:
         if library.sandbox_init(profile, ctypes.c_uint64(0), ctypes.byref(message)) == 0:
             return "a sandbox"
     why = (message.value or b"unknown error").decode(errors="replace").splitlines()
     raise OSError(errno.EPERM, " ".join(why))
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(call: str, result: int) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), call)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import os
 from functools import lru_cache
 from typing import NamedTuple
 
 from ..abi.darwin import Request, pack_u32, unpack_u32
+from .libc import check_call, failed_call, load_libc
 
 _UUID_LENGTH = 16
 _UUID_PATIENCE_SECONDS = 5
@@ -28,18 +28,18 @@ def ioctl(descriptor: int, request: Request, argument: bytes = b"") -> bytes:
     try:
         fcntl.ioctl(descriptor, request, buffer)
     except OSError as error:
-        raise _failure(error.errno or 0, request.name) from error
+        raise failed_call(error.errno or 0, request.name) from error
     return bytes(buffer)
 
 
 def bind(descriptor: int, sockaddr: bytes) -> None:
     """bind(2), to an address of a family that Python's socket module does not know."""
-    _check(_library().bind(descriptor, sockaddr, len(sockaddr)), "bind")
+    check_call(_library().bind(descriptor, sockaddr, len(sockaddr)), "bind")
 
 
 def connect(descriptor: int, sockaddr: bytes) -> None:
     """connect(2), likewise."""
-    _check(_library().connect(descriptor, sockaddr, len(sockaddr)), "connect")
+    check_call(_library().connect(descriptor, sockaddr, len(sockaddr)), "connect")
 
 
 def sysctl_number(name: str) -> int:
@@ -47,21 +47,21 @@ def sysctl_number(name: str) -> int:
     value = ctypes.create_string_buffer(4)
     size = ctypes.c_size_t(len(value))
     answer = _library().sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
-    _check(answer, name)
+    check_call(answer, name)
     return unpack_u32(value.raw)
 
 
 def set_sysctl_number(name: str, value: int) -> None:
     """Set a sysctl whose value is an int."""
     new = pack_u32(value)
-    _check(_library().sysctlbyname(name.encode(), None, None, new, len(new)), name)
+    check_call(_library().sysctlbyname(name.encode(), None, None, new, len(new)), name)
 
 
 def host_uuid() -> bytes:
     """Return the 16 bytes that tell this Mac from all others, for as long as it lives."""
     uuid = ctypes.create_string_buffer(_UUID_LENGTH)
     patience = _Timespec(_UUID_PATIENCE_SECONDS, 0)
-    _check(_library().gethostuuid(uuid, ctypes.byref(patience)), "gethostuuid")
+    check_call(_library().gethostuuid(uuid, ctypes.byref(patience)), "gethostuuid")
     return uuid.raw
 
 
@@ -77,7 +77,7 @@ def interface_addresses() -> list[AddressEntry]:
     """Return getifaddrs(3): an AF_LINK entry for each interface, and one for each address."""
     library = _library()
     head = ctypes.POINTER(_IfAddrs)()
-    _check(library.getifaddrs(ctypes.byref(head)), "getifaddrs")
+    check_call(library.getifaddrs(ctypes.byref(head)), "getifaddrs")
     entries: list[AddressEntry] = []
     try:
         entry = head
@@ -124,7 +124,7 @@ def process_name(process: int) -> str:
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(None, use_errno=True)
+    library = load_libc()
     size_pointer = ctypes.POINTER(ctypes.c_size_t)
     library.bind.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     library.connect.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
@@ -140,12 +140,3 @@ def _library() -> ctypes.CDLL:
     library.freeifaddrs.argtypes = (ctypes.POINTER(_IfAddrs),)
     library.freeifaddrs.restype = None
     return library
-
-
-def _check(result: int, call: str) -> None:
-    if result != 0:
-        raise _failure(ctypes.get_errno(), call)
-
-
-def _failure(number: int, call: str) -> OSError:
-    return OSError(number, os.strerror(number), call)

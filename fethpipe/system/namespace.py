@@ -7,12 +7,12 @@ network_namespaces(7), user_namespaces(7).
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from pathlib import Path
 
 from ..errors import NotAllowedError, reason
+from .libc import check_call, load_libc
 
 # include/uapi/linux/sched.h
 _CLONE_NEWUSER = 0x10000000
@@ -37,7 +37,7 @@ def enter_new_network() -> bool:
 
 def end_with_parent(number: signal.Signals) -> None:
     """Have the kernel send this signal when our parent dies, until our credentials change."""
-    _check("prctl", _libc().prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0))
+    check_call(load_libc().prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0), "prctl")
 
 
 def _become_root_of_new_user_namespace() -> None:
@@ -58,15 +58,4 @@ def _become_root_of_new_user_namespace() -> None:
 
 
 def _unshare(flags: int) -> None:
-    _check("unshare", _libc().unshare(flags))
-
-
-def _libc() -> ctypes.CDLL:
-    """Return the C library; not at import, for other systems have none of these functions."""
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(call: str, result: int) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), call)
+    check_call(load_libc().unshare(flags), "unshare")
