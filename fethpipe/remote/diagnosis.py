@@ -6,7 +6,6 @@ import os
 
 from ..errors import CommandFailedError
 from ..system.signals import describe_status
-from .handshake import NotStartedError
 from .relay import printable
 from .ssh import RemoteEnd
 
@@ -33,6 +32,18 @@ _LOCAL_NETWORK_HINT = (
     "if ping gets there, macOS keeps this terminal from the local network: allow it in System"
     " Settings, Privacy & Security, Local Network, or use Apple's Terminal"
 )
+
+
+class NotStartedError(Exception):
+    """The marker did not come; ``noise`` is what came instead.
+
+    ``message`` says why we gave up. It is empty if the remote end ended by itself.
+    """
+
+    def __init__(self, message: str, noise: bytes) -> None:
+        super().__init__(message)
+        self.message = message
+        self.noise = noise
 
 
 def describe_failure(

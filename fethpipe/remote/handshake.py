@@ -17,6 +17,7 @@ from select import select
 from typing import TypeVar
 
 from ..system.stream import Stream
+from .diagnosis import NotStartedError
 
 MOST_NOISE = 1 << 16
 """The most bytes that the login may print before the marker."""
@@ -29,18 +30,6 @@ UNATTENDED_SECONDS = 60.0
 """The time for the start, in seconds, without a terminal."""
 
 _T = TypeVar("_T")
-
-
-class NotStartedError(Exception):
-    """The marker did not come; ``noise`` is what came instead.
-
-    ``message`` says why we gave up. It is empty if the remote end ended by itself.
-    """
-
-    def __init__(self, message: str, noise: bytes) -> None:
-        super().__init__(message)
-        self.message = message
-        self.noise = noise
 
 
 def make_nonce() -> str:

@@ -9,8 +9,8 @@ from typing import TypeVar
 from ..errors import CommandFailedError
 from ..system.bundle import pack_program
 from ..system.stream import Stream
-from .diagnosis import describe_failure
-from .handshake import NotStartedError, handshake, make_marker, make_nonce, patience
+from .diagnosis import NotStartedError, describe_failure
+from .handshake import handshake, make_marker, make_nonce, patience
 from .relay import ErrorRelay, printable
 from .ssh import RemoteEnd, ssh_arguments
 

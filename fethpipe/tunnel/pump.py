@@ -13,10 +13,9 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from select import select
-from typing import NamedTuple
 
 from ..device import Device
 from ..errors import PeerSilentError
@@ -30,21 +29,12 @@ from ..wire.connection import (
     SuperFramesReceived,
 )
 from ..wire.hello import Feature, Hello
+from .ending import Ending, Watch
 from .forward import Forward
 from .keepalive import Keepalive
 
 FLUSH_SECONDS = 1.0
 """How long the end of a tunnel waits for the stream to take what is left."""
-
-
-class Ending(NamedTuple):
-    """Why a pump stopped, in words, and whether somebody on this side asked for it, maybe by a
-    signal.
-    """
-
-    reason: str
-    requested: bool = False
-    signal: int = 0
 
 
 _NO_READER = Ending("the peer no longer reads the stream")
@@ -55,7 +45,6 @@ _LAST_READS = 64
 _FEW = 1 << 18
 _MANY = 1 << 20
 
-Watch = Mapping[int, Callable[[], "Ending | None"]]
 Periodic = Sequence["tuple[float, Callable[[], None]]"]
 
 

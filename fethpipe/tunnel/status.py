@@ -7,9 +7,12 @@ never a line that wraps.
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
+from ..device import Device
 from ..stats import Counters
+from ..system.stderr import terminal
 
 WAITING, CONNECTED, SUPER_FRAMES = "waiting for the peer", "connected", "super-frames"
 
@@ -33,8 +36,8 @@ class _Sample(NamedTuple):
     bytes_in: int
 
 
-class StatusLine:
-    """The status of one stream. ``peer`` is what is known of its other end, in words."""
+class Progress:
+    """How one stream gets on. ``peer`` is what is known of its other end, in words."""
 
     def __init__(self, name: str, counters: Counters, now: float) -> None:
         self.peer = WAITING
@@ -88,3 +91,26 @@ def scale(number: float) -> str:
         number *= 1000
     digits = 0 if not prefix or number >= 99.95 else 1 if number >= 9.995 else 2
     return f"{number:.{digits}f} {prefix}"
+
+
+class StatusLine:
+    """The status line of one stream, on the terminal."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._progress = Progress(device.name, device.counters, time.monotonic())
+
+    def meet(self, *, super_frames: bool) -> None:
+        """Take note of a peer that has said hello, and whether both ends take super-frames."""
+        self._progress.peer = SUPER_FRAMES if super_frames else CONNECTED
+
+    def redraw(self) -> None:
+        """Show how it stands now, if there is somebody to see it."""
+        width = terminal.width()
+        if width:
+            drops = self._device.kernel_drops()
+            terminal.show(self._progress.format(time.monotonic(), kernel_drops=drops, width=width))
+
+    def erase(self) -> None:
+        """Leave no trace of it."""
+        terminal.erase()

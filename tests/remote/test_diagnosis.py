@@ -6,8 +6,7 @@ import os
 
 import pytest
 
-from fethpipe.remote.diagnosis import describe_failure
-from fethpipe.remote.handshake import NotStartedError
+from fethpipe.remote.diagnosis import NotStartedError, describe_failure
 from fethpipe.remote.ssh import RemoteEnd
 
 REMOTE = RemoteEnd("me@host", ("ssh", "-p", "22"))

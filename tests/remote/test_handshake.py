@@ -11,13 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fethpipe.remote.handshake import (
-    MOST_NOISE,
-    NotStartedError,
-    handshake,
-    make_marker,
-    make_nonce,
-)
+from fethpipe.remote.diagnosis import NotStartedError
+from fethpipe.remote.handshake import MOST_NOISE, handshake, make_marker, make_nonce
 from fethpipe.system.stream import Stream
 
 MARKER = make_marker("nonce")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from fethpipe.errors import DeviceError, PeerSilentError, ProtocolError, TruncatedError
 from fethpipe.system.stream import Stream
 from fethpipe.tunnel import pump as pump_module
-from fethpipe.tunnel.pump import Ending, Periodic, Pump, Watch
+from fethpipe.tunnel.ending import Ending, Watch
+from fethpipe.tunnel.pump import Periodic, Pump
 from fethpipe.wire.connection import (
     Connection,
     Event,

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fethpipe.stats import Counters
-from fethpipe.tunnel.status import CONNECTED, SUPER_FRAMES, WAITING, StatusLine, scale
+from fethpipe.tunnel.status import CONNECTED, SUPER_FRAMES, WAITING, Progress, scale
 from tests.live.netns import readable
 from tests.patience import PATIENCE
 
@@ -50,7 +50,7 @@ def test_numbers_have_three_digits(number: float, text: str) -> None:
 def line_after(width: int, *, name: str = "fp0", drops: int = 3) -> str:
     """Return the line two seconds after a start, with traffic both ways."""
     counters = Counters()
-    line = StatusLine(name, counters, 100.0)
+    line = Progress(name, counters, 100.0)
     line.peer = SUPER_FRAMES
     counters.frames_received, counters.bytes_received = 2000, 2_000_000
     counters.frames_sent, counters.bytes_sent = 20, 2000
@@ -87,7 +87,7 @@ def test_it_is_never_as_wide_as_the_terminal(width: int, drops: int, name: str) 
 
 def test_rates_are_those_since_the_last_look() -> None:
     counters = Counters()
-    line = StatusLine("fp0", counters, 0.0)
+    line = Progress("fp0", counters, 0.0)
     counters.bytes_received = 1000
     assert "out 8.00 kbit/s" in line.format(1.0, kernel_drops=0, width=80)
     assert "out 0 bit/s" in line.format(2.0, kernel_drops=0, width=80)
@@ -96,7 +96,7 @@ def test_rates_are_those_since_the_last_look() -> None:
 
 def test_a_peer_without_a_hello_is_one_once_it_talks() -> None:
     counters = Counters()
-    line = StatusLine("fp0", counters, 0.0)
+    line = Progress("fp0", counters, 0.0)
     assert WAITING in line.format(1.0, kernel_drops=0, width=80)
     counters.frames_sent = 1
     assert CONNECTED in line.format(2.0, kernel_drops=0, width=80)
