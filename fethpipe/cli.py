@@ -23,6 +23,7 @@ from .provision.kind import find_kind
 from .provision.request import KINDS, DeviceRequest, VmnetOptions
 from .remote.handshake import make_marker
 from .remote.ssh import RemoteEnd
+from .system.descriptors import close_all_but
 from .system.stderr import configure_reports
 from .tunnel.run import Config, run
 from .vmnet.options import MODES, check_options
@@ -43,6 +44,7 @@ silent, 76 the stream is not in this framing, 77 not allowed
 """
 
 _SSH_KEEPALIVE = 15.0
+_STDERR = 2
 
 
 def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | None = None) -> int:
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
     configure_reports(logging.INFO)
     try:
         options, config = _parse(sys.argv[1:] if argv is None else argv)
+        if argv is None:
+            _close_inherited(config)
         configure_reports(logging.DEBUG if options.verbose else logging.INFO)
         if options.quiet:
             configure_reports(logging.WARNING)
@@ -82,7 +86,18 @@ def serve(argv: Sequence[str], nonce: str) -> int:
     def mark_start() -> None:
         os.write(1, make_marker(nonce))
 
+    close_all_but({0, 1, 2})
     return main(argv, on_ready=mark_start)
+
+
+def _close_inherited(config: Config) -> None:
+    """Close what whoever started us had open. Where COMMAND is the stream, stdin and stdout are
+    not; but a terminal goes away from those who show it when nobody has it open.
+    """
+    kept = {0, 1, 2}
+    if config.command or config.remote:
+        kept = {each for each in kept if each == _STDERR or os.isatty(each)}
+    close_all_but(kept if config.ready_descriptor is None else kept | {config.ready_descriptor})
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:

@@ -23,7 +23,7 @@ from ..errors import FethpipeError, SystemFailureError, reason, system_step
 from ..netif.address import parse_address
 from ..netif.mac import parse_mac, random_mac
 from ..netif.name import check_name
-from ..system.descriptors import open_standard
+from ..system.descriptors import close_all_but, open_standard
 from ..system.stderr import configure_reports
 
 log = logging.getLogger("fethpipe")
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with system_step(f"open {os.devnull}"):
             open_standard()
+        if argv is None:
+            close_all_but({0, 1, 2})
         options = make_parser().parse_args(sys.argv[1:] if argv is None else argv)
         options.run(options)
         if sys.stdout is not None:

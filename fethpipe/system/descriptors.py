@@ -6,10 +6,12 @@ import os
 from contextlib import suppress
 
 from ..errors import SystemFailureError
+from .stderr import forget_stderr
 
 _STDERR = 2
 _MOST = 1024 - 64
 """FD_SETSIZE (select(2)), but for those that a tunnel opens."""
+_MOST_TRIED = 1 << 16
 
 
 def open_standard() -> None:
@@ -33,11 +35,16 @@ def close_all_but(kept: set[int]) -> None:
     """Close every descriptor of this process that is not kept; stdin and stdout lead nowhere then.
 
     /dev/fd lists them on Linux and macOS; the descriptor of the listing itself is gone by then.
+    Where nothing is mounted there, each number is tried that a descriptor may have.
     """
-    for name in os.listdir("/dev/fd"):
-        if int(name) not in kept:
-            with suppress(OSError):
-                os.close(int(name))
+    forget_stderr()
+    try:
+        numbers = set(map(int, os.listdir("/dev/fd")))
+    except OSError:
+        numbers = set(range(min(os.sysconf("SC_OPEN_MAX"), _MOST_TRIED)))
+    for number in numbers - kept:
+        with suppress(OSError):
+            os.close(number)
     for standard in (0, 1):
         if standard not in kept:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free

@@ -29,7 +29,7 @@ from .descriptors import close_all_but
 from .libc_darwin import process_name
 from .privileges import Person, drop_privileges
 from .signals import SignalPipe
-from .stderr import can_show_status, forget_stderr, open_stderr, terminal
+from .stderr import can_show_status, open_stderr, terminal
 
 # The second process has ended; the terminal is wider or narrower; we are in the foreground again.
 _NOTICED = (signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT)
@@ -210,7 +210,6 @@ def _keep_terminal(
     try:
         with SignalPipe((*passed_on, *_NOTICED)) as signals:
             kept = {*_STANDARD, *keeping.descriptors, *signals.descriptors}
-            forget_stderr()
             close_all_but(kept)
             open_stderr()
             if owner:

@@ -1,7 +1,8 @@
 """Lines for people, on stderr: the only place that this program speaks in.
 
-Messages go there one by one, and nothing waits for their reader: what a full pipe or a stopped
-terminal does not take at once is dropped and counted, and the next message that passes says so.
+Messages go there one by one, and while frames move nothing waits for their reader: what a full pipe
+or a stopped terminal does not take at once is dropped and counted, and the next message that passes
+says so.
 
 On a terminal there may be a status line below the messages: it is erased before a message and drawn
 again after it, in one write, so that neither mangles the other.
@@ -13,10 +14,12 @@ import fcntl
 import logging
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from select import select
 
 _STDERR = 2
+_PATIENCE_SECONDS = 0.2
 _LONGEST_LINE = 2048
 """In bytes. A pipe that selects as writable takes PIPE_BUF bytes at once, 4096 on Linux."""
 _UP, _ERASE = b"\x1b[%dA", b"\r\x1b[J"  # ECMA-48: CUU, and ED to the end of the screen
@@ -26,6 +29,7 @@ class _Output:
     """Where stderr leads, written to without waiting."""
 
     def __init__(self) -> None:
+        self.patience = _PATIENCE_SECONDS
         self._descriptor = _STDERR
         self._rest = b""  # of what a terminal has taken the first part of
         self._dropped = 0
@@ -63,7 +67,7 @@ class _Output:
         try:
             if self._rest:
                 self._rest = self._rest[os.write(self._descriptor, self._rest) :]
-            if self._rest or not select([], [self._descriptor], [], 0)[1]:
+            if self._rest or not select([], [self._descriptor], [], self.patience)[1]:
                 return False
             self._rest = data[os.write(self._descriptor, data) :]
         except (OSError, ValueError):  # full, or gone
@@ -133,6 +137,16 @@ _output = _Output()
 os.register_at_fork(after_in_child=_output.forget)
 terminal = Terminal()
 """The one that there is: messages and the status line have to know of each other."""
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """While it lasts, let no reader of stderr hold us up."""
+    _output.patience = 0.0
+    try:
+        yield
+    finally:
+        _output.patience = _PATIENCE_SECONDS
 
 
 def open_stderr() -> None:

@@ -36,7 +36,7 @@ from ..system.privileges import (
     environment_of,
 )
 from ..system.signals import SignalPipe
-from ..system.stderr import can_show_status
+from ..system.stderr import can_show_status, without_waiting
 from ..system.stream import Stream
 from ..wire.connection import Connection
 from ..wire.framing import FRAMINGS
@@ -295,7 +295,7 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
             status.meet(super_frames=Feature.SUPER_FRAMES in _features(device) & peer.features)
 
     try:
-        with Stream(incoming, outgoing) as stream:
+        with Stream(incoming, outgoing) as stream, without_waiting():
             return Pump(
                 device,
                 stream,

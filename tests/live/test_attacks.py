@@ -237,3 +237,24 @@ def test_sudo_does_nothing_for_a_pump(left: Namespace, through: tuple[str, ...])
         with TerminalSession(left, argv, owner=UID) as terminal:
             assert terminal.wait_for("stolen: sudo: ").endswith("EPERM")
             assert terminal.wait_for("stolen: sudo itself: ").endswith("EPERM")
+
+
+# ---- what the caller's shell has open ----
+
+_INHERITED = """
+for each in range(3, 64):
+    try:
+        data = os.pread(each, 4, 0)
+    except OSError:
+        continue
+    os.write(2, f"stolen: descriptor {each}: {data}\\n".encode())
+tried("stdin", lambda: os.read(0, 4) or "empty")
+"""
+
+
+def test_nothing_of_the_callers_shell_is_left_open(private: Private) -> None:
+    opened = 'exec 7</etc/shadow 8</etc/shadow 0</etc/shadow; exec "$@"'
+    python = [sys.executable, *stolen(_INHERITED)]
+    launcher = private.entering("sh", "-c", opened, "sh", *python)
+    with Fethpipe(private.namespace, *SPEAKING, launcher=launcher) as program:
+        assert outcome(program) == {"stdin": "empty"}

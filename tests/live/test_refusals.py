@@ -27,14 +27,14 @@ def _refused(done: Finished, status: int, message: str) -> None:
     assert done.status == status
 
 
-def test_too_many_descriptors_are_refused(left: Namespace) -> None:
+def test_many_descriptors_of_the_caller_are_no_obstacle(left: Namespace) -> None:
     crowd = (
         "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000));"
         "[os.set_inheritable(os.dup(0), True) for _ in range(1100)];"
         "os.execvp(sys.argv[1], sys.argv[1:])"
     )
     done = finish(left, "--", "true", launcher=[sys.executable, "-c", crowd, *FETHPIPE])
-    _refused(done, 71, "descriptors are open, too many for select")
+    assert done.status == 0, done.stderr
 
 
 _USAGE = [
