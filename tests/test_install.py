@@ -66,8 +66,12 @@ def test_pip(installed: Path) -> None:
 
 @pytest.mark.exhaustive
 def test_pipx_from_an_empty_home(tmp_path: Path) -> None:
-    """As the owner of a Mac tries it: the very step of .ci/mac."""
+    """The very step of .ci/mac, which also tries uv where that is installed."""
     require_tools("pipx")
+    readme = (ROOT / "README.md").read_text()
+    for recipe in ("install, pipx", "install, uv"):
+        assert f"<!-- recipe: {recipe} -->" in readme
+    assert 'recipe README.md "install, $tool"' in (ROOT / ".ci/mac.d/65-install.sh").read_text()
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -88,8 +92,11 @@ def test_pipx_from_an_empty_home(tmp_path: Path) -> None:
 
 
 def test_the_single_file(checkout: Path, tmp_path: Path) -> None:
-    archive = tmp_path / "fethpipe.pyz"
-    run(sys.executable, checkout / "tools/make_pyz.py", archive)
+    readme = (ROOT / "README.md").read_text()
+    (command,) = re.findall(r"<!-- recipe: install, one file -->\n```sh\n(.*)\n```", readme)
+    assert command == "python3 tools/make_pyz.py fethpipe.pyz"
+    run(sys.executable, *command.split()[1:], cwd=checkout)
+    archive = (checkout / "fethpipe.pyz").rename(tmp_path / "fethpipe.pyz")
     assert run(sys.executable, archive, "--version", cwd=tmp_path) == said()
 
 

@@ -3,7 +3,10 @@
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$PYTHON" tools/make_pyz.py "$folder/fethpipe.pyz"
+command=$(recipe README.md "install, one file")
+copy=$(copy_checkout)
+(cd "$copy" && PATH="$(dirname "$PYTHON"):$PATH" && $command && mv fethpipe.pyz "$folder")
+rm -rf "$copy"
 cd "$folder"
 # A file of this folder must not be run as root.
 echo 'raise SystemExit("a file of the current folder was run")' >argparse.py

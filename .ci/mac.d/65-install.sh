@@ -10,10 +10,9 @@ copy=$(copy_checkout)
 trap 'rm -rf "$home" "$copy"' EXIT
 for tool in pipx uv; do
     command -v "$tool" >/dev/null 2>&1 || continue
-    case $tool in
-    pipx) as_user env "HOME=$home" pipx install "$copy" ;;
-    uv) as_user env "HOME=$home" uv tool install --force "$copy" ;;
-    esac
+    command=$(recipe README.md "install, $tool")
+    (cd "$copy" && as_user env "HOME=$home" $command)
     [ "$("$home/.local/bin/fethpipe" --version)" = "$("$PYTHON" -m fethpipe --version)" ]
     "$home/.local/bin/fethctl" list
+    rm -rf "$home/.local"
 done

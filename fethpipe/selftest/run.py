@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from .._version import __version__
 from ..errors import FethpipeError, UsageError
+from ..system.libc_darwin import sysctl_text
 from .report import Report
 
 
@@ -56,12 +57,22 @@ def _tell_machine(system: str, report: Report) -> None:
     report.machine("fethpipe", __version__)
     name = os.uname()
     release = name.release
-    product = platform.mac_ver()[0]
+    product = _product(system)
     if product:
         release += f" (macOS {product})"
     report.machine("system", f"{system} {release} {name.machine}")
     report.machine("Python", f"{platform.python_version()} {sys.executable}")
     report.machine("user", f"{_user()}{' through sudo' if 'SUDO_UID' in os.environ else ''}")
+
+
+def _product(system: str) -> str:
+    """Return the version of macOS, "" elsewhere. platform.mac_ver tells some Pythons 10.16."""
+    if system != "Darwin":
+        return ""
+    try:
+        return sysctl_text("kern.osproductversion")
+    except OSError:  # before macOS 10.13.4
+        return platform.mac_ver()[0]
 
 
 def _user() -> str:

@@ -19,6 +19,7 @@ from ..abi.darwin import Request, pack_u32, unpack_u32
 from .libc import check_call, failed_call, load_libc
 
 _UUID_LENGTH = 16
+_LONGEST_TEXT = 256
 _UUID_PATIENCE_SECONDS = 5
 
 
@@ -49,6 +50,15 @@ def sysctl_number(name: str) -> int:
     answer = _library().sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
     check_call(answer, name)
     return unpack_u32(value.raw)
+
+
+def sysctl_text(name: str) -> str:
+    """Return a sysctl whose value is text. Raises FileNotFoundError where there is none."""
+    value = ctypes.create_string_buffer(_LONGEST_TEXT)
+    size = ctypes.c_size_t(len(value))
+    answer = _library().sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
+    check_call(answer, name)
+    return value.value.decode("utf-8", "replace")
 
 
 def set_sysctl_number(name: str, value: int) -> None:

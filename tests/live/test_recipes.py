@@ -7,6 +7,7 @@ import os
 import plistlib
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, require_tools
 from tests.live.peers import ping_in_turn
 from tests.live.programs import RIGHT, ROOT, Lines
-from tests.live.sshd import FAR, SYSTEM_PATH, Sshd, hide, join
+from tests.live.sshd import FAR, SYSTEM_PATH, USER, Sshd, hide, join
 from tests.patience import PATIENCE
 
 RECIPES = (ROOT / "docs/RECIPES.md").read_text()
@@ -93,8 +94,14 @@ def here(left: Namespace, tmp_path: Path) -> Iterator[Here]:
 @pytest.fixture
 def installed(here: Here) -> list[str]:
     """The mounts of a far machine on which fethpipe is installed."""
-    folder = "/usr/local/bin"
-    return [*hide(folder), f"cp {here.program} {folder}"]
+    commands, roots = "/usr/local/bin", "/opt/fethpipe"
+    return [
+        *hide(commands),
+        f"cp {here.program} {commands}",
+        *hide("/opt"),
+        f"mkdir {roots}",
+        f"cp {here.program} {roots}",
+    ]
 
 
 FAR_PATH = f"/usr/local/bin:{SYSTEM_PATH}"
@@ -148,6 +155,12 @@ def test_a_key_for_one_tunnel(
         assert not (sshd.home / "got-in").exists()
 
 
+def test_a_tap_beside_those_of_others(left: Namespace) -> None:
+    left.run(["ip", "link", "add", "br0", "type", "bridge"])
+    left.run(["sh", "-ec", block("recipe", "beside other taps")])
+    assert "master br0" in left.run(["ip", "link", "show", "fp0"])
+
+
 def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> None:
     join(left, right)
     left.run(["ip", "link", "add", "br0", "type", "bridge"])
@@ -160,24 +173,65 @@ def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> No
 
 
 def test_one_file(left: Namespace, right: Namespace, here: Here, tmp_path: Path) -> None:
-    command = block("recipe", "pyz").replace("fethpipe.pyz", f"{tmp_path}/fethpipe.pyz")
-    python = tmp_path / "python3"
-    python.symlink_to(sys.executable)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run(
-        ["sh", "-ec", command], cwd=ROOT, env=environment, check=True, timeout=6 * PATIENCE
-    )
-    archive = tmp_path / "fethpipe.pyz"
-    said = subprocess.run(
-        [archive, "--version"], env=environment, capture_output=True, check=True, timeout=PATIENCE
-    )
-    assert said.stdout.decode() == f"fethpipe {__version__}\n"
+    archive = make_archive(tmp_path)
     join(left, right)
     with Sshd(right) as sshd:
         here.know(sshd)
         recipe = block("recipe", "ssh").replace("fethpipe", f"{sys.executable} {archive}", 1)
         assert here.start(recipe).next(containing="remote: fp0 is ready")
         left.run(["ping", "-c", "1", RIGHT])
+
+
+def make_archive(folder: Path) -> Path:
+    """Make the one file as the README shows, and return its path."""
+    archive = folder / "fethpipe.pyz"
+    command = block("recipe", "install, one file", document=README)
+    command = command.replace("fethpipe.pyz", str(archive))
+    python = folder / "python3"
+    python.symlink_to(sys.executable)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    subprocess.run(
+        ["sh", "-ec", command], cwd=ROOT, env=environment, check=True, timeout=6 * PATIENCE
+    )
+    said = subprocess.run(
+        [archive, "--version"], env=environment, capture_output=True, check=True, timeout=PATIENCE
+    )
+    assert said.stdout.decode() == f"fethpipe {__version__}\n"
+    return archive
+
+
+def test_a_far_end_whose_sudo_lets_one_script_pass(
+    left: Namespace, right: Namespace, here: Here, tmp_path: Path
+) -> None:
+    """As on a Mac: sudo asks for a password for all but a script that is root's own."""
+    require_tools("sudo")
+    make_archive(tmp_path)
+    script = tmp_path / "far-end"
+    script.write_text(block("file", "far end").replace("/usr/bin/python3", sys.executable))
+    script.chmod(0o755)
+    install = block("recipe", "root's own").replace("sudo ", "").splitlines()
+    mounts = [*hide("/opt"), f"cd {tmp_path}", *install, "cp -p far-end /opt/fethpipe", "cd /"]
+    sudoers = block("file", "far end, sudoers").replace("me ", f"{USER} ")
+    join(left, right)
+    with Sshd(right, mounts=mounts, sudoers=sudoers) as sshd:
+        here.know(sshd)
+        recipe = block("recipe", "far end").replace("me@mac", f"{USER}@far")
+        assert here.start(recipe).next(containing=f"{RIGHT}/24")
+        left.run(["ping", "-c", "1", RIGHT])
+
+
+def test_a_guest_of_qemu_reaches_us_through_nc(left: Namespace, here: Here, tmp_path: Path) -> None:
+    require_tools("nc")
+    path = tmp_path / "qemu.sock"
+    recipe = re.sub(r"/\S+/qemu.sock", str(path), block("recipe", "qemu guest"))
+    assert here.start(recipe).next(containing="fp0 is ready")
+    left.run(["sh", "-c", f"until [ -S {path} ]; do sleep 0.05; done"])
+    with PacketSocket(left, "fp0") as device, socket.socket(socket.AF_UNIX) as guest:
+        guest.settimeout(PATIENCE)
+        guest.connect(str(path))
+        frame = make_frame(1)
+        guest.sendall(len(frame).to_bytes(4, "big") + frame)
+        assert device.receive() == frame
 
 
 def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: Here) -> None:
@@ -274,20 +328,24 @@ def test_a_stream_that_is_kept_and_replayed(
 
 
 def check_options(words: list[str]) -> None:
-    assert words[0] == "/usr/local/bin/fethpipe"
+    if words[:2] == ["/usr/bin/python3", "-I"]:
+        del words[:2]
+    assert words[0] == "/opt/fethpipe/fethpipe"
     make_parser().parse_args(_with_remote_joined(words[1:]))
 
 
-def test_the_file_that_sudo_may_run() -> None:
-    first, _, rest = block("file", "sudo script").partition("\n")
+@pytest.mark.parametrize("name", ["sudo script", "far end"])
+def test_the_file_that_sudo_may_run(name: str) -> None:
+    first, _, rest = block("file", name).partition("\n")
     assert first == "#!/bin/sh"
     check_options(shlex.split(rest.partition("exec ")[2]))
 
 
-def test_the_sudoers_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sudoers", "far end, sudoers"])
+def test_the_sudoers_line(tmp_path: Path, name: str) -> None:
     require_tools("visudo")
-    file = tmp_path / "office-tunnel"
-    file.write_text(block("file", "sudoers"))
+    file = tmp_path / "sudoers"
+    file.write_text(block("file", name))
     file.chmod(0o440)
     subprocess.run(["visudo", "-c", "-f", str(file)], check=True, capture_output=True)
 
@@ -304,3 +362,4 @@ def test_the_launchd_daemon() -> None:
     daemon = plistlib.loads(block("file", "launchd").encode())
     check_options(daemon["ProgramArguments"])
     assert daemon["RunAtLoad"] is True
+    assert daemon["ProcessType"] == "Interactive"  # else it is throttled

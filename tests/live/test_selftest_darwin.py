@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,7 +87,8 @@ NO_BATCHES_BEFORE_14_4 = "BIOCSBATCHWRITE: EINVAL (Invalid argument), it came wi
 def test_nothing_differs_on(darwin: SimulatedDarwin, release: str, missing: list[str]) -> None:
     told = run(darwin)
     assert (told.status, told.differs, told.missing) == (0, {}, missing)
-    assert told.whole["machine"]["system"].startswith(f"Darwin {release} ")
+    system = told.whole["machine"]["system"]
+    assert re.fullmatch(rf"Darwin {re.escape(release)} \(macOS 1[0-9][.0-9]+\) arm64", system)
     seen = {fact["name"]: fact["seen"] for fact in told.whole["facts"]}
     assert set(SIZES) <= seen.keys()
     if "batch write" in missing:
