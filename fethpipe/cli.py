@@ -24,7 +24,7 @@ from .provision.request import KINDS, DeviceRequest, VmnetOptions
 from .remote.handshake import make_marker
 from .remote.ssh import RemoteEnd
 from .system.descriptors import close_all_but
-from .system.stderr import configure_reports
+from .system.stderr import configure_messages
 from .tunnel.run import Config, run
 from .vmnet.options import MODES, check_options
 from .wire.framing import FRAMINGS
@@ -52,14 +52,14 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
 
     ``on_ready`` is called when the device is up, before anything is written to stdout.
     """
-    configure_reports(logging.INFO)
+    configure_messages(logging.INFO)
     try:
         options, config = _parse(sys.argv[1:] if argv is None else argv)
         if argv is None:
             _close_inherited(config)
-        configure_reports(logging.DEBUG if options.verbose else logging.INFO)
+        configure_messages(logging.DEBUG if options.verbose else logging.INFO)
         if options.quiet:
-            configure_reports(logging.WARNING)
+            configure_messages(logging.WARNING)
         if options.selftest:
             from .selftest.run import selftest  # noqa: PLC0415 - only it needs namespaces and threads
 

@@ -20,7 +20,7 @@ from .errors import FethpipeError, UsageError, system_step
 from .netif.mac import parse_mac
 from .provision.request import DeviceRequest
 from .system.descriptors import close_all_but, open_standard
-from .system.stderr import configure_reports
+from .system.stderr import configure_messages
 from .tunnel.run import Config, run
 
 # MacEthernetTapAgent.h: -1, -2 and -3, as the parent sees them.
@@ -34,7 +34,7 @@ _USAGE = "invalid or missing argument(s) (usage: MacEthernetTapAgent <0-4999> <m
 def main(argv: Sequence[str] | None = None) -> int:
     """Be the agent until the service ends it. Return the exit status of the agent."""
     open_standard()
-    configure_reports(logging.WARNING, prefix="E ")
+    configure_messages(logging.WARNING, prefix="E ")
     if os.geteuid() != 0:
         return _refuse("must be run as root or with root setuid bit on executable")
     try:

@@ -24,6 +24,7 @@ _CONVERTERS = (
     "netif/name.py",
 )
 _STEPS = ("step", "system_step")
+_CHILDREN = ("fork_child", "end_with")
 _LEVELS = ("warning", "error")
 _GAP = "\0"
 _FORMATS = "%[sdra]"
@@ -113,6 +114,8 @@ class _Reader:
                     yield node.lineno, f"cannot {text}: {_GAP}"
                 elif name == "os_errors_as":  # of the self-test
                     yield node.lineno, f"{text}: {_GAP}"
+                elif name in _CHILDREN:
+                    yield node.lineno, f"{text} failed: {_GAP}"
                 elif _logs(node.func):
                     yield node.lineno, re.sub(_FORMATS, _GAP, text)
 

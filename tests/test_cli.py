@@ -41,7 +41,7 @@ Refuse = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
-    """Undo what configure_reports does to the program's logger."""
+    """Undo what configure_messages does to the program's logger."""
     logger = logging.getLogger("fethpipe")
     before = logger.propagate, logger.handlers, logger.level
     yield

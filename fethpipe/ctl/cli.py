@@ -24,7 +24,7 @@ from ..netif.address import parse_address
 from ..netif.mac import parse_mac, random_mac
 from ..netif.name import check_name
 from ..system.descriptors import close_all_but, open_standard
-from ..system.stderr import configure_reports
+from ..system.stderr import configure_messages
 
 log = logging.getLogger("fethpipe")
 
@@ -44,7 +44,7 @@ NONE = "none"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run fethctl with these arguments (default: those of the process). Return its exit status."""
-    configure_reports(logging.INFO, prefix="fethctl: ")
+    configure_messages(logging.INFO, prefix="fethctl: ")
     try:
         with system_step(f"open {os.devnull}"):
             open_standard()

@@ -1,9 +1,9 @@
 """The program as one block of bytes, and the few lines that start it from descriptor 0.
 
-The far side runs ``python3 -I -c BOOT SIZE DIGEST LINE...``: the lines are the first stage. It
-reads exactly SIZE bytes, for frames follow them on the same descriptor, checks them, and hands over
-to :mod:`fethpipe.system.importer`, whose text is among them. Nothing is written to a disk, and
-nothing depends on where our own modules come from: a folder, a zip file, or such a block again.
+The receiver runs ``python3 -I -c BOOT SIZE DIGEST LINE...``. The lines are the first stage: it
+reads exactly SIZE bytes, as records follow on the same descriptor, checks them, and runs the text
+of :mod:`fethpipe.system.importer`, which is part of the block. Nothing is written to a disk. Our
+own modules may come from a folder, a zip file, or such a block.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # it costs more time than the rest of this module
 _PACKAGE = __name__.partition(".")[0]
 _IMPORTER = f"{_PACKAGE}/system/importer.py"
 
-# The lines travel as words of a command line, which every login shell has to leave alone inside of
-# double quotes: no ", $, `, \ or !, and none so long that an old csh would refuse it.
+# The lines are words of a command line, in double quotes, and every login shell has to leave them
+# as they are: no ", $, `, \ or !, and none so long that an old csh refuses it.
 BOOT = "import sys;exec(chr(10).join(sys.argv[3:]))"
 STAGE = (
     "import hashlib, json, os, sys, zlib",
@@ -50,14 +50,14 @@ class Program(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The block's SHA-256 in hexadecimal."""
+        """The SHA-256 of the block, in hexadecimal."""
         return hashlib.sha256(self.block).hexdigest()
 
 
 def pack_program(function: str, arguments: Sequence[Any] = ()) -> Program:
-    """Return the program that calls ``module:function`` with arguments that JSON can carry.
+    """Return a program that calls ``module:function`` with these arguments, as JSON can carry them.
 
-    What the function returns is the exit status.
+    The function returns the exit status of the program.
     """
     files = dict(collect_files())
     program = {
@@ -70,12 +70,14 @@ def pack_program(function: str, arguments: Sequence[Any] = ()) -> Program:
 
 
 def stage_arguments(program: Program) -> list[str]:
-    """Return the arguments of the Python that will read this program from descriptor 0."""
+    """Return the arguments for a Python that reads this program from descriptor 0."""
     return ["-I", "-c", BOOT, str(len(program.block)), program.digest, *STAGE]
 
 
 def collect_files() -> Iterator[tuple[str, str]]:
-    """Yield path and text of each module of this package, whatever they were imported from."""
+    """Yield the path and the text of each module of this package. Raises ImportError for a module
+    without source.
+    """
     yield _file(_PACKAGE)
     root = importlib.util.find_spec(_PACKAGE)
     locations = root.submodule_search_locations if root else None
@@ -85,7 +87,7 @@ def collect_files() -> Iterator[tuple[str, str]]:
 
 def _file(name: str) -> tuple[str, str]:
     spec = importlib.util.find_spec(name)
-    # A zipimporter is one without being derived from it.
+    # A zipimporter has the methods of InspectLoader, but is not derived from it.
     loader = cast("InspectLoader | None", spec and spec.loader)
     source = loader.get_source(name) if loader else None
     if loader is None or source is None:

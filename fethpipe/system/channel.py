@@ -1,8 +1,9 @@
-"""Messages, with descriptors beside them, over a Unix socket between our own processes.
+"""Messages with descriptors, over a Unix socket between processes of ours.
 
-A message is a length (4 bytes, big-endian) and that much JSON, an object. The processes are of
-different privilege, so neither side believes the other: what is too long or not JSON is a
-ChannelError, and the stream goes on behind it. Descriptors reach only a side that asks for them.
+A message is a length (4 bytes, big-endian) and that many bytes of JSON, an object. The processes
+have different privileges, so neither side trusts the other: a message that is too long, or not
+JSON, is a ChannelError, and the next message can still be received. Only a side that asks for
+descriptors gets them.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ Message = dict[str, Any]
 
 
 class ChannelError(Exception):
-    """The other side sent what is no message."""
+    """The other side sent something that is not a message."""
 
 
 class ChannelClosedError(Exception):
-    """The other side has gone."""
+    """The other side has closed the channel."""
 
 
 _ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageError)}
@@ -57,27 +58,27 @@ def raise_error(answer: Message) -> None:
 
 
 def channel_pair() -> tuple[Channel, Channel]:
-    """Return two channels that are each other's other side."""
+    """Return the two sides of a new channel. Raises OSError."""
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     return Channel(near), Channel(far)
 
 
 class Channel:
-    """One side of a conversation; it owns its socket."""
+    """One side of a channel. It owns its socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, which selects as readable when a message comes."""
+        """Return the descriptor of the socket, which is readable when a message comes."""
         return self._socket.fileno()
 
     def set_timeout(self, seconds: float | None) -> None:
-        """Let ``receive`` and ``send`` raise TimeoutError when the other side is that slow."""
+        """Let ``receive`` and ``send`` raise TimeoutError if they would wait longer than this."""
         self._socket.settimeout(seconds)
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message. Raises ChannelClosedError when the other side has gone."""
+        """Send a message. Raises ChannelClosedError if the other side has closed the channel."""
         payload = json.dumps(message).encode()
         data = _LENGTH.pack(len(payload)) + payload
         try:
@@ -87,9 +88,9 @@ class Channel:
             raise ChannelClosedError from None
 
     def send_bytes(self, data: bytes) -> None:
-        """Send bytes that are no message, before the other side expects any.
+        """Send bytes that are not a message, before the other side expects messages.
 
-        Raises ChannelClosedError when the other side has gone.
+        Raises ChannelClosedError if the other side has closed the channel.
         """
         try:
             self._socket.sendall(data)
@@ -97,10 +98,10 @@ class Channel:
             raise ChannelClosedError from None
 
     def receive(self, *, descriptors: bool = False) -> tuple[Message, list[int]]:
-        """Return the next message, and the descriptors that came with it if they are wanted.
+        """Return the next message and, if ``descriptors``, those that came with it.
 
-        Raises ChannelClosedError at the end, ChannelError for what is no message; the next call
-        returns the message behind it.
+        Raises ChannelClosedError at the end, and ChannelError for something that is not a message;
+        the next call then returns the message behind it.
         """
         received: list[int] = []
         try:
@@ -113,8 +114,9 @@ class Channel:
             raise
 
     def finish(self) -> None:
-        """Say that no more comes, wait until the other side has closed, and close; safe to call
-        twice.
+        """Shut down our direction, wait until the other side has closed the channel, and close.
+
+        Safe to call twice.
         """
         with suppress(OSError):
             self._socket.settimeout(None)
@@ -144,7 +146,7 @@ class Channel:
             size -= len(self._some(min(size, _CHUNK), None))
 
     def _some(self, size: int, received: list[int] | None) -> bytes:
-        """Return 1 to ``size`` bytes. Without room for them the kernel discards descriptors."""
+        """Return 1 to ``size`` bytes. If ``received`` is None, the kernel discards descriptors."""
         try:
             if received is None:
                 data = self._socket.recv(size)
@@ -155,7 +157,7 @@ class Channel:
                     os.set_inheritable(descriptor, False)
         except ConnectionResetError:
             data = b""
-        except socket.timeout as error:  # which is no TimeoutError before Python 3.10
+        except socket.timeout as error:  # it is not a TimeoutError before Python 3.10
             raise TimeoutError("no message in time") from error
         if not data:
             raise ChannelClosedError

@@ -1,4 +1,4 @@
-"""Processes that are forks of this one, and talk to it over a channel.
+"""Fork processes that talk to this one over a channel.
 
 Fork before there are threads. A child never returns into the code of its parent.
 """
@@ -16,13 +16,13 @@ from .channel import Channel, channel_pair
 _STDERR = 2
 
 Serve = Callable[[], Optional[int]]
-"""The whole work of a process; it returns the exit status, None for 0."""
+"""The whole work of a process. It returns the exit status, None for 0."""
 
 
 def fork_child(name: str, serve: Callable[[Channel], int | None]) -> tuple[Channel, int]:
-    """Fork a process that serves one end of a channel; return the other end and its process id.
+    """Fork a process that serves one side of a channel. Return the other side and its process id.
 
-    Raises SystemFailureError.
+    ``name`` is that of the process in messages. Raises SystemFailureError.
     """
     with system_step(f"start {name}"), ExitStack() as undo:
         near, far = channel_pair()
@@ -38,10 +38,10 @@ def fork_child(name: str, serve: Callable[[Channel], int | None]) -> tuple[Chann
 
 
 def end_with(name: str, serve: Serve) -> NoReturn:
-    """Do the work of this process, and end it: whatever happens, nothing else of it runs.
+    """Do the work of this process and then end it. Whatever happens, no other code of it runs.
 
-    A FethpipeError is a message on stderr and the exit status; anything else is a defect of
-    ``name``, which the message names, and status 71.
+    A FethpipeError becomes a message on stderr and the exit status. Any other exception is a bug,
+    which becomes a message with ``name``, and status 71.
     """
     status: int | None = SystemFailureError.status
     try:

@@ -1,4 +1,4 @@
-"""What a process holds open."""
+"""The open descriptors of this process."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from .stderr import forget_stderr
 
 _STDERR = 2
 _MOST = 1024 - 64
-"""FD_SETSIZE (select(2)), but for those that a tunnel opens."""
+"""FD_SETSIZE (select(2)) minus the descriptors that a tunnel opens."""
 _MOST_TRIED = 1 << 16
 
 
 def open_standard() -> None:
-    """Have stdin, stdout and stderr lead nowhere where they are closed.
+    """Open /dev/null as stdin, stdout and stderr, if they are closed.
 
-    Whatever is opened later would take such a number, and be taken for the stream, written to as
-    stderr, or kept open as that. Raises SystemFailureError when so many are open that select(2)
-    could not watch what comes.
+    Otherwise a file that is opened later would get one of these numbers, and be used as the stream
+    or as stderr. Raises SystemFailureError if so many descriptors are open that select(2) cannot
+    watch the next ones, and OSError if /dev/null cannot be opened.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     if descriptor > _MOST:
         raise SystemFailureError(
-            f"{descriptor} descriptors are open, too many for select",
-            hint="close those that fethpipe should not inherit",
+            f"{descriptor} file descriptors are open, too many for select",
+            hint="start fethpipe with fewer open files",
         )
 
 
@@ -47,4 +47,4 @@ def close_all_but(kept: set[int]) -> None:
             os.close(number)
     for standard in (0, 1):
         if standard not in kept:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number

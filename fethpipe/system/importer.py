@@ -1,8 +1,8 @@
 """Import a package from memory, and run a function of it.
 
-A Python that has no fethpipe executes this file's text, so it stands alone: standard library only,
-no relative imports. The sources get a place on ``sys.path`` as a zip file does, so that imports
-resolve themselves, ``pkgutil`` lists the modules, and tracebacks show the lines.
+A Python without fethpipe executes the text of this file, so it uses the standard library only, and
+no relative imports. The sources get an entry on ``sys.path``, as a zip file does. So imports work
+as usual, ``pkgutil`` lists the modules, and tracebacks show the lines.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class SourceFinder(ExecutionLoader):
         self._files = files
 
     def find_spec(self, name: str, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return where a module is, None if it is not here."""
+        """Return the spec of a module, None if it is not here."""
         del target
         path = self._path(name)
         if path is None:
             return None
-        # spec_from_loader would make the file name absolute, as if it were one of this folder.
+        # spec_from_loader would make the file name absolute, as if it were in the current folder.
         package = path.endswith(_PACKAGE)
         spec = ModuleSpec(name, self, origin=f"{ROOT}/{path}", is_package=package)
         spec.has_location = True
@@ -47,7 +47,7 @@ class SourceFinder(ExecutionLoader):
         return spec
 
     def get_filename(self, fullname: str) -> str:
-        """Return what tracebacks call the module's file."""
+        """Return the file name of a module in tracebacks."""
         return f"{ROOT}/{self._found(fullname)}"
 
     def get_source(self, fullname: str) -> str:
@@ -55,11 +55,11 @@ class SourceFinder(ExecutionLoader):
         return self._files[self._found(fullname)]
 
     def is_package(self, fullname: str) -> bool:
-        """Return whether a module has modules inside."""
+        """Return whether a module is a package."""
         return self._found(fullname).endswith(_PACKAGE)
 
     def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
-        """Yield name and whether it is a package for each module of this entry, as pkgutil asks."""
+        """Yield the name of each module of this entry, and whether it is a package (pkgutil)."""
         start = f"{self._folder}/" if self._folder else ""
         for path in sorted(self._files):
             inside = path[len(start) :]
@@ -80,7 +80,7 @@ class SourceFinder(ExecutionLoader):
 
 
 def install(files: Mapping[str, str]) -> None:
-    """Let imports find these files before any others."""
+    """Let imports look into these files first."""
 
     def hook(entry: str) -> SourceFinder:
         if entry == ROOT or entry.startswith(f"{ROOT}/"):
@@ -94,6 +94,6 @@ def install(files: Mapping[str, str]) -> None:
 def run(files: Mapping[str, str], function: str, arguments: Sequence[Any]) -> Any:
     """Call ``module:function`` of these files, and return what it returns."""
     install(files)
-    sys.excepthook = traceback.print_exception  # Python's own looks for the lines on the disk
+    sys.excepthook = traceback.print_exception  # the default one reads the lines from the disk
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)(*arguments)

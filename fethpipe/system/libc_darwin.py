@@ -1,11 +1,10 @@
-"""Calls of Darwin's C library, as Python would have them: OSError for what fails.
+"""Calls of Darwin's C library that Python does not have. They raise OSError.
 
-An OSError from here carries the name of the call or request in ``filename``, so that a message
-can tell which of several failed. The library is looked into at the first call: this module can be
-imported on any system.
+The OSError has the name of the call or the request in ``filename``, so that a message can say which
+one failed. The library is loaded at the first call, so any system can import this module.
 
-ioctl(2) goes through fcntl: it is variadic, and variadic arguments are passed in another way than
-ctypes would on Apple silicon.
+ioctl(2) is called through fcntl, because it is variadic: on Apple silicon, variadic arguments are
+passed in another way than ctypes passes them.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _UUID_PATIENCE_SECONDS = 5
 
 
 def ioctl(descriptor: int, request: Request, argument: bytes = b"") -> bytes:
-    """Make a request and return its argument as the kernel left it."""
+    """Make a request, and return its argument as the kernel left it. Raises OSError."""
     buffer = bytearray(argument)
     try:
         fcntl.ioctl(descriptor, request, buffer)
@@ -34,17 +33,17 @@ def ioctl(descriptor: int, request: Request, argument: bytes = b"") -> bytes:
 
 
 def bind(descriptor: int, sockaddr: bytes) -> None:
-    """bind(2), to an address of a family that Python's socket module does not know."""
+    """bind(2) to a sockaddr in bytes, for families that Python's socket module does not know."""
     check_call(_library().bind(descriptor, sockaddr, len(sockaddr)), "bind")
 
 
 def connect(descriptor: int, sockaddr: bytes) -> None:
-    """connect(2), likewise."""
+    """connect(2) to a sockaddr in bytes."""
     check_call(_library().connect(descriptor, sockaddr, len(sockaddr)), "connect")
 
 
 def sysctl_number(name: str) -> int:
-    """Return a sysctl whose value is an int. Raises FileNotFoundError where there is none."""
+    """Return the value of a sysctl that is an int. Raises FileNotFoundError if there is none."""
     value = ctypes.create_string_buffer(4)
     size = ctypes.c_size_t(len(value))
     answer = _library().sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
@@ -62,13 +61,13 @@ def sysctl_text(name: str) -> str:
 
 
 def set_sysctl_number(name: str, value: int) -> None:
-    """Set a sysctl whose value is an int."""
+    """Set the value of a sysctl that is an int."""
     new = pack_u32(value)
     check_call(_library().sysctlbyname(name.encode(), None, None, new, len(new)), name)
 
 
 def host_uuid() -> bytes:
-    """Return the 16 bytes that tell this Mac from all others, for as long as it lives."""
+    """Return the UUID of this Mac (16 bytes), which never changes."""
     uuid = ctypes.create_string_buffer(_UUID_LENGTH)
     patience = _Timespec(_UUID_PATIENCE_SECONDS, 0)
     check_call(_library().gethostuuid(uuid, ctypes.byref(patience)), "gethostuuid")
@@ -76,7 +75,7 @@ def host_uuid() -> bytes:
 
 
 class AddressEntry(NamedTuple):
-    """One entry of getifaddrs(3): socket addresses as bytes, empty where there is none."""
+    """One entry of getifaddrs(3). The socket addresses are bytes, empty if there is none."""
 
     interface: str
     address: bytes
@@ -84,7 +83,7 @@ class AddressEntry(NamedTuple):
 
 
 def interface_addresses() -> list[AddressEntry]:
-    """Return getifaddrs(3): an AF_LINK entry for each interface, and one for each address."""
+    """Return getifaddrs(3): one AF_LINK entry for each interface, and one for each address."""
     library = _library()
     head = ctypes.POINTER(_IfAddrs)()
     check_call(library.getifaddrs(ctypes.byref(head)), "getifaddrs")
@@ -122,7 +121,7 @@ _IfAddrs._fields_ = (
 
 
 def _sockaddr(pointer: int | None) -> bytes:
-    """Copy a socket address, whose first byte is its length."""
+    """Copy a socket address. Its first byte is its length."""
     return ctypes.string_at(pointer, ctypes.string_at(pointer, 1)[0]) if pointer else b""
 
 

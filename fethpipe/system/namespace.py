@@ -1,7 +1,7 @@
-"""Leave for a new, empty network, as root or as anybody whom the kernel allows to (Linux).
+"""Enter a new, empty network namespace, as root or as a user whom the kernel allows it (Linux).
 
-The kernel removes a network namespace, with every virtual device in it, when the last process and
-the last socket in it have gone. A socket stays in the namespace in which it was made. See
+The kernel removes a network namespace, with all virtual devices in it, when its last process has
+ended and its last socket is closed. A socket stays in the namespace in which it was made. See
 network_namespaces(7), user_namespaces(7).
 """
 
@@ -22,10 +22,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def enter_new_network() -> bool:
-    """Move this process, of one thread, to a new network namespace.
+    """Move this process, which must have one thread, to a new network namespace.
 
-    Without the privilege it becomes root of a new user namespace first, and the answer is True.
-    Raises NotAllowedError when that is not allowed either.
+    Without the privilege for that, it first becomes root of a new user namespace, and this returns
+    True. Raises NotAllowedError if that is not allowed either.
     """
     try:
         _unshare(_CLONE_NEWNET)
@@ -36,7 +36,10 @@ def enter_new_network() -> bool:
 
 
 def end_with_parent(number: signal.Signals) -> None:
-    """Have the kernel send this signal when our parent dies, until our credentials change."""
+    """Let the kernel send this signal to us when our parent dies.
+
+    It holds until the credentials of this process change. Raises OSError.
+    """
     check_call(load_libc().prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0), "prctl")
 
 
@@ -44,14 +47,14 @@ def _become_root_of_new_user_namespace() -> None:
     user, group = os.geteuid(), os.getegid()
     try:
         _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-        # The kernel takes a group map from an ordinary user only after this.
+        # An ordinary user may write a group map only after this.
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
         Path("/proc/self/gid_map").write_text(f"0 {group} 1")
     except OSError as error:
         raise NotAllowedError(
             f"cannot make a network namespace: {reason(error)}",
-            hint="run as root, or have an administrator allow user namespaces to ordinary users "
+            hint="run as root, or ask an administrator to allow user namespaces to ordinary users "
             "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
             "kernel.apparmor_restrict_unprivileged_userns)",
         ) from error

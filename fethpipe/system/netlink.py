@@ -1,7 +1,7 @@
-"""Speak rtnetlink(7): one request, and every message of its answer.
+"""Speak rtnetlink(7): send one request, and return every message of its answer.
 
-Each reply's sequence number is checked and each error becomes an OSError; a silent kernel is an
-error too, not a wait for ever.
+The sequence number of each message is checked, and an error becomes an OSError. If the kernel does
+not answer, that is an error too, and not an endless wait.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Netlink:
         self._sequence = 0
 
     def request(self, kind: int, payload: bytes, *, flags: int = 0) -> list[linux.Message]:
-        """Send one request and return the messages that answer it, without the acknowledgement.
+        """Send one request, and return the messages of its answer without the acknowledgement.
 
-        Raises OSError with the kernel's errno.
+        Raises OSError with the kernel's errno, and TimeoutError if no answer comes.
         """
         self._sequence += 1
         flags |= linux.NLM_F_REQUEST | linux.NLM_F_ACK
@@ -45,7 +45,7 @@ class Netlink:
                 answer.append(message)
 
     def link(self, name: str) -> linux.LinkMessage:
-        """Return the facts of an interface. Raises OSError: ENODEV when it does not exist."""
+        """Return what RTM_GETLINK tells about an interface. Raises OSError: ENODEV if none is."""
         by_name = linux.pack_link(0, {linux.IFLA_IFNAME: linux.pack_string(name)})
         (message,) = self.request(linux.RTM_GETLINK, by_name)
         return linux.unpack_link(message.payload)

@@ -1,4 +1,4 @@
-"""Who runs what: the person behind the command line, and becoming them for good."""
+"""Find the user behind the command line, and become that user for good."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import NamedTuple
 from ..errors import NotAllowedError, SystemFailureError, UsageError, reason, system_step
 
 _NO_ID = 2**32 - 1
-"""No number of an account: setresuid(2) takes it for "leave as it is"."""
+"""This is not the id of an account: setresuid(2) takes it for "do not change"."""
 
 
 class Person(NamedTuple):
-    """An account, looked up before privileges go: afterwards nothing needs the user database."""
+    """A user account. It is looked up before we stop being root, and needs no database later."""
 
     name: str
     uid: int
@@ -26,7 +26,7 @@ class Person(NamedTuple):
 
 
 def find_person(name: str) -> Person:
-    """Return the account of this name or number. Raises UsageError when there is none."""
+    """Return the account with this name or number. Raises UsageError if there is none."""
     try:
         entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
     except (KeyError, OverflowError, ValueError) as error:
@@ -35,7 +35,7 @@ def find_person(name: str) -> Person:
 
 
 def person_behind_sudo(environment: Mapping[str, str]) -> Person | None:
-    """Return who called sudo, None if nobody did or root itself."""
+    """Return the user who ran sudo, None without sudo or if root ran it."""
     try:
         uid, gid = int(environment["SUDO_UID"]), int(environment["SUDO_GID"])
     except (KeyError, ValueError):
@@ -49,7 +49,7 @@ def person_behind_sudo(environment: Mapping[str, str]) -> Person | None:
 
 
 def nobody_account() -> Person:
-    """Return the account that owns nothing."""
+    """Return the account ``nobody``, which owns nothing."""
     try:
         return _person(pwd.getpwnam("nobody"))
     except KeyError:
@@ -57,10 +57,10 @@ def nobody_account() -> Person:
 
 
 def can_become(person: Person) -> bool:
-    """Return whether this process could become the person.
+    """Return whether this process can become this user.
 
-    In a user namespace an account outside of its map cannot be become; whoever is root only there
-    is an ordinary user already.
+    In a user namespace, setuid(2) fails for an id that the namespace does not map. A process that
+    is root there only is an ordinary user anyway.
     """
     return os.geteuid() == 0 and (
         _mapped("/proc/self/uid_map", person.uid) and _mapped("/proc/self/gid_map", person.gid)
@@ -68,9 +68,9 @@ def can_become(person: Person) -> bool:
 
 
 def drop_privileges(person: Person) -> None:
-    """Become the person for good: groups, then gid, then uid, then proof that none comes back.
+    """Become this user for good: set groups, gid and uid, then prove that root cannot come back.
 
-    Raises SystemFailureError; the caller must not go on then.
+    Raises SystemFailureError or NotAllowedError. The caller must not continue then.
     """
     try:
         os.setgroups(person.groups)
@@ -82,12 +82,15 @@ def drop_privileges(person: Person) -> None:
         return
     changed = (os.getuid(), os.geteuid(), os.getgid(), os.getegid())
     if changed != (person.uid, person.uid, person.gid, person.gid) or _can_return(person):
-        raise NotAllowedError(f"root's privileges do not go away when becoming {person.name}")
+        raise NotAllowedError(
+            f"cannot give up root's privileges when becoming {person.name}",
+            hint="run fethpipe as that user",
+        )
 
 
 @contextmanager
 def acting_as(person: Person) -> Iterator[None]:
-    """Have for a moment the rights of a person to files, and no others, as root.
+    """As root, have only the rights of this user to files, inside of the block.
 
     Raises SystemFailureError.
     """
@@ -105,7 +108,7 @@ def acting_as(person: Person) -> Iterator[None]:
 
 
 def environment_of(person: Person, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that COMMAND of this person gets."""
+    """Return the environment for a COMMAND that runs as this user."""
     return {
         **environment,
         "HOME": person.home,
@@ -116,7 +119,7 @@ def environment_of(person: Person, environment: Mapping[str, str]) -> dict[str, 
 
 
 def _person(entry: pwd.struct_passwd) -> Person:
-    # macOS takes 16; the first is the primary one.
+    # macOS accepts 16; the first is the primary one.
     groups = _groups(entry.pw_name, entry.pw_gid)[: os.sysconf("SC_NGROUPS_MAX")]
     return Person(
         entry.pw_name,
@@ -131,15 +134,15 @@ def _person(entry: pwd.struct_passwd) -> Person:
 def _groups(name: str, primary: int) -> list[int]:
     try:
         groups = os.getgrouplist(name, primary)
-    except OverflowError:  # Python of macOS wants an int, and nobody's group is -2 in 32 bits
+    except OverflowError:  # Python of macOS wants an int, but the group of nobody is -2 in 32 bits
         groups = os.getgrouplist(name, primary - (1 << 32))
-    # It answers with an unsigned long made from an int, so -2 comes back in 64 bits; setgroups
-    # takes no more than 32.
+    # It returns an unsigned long made from an int, so -2 comes back with 64 bits. setgroups accepts
+    # at most 32.
     return [group & 0xFFFFFFFF for group in groups]
 
 
 def _can_return(person: Person) -> bool:
-    """Return whether root, or its group where it is not the person's own, can be had again."""
+    """Return whether this process can become root, or join root's group, again."""
     calls = [os.setuid, os.seteuid]
     if person.gid != 0:
         calls += [os.setgid, os.setegid]
@@ -153,7 +156,7 @@ def _can_return(person: Person) -> bool:
 
 
 def _mapped(path: str, number: int) -> bool:
-    """Return whether user_namespaces(7) maps the id; a system without such maps has every id."""
+    """Return whether the user namespace maps the id. A system without such maps has every id."""
     try:
         with open(path) as lines:
             ranges = [tuple(map(int, line.split())) for line in lines]

@@ -1,4 +1,4 @@
-"""Signals as bytes on a pipe, so that the select loop meets them where it meets everything else."""
+"""Signals as bytes on a pipe, so that the select loop can wait for them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from types import FrameType
 
 
 class SignalPipe:
-    """While it is entered, the given signals do nothing but write their number to a pipe.
+    """Inside of the block, these signals only write their number to a pipe.
 
-    A signal that was ignored when we started (nohup, a shell's background job) stays ignored.
+    A signal that was ignored at our start (nohup, a background job of a shell) stays ignored.
     """
 
     def __init__(self, signals: Iterable[signal.Signals]) -> None:
@@ -22,7 +22,7 @@ class SignalPipe:
         os.set_blocking(self._write, False)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when a signal came."""
+        """Return the descriptor, which is readable when a signal came."""
         return self._read
 
     @property
@@ -36,7 +36,7 @@ class SignalPipe:
             os.write(self._write, bytes((number,)))
 
     def read(self) -> list[signal.Signals]:
-        """Return the signals that came, oldest first."""
+        """Return the signals that came, oldest first. Does not block."""
         try:
             return [signal.Signals(number) for number in os.read(self._read, 4096)]
         except BlockingIOError:
@@ -56,12 +56,11 @@ class SignalPipe:
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    """Do nothing: Python has written the number to the wake-up descriptor by now."""
+    """Do nothing: Python has already written the number to the wake-up descriptor."""
 
 
 def describe_status(status: int) -> str:
-    """Return how a process ended, in words; ``status`` is negative for a signal, as
-    :mod:`subprocess` has it."""
+    """Return in words how a process ended. ``status`` is negative for a signal (subprocess)."""
     if status < 0:
         return f"was killed by {_signal_name(-status)}"
     return f"ended with exit status {status}"

@@ -26,7 +26,7 @@ _UP, _ERASE = b"\x1b[%dA", b"\r\x1b[J"  # ECMA-48: CUU, and ED to the end of the
 
 
 class _Output:
-    """Where stderr leads, written to without waiting."""
+    """The file behind stderr, written to without waiting."""
 
     def __init__(self) -> None:
         self.patience = _PATIENCE_SECONDS
@@ -35,8 +35,8 @@ class _Output:
         self._dropped = 0
 
     def open(self) -> None:
-        """Look where stderr leads now. A terminal is opened once more: whether writing waits is
-        said for each time that it was opened, and others share the one that we were given.
+        """Look where stderr leads now. A terminal is opened once more, non-blocking: that flag
+        belongs to the open file, and other programs share the one that we inherited.
         """
         if self._descriptor != _STDERR:
             os.close(self._descriptor)
@@ -46,13 +46,13 @@ class _Output:
             self._descriptor = os.open(os.ttyname(_STDERR), flags)
 
     def forget(self) -> None:
-        """Use the stderr that we were given: a fork closes what it does not know, and the number
-        may become something else.
+        """Use the inherited stderr again: a fork closes descriptors that it does not know, and
+        another file may get the number.
         """
         self._descriptor, self._rest = _STDERR, b""
 
     def write_line(self, prefix: str, text: str) -> None:
-        """Write a line, below it the status line if there is one, or count it."""
+        """Write a line, with the status line below it if there is one. If that fails, count it."""
         note = (
             f"{prefix}{self._dropped} messages dropped: stderr was full\n" if self._dropped else ""
         )
@@ -63,7 +63,7 @@ class _Output:
             self._dropped += 1
 
     def write(self, data: bytes) -> bool:
-        """Write all or nothing, and return which; a part that was taken counts as all."""
+        """Write all or nothing, and return whether all. A part that was written counts as all."""
         try:
             if self._rest:
                 self._rest = self._rest[os.write(self._descriptor, self._rest) :]
@@ -76,16 +76,16 @@ class _Output:
 
 
 def _cut(line: str) -> bytes:
-    """Return a line in bytes, without its end if it is very long."""
+    """Return a line in bytes, cut at the end if it is very long."""
     data = line.encode("utf-8", "backslashreplace")
     return data if len(data) <= _LONGEST_LINE else data[: _LONGEST_LINE - 3] + b"..."
 
 
 class Terminal:
-    """The terminal that stderr is, and the status line on it.
+    """The terminal on stderr, and the status line on it.
 
-    Of several programs that share a terminal, as two ends of a tunnel may, one has the line: who
-    locks the terminal. In the background none is drawn.
+    If several programs share a terminal, as two ends of a tunnel may, only the one that has locked
+    the terminal draws its line. A program in the background draws none.
 
     The terminal may be held by another process (see system.parting): then ``relay`` is a socket
     that takes the line, and ``relayed_width`` what its terminal has room for.
@@ -97,13 +97,13 @@ class Terminal:
         self._drawn = b""
 
     def width(self) -> int:
-        """Return the number of columns, 0 when nothing can be shown now."""
+        """Return the number of columns, 0 if a line cannot be shown now."""
         if self.relay:
             return self.relayed_width
         return _columns() if _in_foreground() and _lock_terminal() else 0
 
     def show(self, text: str) -> None:
-        """Draw a line, shorter than the width, where the last one was. It never waits."""
+        """Draw a line, shorter than the width, in place of the last one. Never waits."""
         line = text.encode("ascii", "replace")
         if self.relay:
             with suppress(OSError):
@@ -112,22 +112,22 @@ class Terminal:
             self._drawn = line
 
     def erase(self) -> None:
-        """Leave no trace of the line."""
+        """Erase the line."""
         if self._drawn or self.relay:
             self.show("")
 
     def around(self, message: bytes) -> bytes:
-        """Return what to write so that a message stands above the line, whosever that is."""
+        """Return the bytes that write a message above the line, ours or that of another program."""
         if self.relay:
             return message
         if self._drawn:
             return self._erasing() + message + self._drawn
         if can_show_status() and not _lock_terminal():
-            return _ERASE + message  # the other one draws its line again
+            return _ERASE + message  # the other program draws its line again
         return message
 
     def _erasing(self) -> bytes:
-        """Return what erases the line, which a terminal that became narrower has wrapped."""
+        """Return the bytes that erase the line, also if it was wrapped by a narrower terminal."""
         columns = _columns()
         above = (len(self._drawn) - 1) // columns if self._drawn and columns else 0
         return (_UP % above if above else b"") + _ERASE
@@ -136,7 +136,7 @@ class Terminal:
 _output = _Output()
 os.register_at_fork(after_in_child=_output.forget)
 terminal = Terminal()
-"""The one that there is: messages and the status line have to know of each other."""
+"""The only one: messages and the status line have to know each other."""
 
 
 @contextmanager
@@ -176,12 +176,12 @@ def _columns() -> int:
 def _in_foreground() -> bool:
     try:
         return os.tcgetpgrp(_STDERR) == os.getpgrp()
-    except OSError:  # not the terminal of our session: it has no background
+    except OSError:  # it is not the terminal of our session, so we are not in the background
         return True
 
 
 def _lock_terminal() -> bool:
-    """Return whether the line is ours: until we end, once it is."""
+    """Return whether we may draw the line. Once we may, it stays so until we end."""
     try:
         fcntl.lockf(_STDERR, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -202,8 +202,8 @@ class _StderrHandler(logging.Handler):
         _output.write_line(self._prefix, " ".join(self.format(record).splitlines()))
 
 
-def configure_reports(level: int, *, prefix: str = "fethpipe: ") -> None:
-    """Send the program's messages from ``level`` up to stderr, each with this in front."""
+def configure_messages(level: int, *, prefix: str = "fethpipe: ") -> None:
+    """Write the program's messages from ``level`` up to stderr, each with this prefix."""
     open_stderr()
     logger = logging.getLogger("fethpipe")
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""The byte stream: two descriptors, often inherited, read and written without blocking."""
+"""The byte stream: two descriptors, often inherited ones, read and written without blocking."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from select import select
 from ..abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ
 
 _PIPE_SIZE = 1 << 20
-"""The most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). Some of the longest records
-fit in; with the usual 64 KiB each would take two wake-ups at both ends.
+"""In bytes: the most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). It holds several
+of the longest records. In the usual 64 KiB, each of these would take two wake-ups at both ends.
 """
 
 
 class Stream:
-    """A pair of descriptors, which may be one and the same.
+    """A pair of descriptors, which may be the same one.
 
-    They are made non-blocking, and as they were by ``close``: the flag belongs to the open file,
-    which a shell may share with us. Closing them is their owner's work.
+    They are made non-blocking. ``close`` restores the flag, which belongs to the open file and not
+    to the descriptor, as a shell may share that file with us. It does not close the descriptors.
 
-    ``pending`` holds the bytes that were to be written and that the stream has not taken yet;
-    ``sent`` and ``received`` count the bytes that it took and gave. ``reader_gone`` tells that the
-    peer has closed its end: what is written then goes nowhere.
+    ``pending`` has the bytes that the stream has not taken yet. ``sent`` and ``received`` count the
+    bytes that it took and returned. ``reader_gone`` says that the peer has closed its end: what is
+    written then is thrown away.
     """
 
     def __init__(self, read_descriptor: int, write_descriptor: int) -> None:
@@ -45,7 +45,7 @@ class Stream:
     def read(self, most: int = _PIPE_SIZE) -> bytes | None:
         """Return up to ``most`` bytes that wait, b"" at the end of the stream, None if none wait.
 
-        A reset by the peer is an end.
+        A reset by the peer counts as the end. Raises OSError.
         """
         try:
             data = os.read(self.read_descriptor, most)
@@ -57,7 +57,7 @@ class Stream:
         return data
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write what is pending, then this; what the stream does not take now is pending again."""
+        """Write what is pending, then this. What the stream does not take now stays pending."""
         if self.pending:
             data = self.pending + data
         try:
@@ -71,7 +71,7 @@ class Stream:
         self.pending = bytes(data[written:]) if written < len(data) else b""
 
     def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write these in a row, without joining them first; nothing may be pending."""
+        """Write these one behind the other, without joining them first. Nothing may be pending."""
         try:
             written = os.writev(self.write_descriptor, pieces)
         except BlockingIOError:
@@ -84,7 +84,7 @@ class Stream:
             self.pending = b"".join(pieces)[written:]
 
     def flush(self, seconds: float) -> None:
-        """Wait up to so many seconds for the stream to take what is pending."""
+        """Wait until the stream has taken what is pending, at most this many seconds."""
         deadline = time.monotonic() + seconds
         while self.pending:
             left = deadline - time.monotonic()
@@ -97,7 +97,7 @@ class Stream:
         self.pending = b""
 
     def close(self) -> None:
-        """Give the descriptors back as they were; safe to call twice."""
+        """Restore the blocking flag of the descriptors. Safe to call twice."""
         while self._were_blocking:
             descriptor, blocking = self._were_blocking.popitem()
             os.set_blocking(descriptor, blocking)
@@ -110,7 +110,7 @@ class Stream:
 
 
 def _enlarge_pipe(descriptor: int) -> None:
-    """Let a pipe hold more, where the system allows it; anything else stays as it is."""
+    """Enlarge a pipe, if the system allows it. Anything else stays as it is."""
     if os.uname().sysname != "Linux":
         return
     with suppress(OSError):

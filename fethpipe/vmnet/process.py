@@ -22,7 +22,7 @@ from ..provision.request import VmnetOptions
 from ..system.channel import Channel, ChannelClosedError, pack_error
 from ..system.child import end_with
 from ..system.privileges import can_become, drop_privileges, nobody_account
-from ..system.stderr import configure_reports
+from ..system.stderr import configure_messages
 from ..wire.framing import RecordDecoder
 from .cable import CABLE, NOTE
 from .interface import VmnetInterface, start_interface
@@ -42,7 +42,7 @@ def main() -> NoReturn:
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    configure_reports(logging.WARNING)
+    configure_messages(logging.WARNING)
     end_with("the process of the vmnet interface", lambda: _serve(Channel(socket.socket(fileno=0))))
 
 

@@ -44,8 +44,8 @@ _USAGE = [
     ("an unknown framing", ["--framing", "u24"], "--framing: invalid choice: 'u24'"),
     ("an address that is none", ["--address", "10.9.0.256/24"], "--address: '10.9.0.256/24'"),
     ("the MAC of a group", ["--mac", "01:00:5e:00:53:01"], "a multicast address"),
-    ("an MTU that is too small", ["--mtu", "67"], "--mtu 67 is outside"),
-    ("an MTU that is too large", ["--mtu", "65522"], "--mtu 65522 is outside"),
+    ("an MTU that is too small", ["--mtu", "67"], "--mtu 67 is out of range"),
+    ("an MTU that is too large", ["--mtu", "65522"], "--mtu 65522 is out of range"),
     ("an MTU too small for IPv6", ["--mtu", "1279", "--address", "fd00::1/64"], "1280"),
     ("a name that is too long", ["--name", "sixteen-letters0"], "at most 15 bytes"),
 ]

@@ -269,7 +269,7 @@ def test_the_pump_of_a_root_login_is_nobody(left: Namespace, right: Namespace) -
         ("--address 10.9.0.2", "cannot start on far: argument --address: '10.9.0.2': needs a"),
         ("--nonsense", "cannot start on far: unrecognized arguments: --nonsense"),
         ("--attach fp9", "cannot start on far: cannot attach to fp9: it does not exist"),
-        ("--mtu 70000", "cannot start on far: --mtu 70000 is outside"),
+        ("--mtu 70000", "cannot start on far: --mtu 70000 is out of range"),
     ],
 )
 def test_what_the_far_side_refuses_is_told(

@@ -121,7 +121,7 @@ def test_a_system_that_does_not_do_what_it_says_is_found_out(
         for name in (f"get{which}", f"gete{which}"):
             monkeypatch.setattr(os, name, partial(ids.__getitem__, which))
     monkeypatch.setattr(os, "setgroups", lambda groups: None)
-    with pytest.raises(NotAllowedError, match="do not go away when becoming ann"):
+    with pytest.raises(NotAllowedError, match="cannot give up root's privileges when becoming ann"):
         drop_privileges(ANN)
 
 
@@ -132,7 +132,7 @@ def test_privileges_that_could_be_had_again_are_found_out(monkeypatch: pytest.Mo
             monkeypatch.setattr(os, name, lambda number: None)
         for name in (f"get{which}", f"gete{which}"):
             monkeypatch.setattr(os, name, lambda own=own: own)
-    with pytest.raises(NotAllowedError, match="do not go away"):
+    with pytest.raises(NotAllowedError, match="cannot give up root's privileges"):
         drop_privileges(ANN)
 
 

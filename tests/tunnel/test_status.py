@@ -106,8 +106,8 @@ def test_a_peer_without_a_hello_is_one_once_it_talks() -> None:
 
 _PRELUDE = """
 import logging, sys
-from fethpipe.system.stderr import configure_reports, terminal
-configure_reports(logging.INFO)
+from fethpipe.system.stderr import configure_messages, terminal
+configure_messages(logging.INFO)
 say = logging.getLogger("fethpipe").info
 def pause():
     sys.stdout.write("done\\n"); sys.stdout.flush()
@@ -255,8 +255,8 @@ terminal.show(f"now {terminal.width()}"); pause()
 
 _OTHER = """
 import logging, sys
-from fethpipe.system.stderr import configure_reports, terminal
-configure_reports(logging.INFO)
+from fethpipe.system.stderr import configure_messages, terminal
+configure_messages(logging.INFO)
 sys.stdin.readline()
 logging.getLogger("fethpipe").info("the other sees %d columns", terminal.width())
 """
