@@ -1,4 +1,4 @@
-"""The bytes between this program and the kernels: numbers and layouts as plain data.
+"""The binary interfaces of the kernels: numbers and layouts as plain data.
 
-Pure, so that each system's module can be imported and tested on any system.
+It is pure code, so the module of each system can be imported and tested on any system.
 """

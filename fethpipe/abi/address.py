@@ -1,4 +1,4 @@
-"""An address of an interface, as the pure code that packs it and the code that sets it have it."""
+"""The type of an interface's address, for the code that packs it and the code that sets it."""
 
 from __future__ import annotations
 

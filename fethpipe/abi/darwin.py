@@ -1,7 +1,8 @@
 """Darwin: interface requests, feth, BPF and AF_NDRV as numbers and layouts.
 
-64-bit and little-endian, as every Mac that runs a supported macOS. The sources are the headers of
-XNU, named where the numbers are.
+All layouts are 64-bit and little-endian, like every Mac with a supported macOS. The numbers are
+from the headers of XNU, which are named beside them. Functions that pack the name of an interface
+raise ValueError if it is too long.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BPF_MAXDEVICES = 256
 
 
 class InterfaceFlag(IntFlag):
-    """The flags of net/if.h; other bits than Linux's."""
+    """The flags of net/if.h. Linux has other bits for some of them."""
 
     IFF_UP = 0x1
     IFF_BROADCAST = 0x2
@@ -107,7 +108,7 @@ def _iowr(group: str, number: int, argument: struct.Struct) -> int:
 
 
 class Request(IntEnum):
-    """The requests of ioctl(2), each with the argument whose size is part of its number."""
+    """The requests of ioctl(2). Each number contains the size of its argument."""
 
     # sys/sockio.h
     SIOCSIFFLAGS = _iow("i", 16, _IFREQ)
@@ -145,12 +146,12 @@ class Request(IntEnum):
 
 
 def pack_name(name: str) -> bytes:
-    """Return the ifreq of a request that needs nothing but a name."""
+    """Return the ifreq of a request that needs only a name."""
     return _IFREQ.pack(_name(name), b"")
 
 
 def unpack_name(ifreq: bytes) -> str:
-    """Return the name that the kernel wrote back."""
+    """Return the name that the kernel wrote into the ifreq."""
     return _text(_IFREQ.unpack(ifreq)[0])
 
 
@@ -166,7 +167,7 @@ def unpack_number(ifreq: bytes) -> int:
 
 
 def pack_flags(name: str, flags: int) -> bytes:
-    """Return the ifreq that replaces the flags."""
+    """Return the ifreq of SIOCSIFFLAGS, which replaces all flags."""
     return _IFREQ_FLAGS.pack(_name(name), flags)
 
 
@@ -176,33 +177,33 @@ def unpack_flags(ifreq: bytes) -> InterfaceFlag:
 
 
 def unpack_largest_mtu(ifreq: bytes) -> int:
-    """Return ifdm_max of SIOCGIFDEVMTU."""
+    """Return ifdm_max of SIOCGIFDEVMTU, in bytes."""
     largest: int = _IFREQ_DEVMTU.unpack(ifreq)[3]
     return largest
 
 
 def pack_mac(name: str, mac: bytes) -> bytes:
-    """Return the ifreq of SIOCSIFLLADDR: a sockaddr whose sa_len counts the MAC alone."""
+    """Return the ifreq of SIOCSIFLLADDR: a sockaddr whose sa_len is the length of the MAC only."""
     return _IFREQ.pack(_name(name), bytes((len(mac), AF_LINK)) + mac)
 
 
 def pack_ifdrv(name: str, command: int, address: int, length: int) -> bytes:
-    """Return an ifdrv that points to ``length`` bytes at a memory address."""
+    """Return an ifdrv that points to ``length`` bytes at this memory address."""
     return _IFDRV.pack(_name(name), command, length, address)
 
 
 def pack_fake_request(peer: str = "") -> bytes:
-    """Return the if_fake_request of SET_PEER, an empty name to unlink, or of GET_PEER."""
+    """Return the if_fake_request of SET_PEER (an empty name disconnects) or of GET_PEER."""
     return _IF_FAKE_REQUEST.pack(_name(peer))
 
 
 def unpack_fake_request(request: bytes) -> str:
-    """Return the name of the peer, empty when there is none."""
+    """Return the name of the peer, empty if there is none."""
     return _text(_IF_FAKE_REQUEST.unpack(request)[0])
 
 
 def pack_media_request(name: str) -> bytes:
-    """Return an ifmediareq that has no room for a list of media."""
+    """Return an ifmediareq without room for a list of media."""
     return _IFMEDIAREQ.pack(_name(name), 0)
 
 
@@ -218,7 +219,7 @@ def unpack_media_status(request: bytes) -> int:
 def pack_add_address(name: str, address: IPv4Interface) -> bytes:
     """Return the ifaliasreq of SIOCAIFADDR.
 
-    A network so small (/31, /32) that it has no broadcast address gets none.
+    A network that is too small for a broadcast address (/31, /32) gets none.
     """
     network = address.network
     broadcast = bytes(_SOCKADDR_IN.size)
@@ -236,7 +237,7 @@ def pack_remove_address(name: str, address: IPv4Interface) -> bytes:
 def pack_add_address6(name: str, address: IPv6Interface) -> bytes:
     """Return the in6_aliasreq of SIOCAIFADDR_IN6, for an address that never expires.
 
-    Any family in the destination would be refused, so that stays empty.
+    The kernel refuses any family in the destination address, so that stays empty.
     """
     return _IN6_ALIASREQ.pack(
         _name(name),
@@ -257,12 +258,12 @@ def pack_remove_address6(name: str, address: IPv6Interface) -> bytes:
 
 
 def address_family(sockaddr: bytes) -> int:
-    """Return the family of a socket address, 0 when it is too short to have one."""
+    """Return the family of a socket address, 0 if it is too short to have one."""
     return sockaddr[1] if len(sockaddr) > 1 else 0
 
 
 def unpack_mac(sockaddr_dl: bytes) -> bytes:
-    """Return the link address of an AF_LINK socket address, empty when there is none."""
+    """Return the MAC of an AF_LINK socket address, empty if there is none."""
     head = sockaddr_dl[: _SOCKADDR_DL.size].ljust(_SOCKADDR_DL.size, b"\0")
     _length, _family, _index, _type, name_length, mac_length, _selector = _SOCKADDR_DL.unpack(head)
     start = _SOCKADDR_DL.size + name_length
@@ -270,17 +271,17 @@ def unpack_mac(sockaddr_dl: bytes) -> bytes:
 
 
 def unpack_address(sockaddr: bytes, netmask: bytes) -> IPv4Interface:
-    """Return an AF_INET address; the kernel cuts the zeros at the end of a netmask off."""
+    """Return an AF_INET address. The kernel omits the zeros at the end of a netmask."""
     address = _SOCKADDR_IN.unpack(sockaddr.ljust(_SOCKADDR_IN.size, b"\0"))[3]
     mask = _SOCKADDR_IN.unpack(netmask.ljust(_SOCKADDR_IN.size, b"\0"))[3]
     return IPv4Interface((address, _prefix_length(mask)))
 
 
 def unpack_address6(sockaddr: bytes, netmask: bytes) -> IPv6Interface:
-    """Return an AF_INET6 address; the kernel cuts the zeros at the end of a netmask off.
+    """Return an AF_INET6 address. The kernel omits the zeros at the end of a netmask.
 
-    A link-local address may hold its interface's number in bytes 2 and 3, as the kernel keeps it
-    (in6_fillscopeid of ifconfig(8) undoes the same).
+    A link-local address may contain the index of its interface in bytes 2 and 3, as the kernel
+    stores it. They are set to zero, as in6_fillscopeid of ifconfig(8) does.
     """
     address = _SOCKADDR_IN6.unpack(sockaddr.ljust(_SOCKADDR_IN6.size, b"\0"))[4]
     if address[0] == 0xFE and address[1] & 0xC0 == 0x80:
@@ -293,7 +294,7 @@ def unpack_address6(sockaddr: bytes, netmask: bytes) -> IPv6Interface:
 
 
 def pack_sockaddr_ndrv(name: str) -> bytes:
-    """Return the address that both bind(2) and connect(2) of an AF_NDRV socket want."""
+    """Return the address for both bind(2) and connect(2) of an AF_NDRV socket."""
     return _SOCKADDR_NDRV.pack(_SOCKADDR_NDRV.size, AF_NDRV, _name(name))
 
 
@@ -301,18 +302,18 @@ def pack_sockaddr_ndrv(name: str) -> bytes:
 
 
 def pack_u32(number: int) -> bytes:
-    """Return the argument of the requests that take a u_int."""
+    """Return the argument of a request that takes a u_int (4 bytes, little-endian)."""
     return _U32.pack(number)
 
 
 def unpack_u32(argument: bytes) -> int:
-    """Return the u_int that a request gave."""
+    """Return the u_int that a request returned."""
     number: int = _U32.unpack(argument)[0]
     return number
 
 
 def unpack_bpf_drops(stat: bytes) -> int:
-    """Return bs_drop of a bpf_stat; an empty one to ask with is as long as ``stat``."""
+    """Return bs_drop of a bpf_stat: frames that found both buffers full."""
     drops: int = _BPF_STAT.unpack(stat)[1]
     return drops
 
@@ -321,18 +322,18 @@ BPF_STAT_SIZE = _BPF_STAT.size
 
 
 class BpfBatch(NamedTuple):
-    """The whole frames of one read, and how many records held none: cut short, or damaged."""
+    """The frames of one read, and the number of records without a whole frame: cut, or damaged."""
 
     frames: list[bytes]
     damaged: int
 
 
 def unpack_bpf_batch(batch: bytes) -> BpfBatch:
-    """Return what one read of a BPF device gave.
+    """Return the frames of the bytes that one read of a BPF device returned.
 
-    No number in it is believed: whatever the bytes are, every step goes forward and nothing is
-    taken from outside of them. Where a header cannot be right, there is no telling where the next
-    one starts, so the rest counts as one damaged record.
+    No number in them is trusted: with any bytes, each step moves forward and stays inside of them.
+    After a header that cannot be right, nothing says where the next one starts, so the rest counts
+    as one damaged record.
     """
     frames: list[bytes] = []
     append = frames.append
@@ -360,7 +361,7 @@ def unpack_bpf_batch(batch: bytes) -> BpfBatch:
 
 
 def pack_bpf_batch(frames: Sequence[bytes]) -> bytes:
-    """Return the records that a device with BIOCSBATCHWRITE takes in one write."""
+    """Return BPF records of these frames. With BIOCSBATCHWRITE, one write sends them all."""
     pack = _BPF_HDR.pack
     header_size = _BPF_HDR.size
     parts: list[bytes] = []

@@ -1,6 +1,6 @@
-"""Linux: the requests of /dev/net/tun and the messages of rtnetlink.
+"""Linux: the requests of /dev/net/tun, packet sockets, and the messages of rtnetlink.
 
-Everything is in host byte order unless it says otherwise. Sources: include/uapi/linux/if_tun.h,
+Everything is in host byte order, unless it says otherwise. Sources: include/uapi/linux/if_tun.h,
 if.h, if_link.h, if_addr.h, netlink.h, rtnetlink.h.
 """
 
@@ -27,7 +27,7 @@ IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 IFF_TUN_EXCL = 0x8000
 
-# TUNSETOFFLOAD: what the kernel may leave to whoever reads the device.
+# TUNSETOFFLOAD: the work that the kernel may leave to the reader of the device.
 TUN_F_CSUM = 0x01
 TUN_F_TSO4 = 0x02
 TUN_F_TSO6 = 0x04
@@ -41,7 +41,7 @@ F_GETPIPE_SZ = 1032
 
 
 class InterfaceFlag(IntFlag):
-    """The flags of if.h; other bits than Darwin's."""
+    """The flags of if.h. Darwin has other bits for some of them."""
 
     IFF_UP = 0x1
     IFF_BROADCAST = 0x2
@@ -66,7 +66,7 @@ class InterfaceFlag(IntFlag):
 
 IFF_UP = InterfaceFlag.IFF_UP.value
 
-# if_packet.h: level, options, kinds of packets, and what comes with a packet
+# if_packet.h: level, options, packet types, and status bits of the auxiliary data
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1
 PACKET_STATISTICS = 6
@@ -143,7 +143,7 @@ _PACKET_MREQ = struct.Struct("=iHH8x")
 
 
 def unpack_vlan_tag(auxdata: bytes) -> bytes:
-    """Return the 4 bytes of a tag that the kernel took out of a packet, none if it had none."""
+    """Return the 4 bytes of the VLAN tag that the kernel took out of a frame, or b""."""
     if len(auxdata) < AUXDATA_SIZE:
         return b""
     status, _mac, _net, control, protocol = _AUXDATA.unpack_from(auxdata)
@@ -154,23 +154,23 @@ def unpack_vlan_tag(auxdata: bytes) -> bytes:
 
 
 def unpack_packet_drops(statistics: bytes) -> int:
-    """Return the packets that a socket had no room for since it was asked last."""
+    """Return the number of frames that a socket had no room for since the last request."""
     drops: int = _TPACKET_STATS.unpack(statistics)[1]
     return drops
 
 
 def pack_promiscuous(index: int) -> bytes:
-    """Return the packet_mreq that makes an interface receive what is for others."""
+    """Return the packet_mreq that puts an interface into promiscuous mode."""
     return _PACKET_MREQ.pack(index, PACKET_MR_PROMISC, 0)
 
 
 def pack_tun_request(name: str, flags: int) -> bytes:
-    """Return the 40-byte ifreq of TUNSETIFF; an empty name or a ``%d`` lets the kernel choose."""
+    """Return the ifreq of TUNSETIFF, 40 bytes. An empty name or a ``%d`` lets the kernel choose."""
     return _IFREQ.pack(name.encode(), flags)
 
 
 def unpack_tun_flags(request: bytes) -> int:
-    """Return the flags of an ifreq that TUNGETIFF filled in. Raises ValueError for another size."""
+    """Return the flags of an ifreq that TUNGETIFF filled in. Raises ValueError for a wrong size."""
     if len(request) != _IFREQ.size:
         raise ValueError(f"ifreq of {len(request)} bytes")
     flags: int = _IFREQ.unpack(request)[1]
@@ -178,10 +178,10 @@ def unpack_tun_flags(request: bytes) -> int:
 
 
 def unpack_tun_name(request: bytes) -> str:
-    """Return the interface name that the kernel wrote back.
+    """Return the interface name that the kernel wrote into the ifreq.
 
-    The kernel writes it over the name that was asked for, which may be longer (an altname).
-    Raises ValueError when this is no ifreq.
+    The kernel writes it over the requested name, which may be longer (an altname). Raises
+    ValueError for a wrong size.
     """
     if len(request) != _IFREQ.size:
         raise ValueError(f"ifreq of {len(request)} bytes")
@@ -198,12 +198,12 @@ class Message(NamedTuple):
 
 
 def pack_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
-    """Return a netlink message with its header, port 0 (the kernel fills it in)."""
+    """Return a netlink message with its header. The port is 0; the kernel fills it in."""
     return _NLMSGHDR.pack(_NLMSGHDR.size + len(payload), kind, flags, sequence, 0) + payload
 
 
 def unpack_messages(datagram: bytes) -> Iterator[Message]:
-    """Yield the messages of one datagram. Raises ValueError on a length that cannot be."""
+    """Yield the messages of one datagram. Raises ValueError for an impossible length."""
     offset = 0
     while offset < len(datagram):
         if len(datagram) - offset < _NLMSGHDR.size:
@@ -221,7 +221,7 @@ def unpack_error(payload: bytes) -> int:
 
 
 def pack_attributes(attributes: dict[int, bytes]) -> bytes:
-    """Return rtattrs, each padded to 4 bytes."""
+    """Return attributes (struct rtattr), each padded to 4 bytes."""
     packed = b""
     for kind, value in attributes.items():
         length = _RTATTR.size + len(value)
@@ -230,7 +230,10 @@ def pack_attributes(attributes: dict[int, bytes]) -> bytes:
 
 
 def unpack_attributes(data: bytes) -> dict[int, bytes]:
-    """Return rtattrs by type, the last of each. Raises ValueError on an impossible length."""
+    """Return attributes by type, the last one of each type.
+
+    Raises ValueError for an impossible length.
+    """
     attributes: dict[int, bytes] = {}
     offset = 0
     while len(data) - offset >= _RTATTR.size:
@@ -243,7 +246,7 @@ def unpack_attributes(data: bytes) -> dict[int, bytes]:
 
 
 def pack_u32(value: int) -> bytes:
-    """Return a u32 attribute value."""
+    """Return the value of a u32 attribute."""
     return _U32.pack(value)
 
 
@@ -252,7 +255,8 @@ def pack_link(
 ) -> bytes:
     """Return the payload of a link request: an ifinfomsg, then attributes.
 
-    Index 0 means that an IFLA_IFNAME attribute names the interface. ``change`` masks ``flags``.
+    With index 0, an IFLA_IFNAME attribute names the interface. Only the bits of ``change`` are set
+    from ``flags``.
     """
     return _IFINFOMSG.pack(0, 0, index, flags, change) + pack_attributes(attributes or {})
 
@@ -263,15 +267,15 @@ def pack_any_address() -> bytes:
 
 
 def pack_string(value: str) -> bytes:
-    """Return a string attribute value, NUL-terminated."""
+    """Return the value of a string attribute, with a zero byte at the end."""
     return value.encode() + b"\0"
 
 
 def pack_address(index: int, address: IPInterface, *, metric: int | None = None) -> bytes:
     """Return the payload of an address request.
 
-    ``metric`` is the priority of the prefix route that comes with the address. IPv4 networks get
-    their broadcast address, except where the prefix (/31, /32) has none.
+    ``metric`` is the metric (IFA_RT_PRIORITY) of the route that comes with the address. An IPv4
+    address gets the broadcast address of its network, which /31 and /32 do not have.
     """
     host = address.ip.packed
     attributes = {IFA_LOCAL: host, IFA_ADDRESS: host}
@@ -286,7 +290,11 @@ def pack_address(index: int, address: IPInterface, *, metric: int | None = None)
 
 
 class LinkMessage(NamedTuple):
-    """What RTM_NEWLINK says of an interface; ``kind`` is empty for hardware."""
+    """What RTM_NEWLINK says about an interface.
+
+    ``mtu`` is in bytes, ``mac`` is 6 bytes or empty, ``kind`` is empty for hardware. ``tx_dropped``
+    counts frames. ``tun_owner`` is a uid, None without an owner.
+    """
 
     ifindex: int
     flags: int
@@ -300,7 +308,7 @@ class LinkMessage(NamedTuple):
 
 
 def unpack_link(payload: bytes) -> LinkMessage:
-    """Parse an RTM_NEWLINK payload. Raises ValueError when it cannot be one."""
+    """Return the facts of an RTM_NEWLINK payload. Raises ValueError for an invalid one."""
     if len(payload) < _IFINFOMSG.size:
         raise ValueError("netlink link message is too short")
     _family, _type, index, flags, _change = _IFINFOMSG.unpack_from(payload)
@@ -323,7 +331,7 @@ def unpack_link(payload: bytes) -> LinkMessage:
 
 
 class AddressMessage(NamedTuple):
-    """What RTM_NEWADDR says of an address."""
+    """What RTM_NEWADDR says about an address."""
 
     ifindex: int
     prefix: int
@@ -337,7 +345,7 @@ class AddressMessage(NamedTuple):
 
 
 def unpack_address(payload: bytes) -> AddressMessage:
-    """Parse an RTM_NEWADDR payload. Raises ValueError when it cannot be one."""
+    """Return the facts of an RTM_NEWADDR payload. Raises ValueError for an invalid one."""
     if len(payload) < _IFADDRMSG.size:
         raise ValueError("netlink address message is too short")
     _family, prefix, _flags, _scope, index = _IFADDRMSG.unpack_from(payload)

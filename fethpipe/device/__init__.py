@@ -1,4 +1,4 @@
-"""Move frames: one small interface, whatever the kernel calls the device."""
+"""Move frames: the interface of all kinds of devices. No device needs root to be used."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Offload(Protocol):
 
 
 class Device(Protocol):
-    """An Ethernet device as the pump sees it.
+    """An Ethernet device, as the pump uses it.
 
-    A device owns its descriptors and nothing else: making and undoing interfaces is not its work.
+    A device owns its descriptors and nothing else. It does not make or destroy interfaces.
     """
 
     name: str
@@ -72,33 +72,34 @@ class Device(Protocol):
         """Return what its kernel can do besides single frames, None if nothing."""
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable while the kernel holds frames."""
+        """Return the descriptor, which is readable while the kernel holds frames."""
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames of one batch without blocking, [] when there are none.
+        """Return one batch of frames, [] if there are none. Does not block.
 
-        What the batch did not take, ``fileno`` still announces: nothing is held back in user
-        space. Raises DeviceError when the interface has gone.
+        Nothing is kept in user space: while frames are left, ``fileno`` is readable. Raises
+        DeviceError if the interface no longer exists.
         """
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order, without blocking.
+        """Send frames in order. Does not block.
 
-        A frame that the kernel refuses is counted by reason, not raised. Raises DeviceError when
-        the interface has gone.
+        A frame that the kernel refuses is dropped and counted by reason. Raises DeviceError if the
+        interface no longer exists.
         """
 
     def kernel_drops(self) -> int:
-        """Return how many frames the kernel dropped because we did not read them in time."""
+        """Return the number of frames that the kernel dropped because its queue was full."""
 
     def close(self) -> None:
-        """Close the descriptors; safe to call twice."""
+        """Close the descriptors. Safe to call twice."""
 
 
 class VectoredDevice(Device, Protocol):
-    """A device that takes a frame in pieces, as those who build frames have it."""
+    """A device that can send a frame that lies in several buffers."""
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        """Send one frame that lies in several buffers, which are not joined; for the rest like
-        ``write_frames``.
+        """Send one frame that lies in several buffers, without joining them.
+
+        Otherwise like ``write_frames``.
         """

@@ -1,10 +1,10 @@
-"""BPF: receive what the peer of a feth sends, many frames with one read (bpf(4) of macOS).
+"""BPF: receive the frames that the peer of a feth sends, many by one read (bpf(4) of macOS).
 
-A device has two buffers in the kernel: one that fills while the other waits to be read. A read
-must ask for exactly one buffer's length, and takes all that has come.
+A device has two buffers in the kernel: one fills while the other waits to be read. A read must ask
+for exactly the length of a buffer, and returns everything that has come.
 
-Sending through BPF is there as well, for the kernels that take many frames with one write
-(BIOCSBATCHWRITE, macOS 14.4). It is private to Apple's own programs, and may change or go.
+BPF can also send, where the kernel takes many frames by one write (BIOCSBATCHWRITE, macOS 14.4).
+That is private to Apple's own programs, and may change or disappear.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _FIRST_UNIT = 1
 
 
 def open_bpf(interface: str, *, length: int = _BUFFER_LENGTH) -> int:
-    """Return the descriptor of a BPF device that receives on an interface, as root.
+    """Return the descriptor of a BPF device that receives on an interface. Needs root.
 
-    What is sent from this side of it, through AF_NDRV or BPF, is not received. ``length`` is that
-    of its buffer, in bytes. Raises OSError, or DeviceError when all devices are taken.
+    It does not receive what is sent from its own side, through AF_NDRV or BPF. ``length`` is the
+    length of its buffer in bytes. Raises OSError, or DeviceError if all devices are in use.
     """
     descriptor = _open_free_device()
     try:
-        # In this order: the length cannot be set once there is an interface, and the last two
-        # need one.
+        # The order matters: the length must be set before the interface, and the last two requests
+        # need an interface.
         ioctl(descriptor, Request.BIOCSBLEN, darwin.pack_u32(length))
         ioctl(descriptor, Request.BIOCIMMEDIATE, darwin.pack_u32(1))
         ioctl(descriptor, Request.BIOCSSEESENT, darwin.pack_u32(0))
@@ -50,7 +50,7 @@ def open_bpf(interface: str, *, length: int = _BUFFER_LENGTH) -> int:
 
 
 def _open_free_device() -> int:
-    """Open the first device that nobody has; opening the last one makes the next."""
+    """Open the first device that is not in use. Opening the last one makes the next one."""
     for unit in range(_FIRST_UNIT, darwin.BPF_MAXDEVICES):
         try:
             return os.open(f"/dev/bpf{unit}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -65,24 +65,24 @@ def _open_free_device() -> int:
 
 
 def set_see_sent(descriptor: int) -> None:
-    """Have a BPF device receive what is sent from its side of the interface, too."""
+    """Let a BPF device also receive what is sent from its own side. Raises OSError."""
     ioctl(descriptor, Request.BIOCSSEESENT, darwin.pack_u32(1))
 
 
 def set_batch_write(descriptor: int) -> None:
-    """Make writes to a BPF device carry records. Raises OSError where the kernel cannot."""
+    """Let each write to a BPF device have many BPF records. Raises OSError if the kernel cannot."""
     ioctl(descriptor, Request.BIOCSBATCHWRITE, darwin.pack_u32(1))
 
 
 class BpfReader:
-    """The receiving half of a device, from the descriptor that :func:`open_bpf` made.
+    """The receiving half of a device, from a descriptor of :func:`open_bpf`.
 
-    ``name`` is that of the device in messages; the descriptor stays its owner's.
+    ``name`` is the name of the device in messages. The caller owns the descriptor, and closes it.
     """
 
     def __init__(self, descriptor: int, name: str, counters: Counters) -> None:
         answer = ioctl(descriptor, Request.BIOCGBLEN, darwin.pack_u32(0))
-        # One buffer for good: a new one for each read costs more than the read.
+        # Use the same buffer again: to make a new one costs more than the read.
         self._buffer = memoryview(bytearray(darwin.unpack_u32(answer)))
         self._descriptor = descriptor
         self._name = name
@@ -90,7 +90,7 @@ class BpfReader:
         self._kernel_drops = 0
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames of one read, [] when none wait."""
+        """Return the frames of one read, [] if none wait. Raises DeviceError."""
         try:
             length = os.readv(self._descriptor, (self._buffer,))
         except BlockingIOError:
@@ -105,10 +105,10 @@ class BpfReader:
         return frames
 
     def kernel_drops(self) -> int:
-        """Return what did not fit the kernel's buffers since the device was opened."""
+        """Return the number of frames that did not fit into the buffers since the opening."""
         try:
             answer = ioctl(self._descriptor, Request.BIOCGSTATS, bytes(darwin.BPF_STAT_SIZE))
-        except OSError:  # the interface has gone, but not what we know
+        except OSError:  # the interface has gone; the last known number stays
             return self._kernel_drops
         self._kernel_drops = darwin.unpack_bpf_drops(answer)
         return self._kernel_drops
@@ -120,7 +120,7 @@ class BpfReader:
 
 
 class BpfBatchWriter:
-    """Send through BPF, each batch with one write; the descriptor stays its owner's.
+    """Sends through BPF, each batch by one write. The caller owns the descriptor.
 
     The kernel checks the whole batch before it sends the first frame of it, so one frame that it
     refuses stops all. It sets a batch no limit (bsd/net/bpf.c: bpf_movein_batch): how many frames
@@ -132,7 +132,7 @@ class BpfBatchWriter:
         self._descriptor = descriptor
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send a batch. Raises OSError when the kernel does not take all of it."""
+        """Send a batch. Raises OSError if the kernel does not take all of it."""
         batch = darwin.pack_bpf_batch(frames)
         if os.write(self._descriptor, batch) != len(batch):
-            raise OSError(errno.EIO, "the batch was not taken whole")
+            raise OSError(errno.EIO, "the kernel took a part of the batch only")

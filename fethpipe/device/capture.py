@@ -1,7 +1,7 @@
-"""Write every frame that passes a device to a pcap file, for tcpdump and Wireshark to read.
+"""Write every frame that passes through a device to a pcap file, for tcpdump and Wireshark.
 
-A capture must never cost the tunnel anything but time: what cannot be written is left out, told and
-counted, and a reader of a named pipe that does not keep up is not waited for.
+A capture must never stop the tunnel: frames that cannot be written are left out and counted, with a
+warning, and the tunnel does not wait for a slow reader of a named pipe.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MODE = 0o600  # a capture holds what people say to each other
 
 
 def open_capture(path: str, *, option: str = "--pcap") -> Capture:
-    """Start a capture in a new file, or in one of ours, which is emptied. Raises UsageError.
+    """Start a capture in a new file, or in an existing file of this user, which is emptied.
 
-    In a folder where everybody may write, somebody else may have put something under that name: a
-    symbolic link, a second name of another file, a file that he keeps open. None of them is ours.
+    In a folder where everybody can write, somebody else may have put something under this name: a
+    symbolic link, a second name of another file, a file of his own. Raises UsageError for these.
     """
     try:
         descriptor = os.open(path, _FLAGS, _MODE)
@@ -45,31 +45,31 @@ def open_capture(path: str, *, option: str = "--pcap") -> Capture:
 
 
 def _find_fault(found: os.stat_result) -> str:
-    """Return why what was found must not be written to, "" if it may."""
+    """Return why we must not write to this file, "" if we may."""
     regular = stat.S_ISREG(found.st_mode)
     if not regular and not stat.S_ISFIFO(found.st_mode):
-        return "it is neither a file nor a pipe"
+        return "it is neither a file nor a named pipe"
     if found.st_uid != os.geteuid():
-        return "it is somebody else's"
+        return "it belongs to another user"
     if regular and found.st_nlink != 1:
-        return "it has other names, and may be somebody else's"
+        return "it has several names, so it may belong to another user"
     return ""
 
 
 class Capture:
-    """A pcap file that is being written; it owns its descriptor."""
+    """A pcap file that is being written. It owns its descriptor."""
 
     def __init__(self, descriptor: int, path: str) -> None:
         self._descriptor = descriptor
         self._path = path
-        self._rest = FILE_HEADER  # of what a pipe has taken the first part of
+        self._rest = FILE_HEADER  # what is left to write, after a pipe has taken a part
         self._missed = 0
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.ftruncate(descriptor, 0)
         self._write()
 
     def record(self, frames: Sequence[bytes | memoryview]) -> None:
-        """Write frames that pass now; a reader of the file sees them at once."""
+        """Write frames that pass now. A reader of the file sees them at once."""
         if not frames or self._descriptor < 0:
             return
         if self._rest:
@@ -86,7 +86,7 @@ class Capture:
         if descriptor >= 0:
             os.close(descriptor)
             if self._missed:
-                log.warning("%s lacks %d frames: its reader was slow", self._path, self._missed)
+                log.warning("%s lacks %d frames: its reader is too slow", self._path, self._missed)
 
     def _write(self) -> None:
         try:
@@ -100,10 +100,10 @@ class Capture:
 
 
 class CapturedDevice:
-    """A device whose frames all go to a capture too: those that it makes, and those that it is
-    given, the ones that the kernel refuses included.
+    """A device whose frames also go to a capture: all that it returns, and all that it is to send,
+    even those that the kernel refuses.
 
-    It owns neither.
+    It owns neither the device nor the capture.
     """
 
     def __init__(self, device: Device, capture: Capture) -> None:
@@ -143,15 +143,15 @@ class CapturedDevice:
         self._device.write_frames(frames)
 
     def kernel_drops(self) -> int:
-        """Return how many frames the kernel dropped, which no capture has."""
+        """Return the number of frames that the kernel dropped. The capture does not have them."""
         return self._device.kernel_drops()
 
     def close(self) -> None:
-        """Do nothing: whoever opened the device closes it."""
+        """Do nothing: the owner of the device closes it."""
 
 
 class _CapturedOffload:
-    """The super-frames of a captured device: in the capture they are frames, however long."""
+    """The super-frames of a captured device. In the capture they are frames, up to 64 KiB long."""
 
     def __init__(self, offload: Offload, capture: Capture) -> None:
         self.super_frames = offload.super_frames

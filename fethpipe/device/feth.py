@@ -1,5 +1,5 @@
-"""The feth pair of macOS, by its I/O side: BPF receives what the primary side's IP stack sends,
-AF_NDRV sends what that stack receives.
+"""A feth pair of macOS, used from its I/O side: BPF receives what the IP stack sends on the primary
+side, AF_NDRV sends what that stack receives.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FethDevice:
     ) -> None:
         self.name = name
         self.counters = Counters()
-        self.offload = None  # neither BPF nor AF_NDRV knows super-frames
+        self.offload = None  # neither BPF nor AF_NDRV has super-frames
         self._bpf_descriptor = bpf_descriptor
         self._descriptors = [bpf_descriptor, ndrv_descriptor]
         self._reader = BpfReader(bpf_descriptor, name, self.counters)
@@ -46,11 +46,11 @@ class FethDevice:
             self._batches = BpfBatchWriter(batch_descriptor)
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable while the kernel holds frames."""
+        """Return the descriptor, which is readable while the kernel holds frames."""
         return self._bpf_descriptor
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, up to one buffer of the kernel's."""
+        """Return the frames that wait, at most one buffer of the kernel."""
         return self._reader.read_frames()
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
@@ -65,7 +65,7 @@ class FethDevice:
         self._ndrv.write_vectored(buffers)
 
     def kernel_drops(self) -> int:
-        """Return what the kernel dropped because we did not read it in time."""
+        """Return the number of frames that the kernel dropped because its queue was full."""
         return self._reader.kernel_drops()
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class FethDevice:
                 reason(error),
             )
             self._batches = None
-            # All of the batch again: Ethernet may repeat a frame rather than lose it.
+            # Send the whole batch again: better send a frame twice than lose it.
             self._ndrv.write_frames(frames)
             return
         self.counters.frames_sent += len(frames)

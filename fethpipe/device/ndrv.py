@@ -1,6 +1,6 @@
-"""AF_NDRV: send whole frames out of an interface, one with each write (bsd/net/ndrv.c).
+"""AF_NDRV: send whole frames out of an interface, one by each write (bsd/net/ndrv.c).
 
-Such a socket cannot receive IP, which the stack takes first; that is what BPF is for.
+Such a socket cannot receive IP packets, because the IP stack takes them first. So BPF receives.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from ..system.libc_darwin import bind, connect
 from .refusals import REFUSALS, gone
 
 _VLAN_TAG = 4
-# The kernel starts at 8192 and refuses a longer frame. Room for the longest of all, for the MTU
-# may be raised while we run; there is no queue that would grow with it.
+# In bytes. The kernel starts with 8192, and refuses a longer frame. This has room for the longest
+# possible frame, since the MTU may be raised while we run. No queue grows with it.
 _SEND_BUFFER = darwin.FETH_MTU[-1] + HEADER_LENGTH + _VLAN_TAG
 
 # EPIPE: the socket is cut off when its interface is destroyed.
 _GONE = (errno.EPIPE, errno.ENXIO)
-# ENOBUFS passes as soon as the kernel has caught up, if ever. In all, not for each frame: how
-# long a batch may take in the worst case.
+# ENOBUFS passes when the kernel has caught up, if ever. These pauses are for a whole batch and not
+# for each frame: they limit how long a batch may take.
 _PAUSES_SECONDS = (0.0001, 0.0005, 0.002)
 
 _T = TypeVar("_T")
 
 
 def open_ndrv(interface: str) -> int:
-    """Return the descriptor of a socket that sends out of an interface, as root.
+    """Return the descriptor of a socket that sends out of an interface. Needs root.
 
-    Raises OSError.
+    Raises OSError, with the failed call in ``filename``.
     """
     try:
         ndrv = socket.socket(darwin.AF_NDRV, socket.SOCK_RAW, 0)
@@ -49,8 +49,8 @@ def open_ndrv(interface: str) -> int:
                 ndrv.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         except OSError as error:
             raise OSError(error.errno, error.strerror, "SO_SNDBUF") from error
-        # Both, and each once: without connect there is nowhere to send to, and a second one cuts
-        # the socket off.
+        # Both calls are needed, each once: without connect a socket has no destination, and a
+        # second connect shuts it down.
         address = darwin.pack_sockaddr_ndrv(interface)
         bind(ndrv.fileno(), address)
         connect(ndrv.fileno(), address)
@@ -58,9 +58,9 @@ def open_ndrv(interface: str) -> int:
 
 
 class NdrvWriter:
-    """The sending half of a device, from the descriptor that :func:`open_ndrv` made.
+    """The sending half of a device, from a descriptor of :func:`open_ndrv`.
 
-    ``name`` is that of the device in messages; the descriptor stays its owner's.
+    ``name`` is the name of the device in messages. The caller owns the descriptor, and closes it.
     """
 
     def __init__(self, descriptor: int, name: str, counters: Counters) -> None:
@@ -69,11 +69,14 @@ class NdrvWriter:
         self._counters = counters
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order; those that the kernel refuses are counted by reason."""
+        """Send frames in order. Those that the kernel refuses are counted by reason.
+
+        Raises DeviceError.
+        """
         self._write_each(os.write, frames)
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        """Send one frame that lies in several buffers, likewise."""
+        """Send one frame that lies in several buffers, like ``write_frames``."""
         self._write_each(os.writev, (buffers,))
 
     def _write_each(self, write: Callable[[int, _T], int], frames: Sequence[_T]) -> None:

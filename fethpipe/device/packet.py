@@ -1,7 +1,7 @@
-"""AF_PACKET: any Ethernet interface of Linux, beside its own IP stack (packet(7)).
+"""AF_PACKET: use any Ethernet interface of Linux, beside its own IP stack (packet(7)).
 
-What comes in from the wire is received, by that stack as well; what is sent goes out to the wire.
-The kernel takes the VLAN tag out of a frame and tells it apart; here it comes back to its place.
+It receives what comes in from the wire, which the IP stack receives too, and sends to the wire. The
+kernel takes the VLAN tag out of a frame and passes it separately; here it is put back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..wire.slots import LONGEST_READ
 from .refusals import REFUSALS, gone
 
 _BATCH_FRAMES = 64
-_RECEIVE_BUFFER = 4 << 20  # of the kernel's for us, where it allows that
+_RECEIVE_BUFFER = 4 << 20  # bytes, if the kernel allows so many
 _ANCILLARY_SIZE = socket.CMSG_SPACE(linux.AUXDATA_SIZE)
 _TAG_OFFSET = 12
 
@@ -28,9 +28,9 @@ _T = TypeVar("_T")
 
 
 def open_packet(interface: str) -> int:
-    """Return the descriptor of a packet socket that is bound to an interface, as root.
+    """Return the descriptor of a packet socket that is bound to an interface. Needs root.
 
-    Raises OSError, DeviceError if the interface has no Ethernet frames.
+    Raises OSError, or DeviceError if it is not an Ethernet interface.
     """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
         packets.setblocking(False)
@@ -46,9 +46,9 @@ def open_packet(interface: str) -> int:
 
 
 class PacketDevice:
-    """An interface, from the descriptor that :func:`open_packet` made.
+    """An interface, from a descriptor of :func:`open_packet`.
 
-    ``see_sent`` receives what this machine sends out of it as well, but not what we send.
+    With ``see_sent``, it also receives what this machine sends there, but not what we send.
     """
 
     def __init__(self, descriptor: int, name: str, *, see_sent: bool = False) -> None:
@@ -61,11 +61,11 @@ class PacketDevice:
         self._kernel_drops = 0
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable while the kernel holds frames."""
+        """Return the descriptor, which is readable while the kernel holds frames."""
         return self._socket.fileno()
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, up to a batch."""
+        """Return the frames that wait, at most one batch. Raises DeviceError."""
         frames: list[bytes] = []
         receive = self._socket.recvmsg
         try:
@@ -94,11 +94,11 @@ class PacketDevice:
         self._write_each(os.writev, (buffers,))
 
     def kernel_drops(self) -> int:
-        """Return what the socket had no room for."""
+        """Return the number of frames that the socket had no room for."""
         statistics = self._socket.getsockopt(
             linux.SOL_PACKET, linux.PACKET_STATISTICS, linux.PACKET_STATISTICS_SIZE
         )
-        self._kernel_drops += linux.unpack_packet_drops(statistics)  # since it was asked last
+        self._kernel_drops += linux.unpack_packet_drops(statistics)  # since the last call
         return self._kernel_drops
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class PacketDevice:
         self.counters.bytes_sent += size
 
     def _check(self, error: OSError) -> None:
-        """Raise DeviceError if the interface has gone; if it is just down, it may come up."""
+        """Raise DeviceError, unless the interface exists and is just down: it may come up again."""
         try:
             there = socket.if_nametoindex(self.name) == self._index
         except OSError:

@@ -1,4 +1,4 @@
-"""What a kernel answers to whoever sends a frame or asks for one."""
+"""The errors of a kernel when we send or receive a frame."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REFUSALS: Mapping[int | None, str] = {
     errno.EAGAIN: "kernel queue full",
     errno.EINVAL: "refused by the kernel",
 }
-"""Why a frame was dropped, by errno; any other errno is about the device, not about the frame."""
+"""Why a frame was dropped, by errno. Any other errno is about the device, not about the frame."""
 
 
 def gone(name: str, error: OSError) -> DeviceError:
-    """Return the error that the interface of this name no longer exists."""
+    """Return the error that says that the interface of this name no longer exists."""
     return DeviceError(f"{name} has gone: {reason(error)}", hint="somebody deleted it")

@@ -1,8 +1,8 @@
-"""The Linux TAP: one read is one frame, one write is one frame (tuntap.rst).
+"""The Linux TAP: each read returns one frame, each write sends one (tuntap.rst).
 
-A TAP with IFF_VNET_HDR has a virtio header before each frame, both ways and from the start, and can
-deal in super-frames: it takes them at any time, and makes them while TUNSETOFFLOAD allows it. These
-requests need no privilege, only the descriptor.
+A TAP with IFF_VNET_HDR has a virtio header before each frame, in both directions and from the
+start. It takes super-frames at any time, and makes them while TUNSETOFFLOAD allows it. These
+requests need only the descriptor and no privilege.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from .refusals import REFUSALS, gone
 
 TUN_PATH = "/dev/net/tun"
 
-# To find nothing costs an exception, the dearest thing on this path. So after a frame that came
-# alone, a ping or a keystroke, not every wake-up tries for a second one: ever fewer do, down to
-# one of so many, as long as they find none.
+# A read that finds nothing costs an exception, the slowest part of this path. So after a frame that
+# came alone (a ping, a keystroke), not every wake-up tries to read a second one: as long as they
+# find none, fewer and fewer do, down to one of this many.
 _MOST_LONE = 64
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
-# The kernel answers these for a frame, not for the device (drivers/net/tun.c: tun_get_user).
+# These errors are about a frame and not about the device (drivers/net/tun.c: tun_get_user).
 _REFUSALS = {**REFUSALS, errno.EIO: "interface down"}
 
 
 def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[int, str]:
-    """Make a TAP, or attach to one that exists, and return its descriptor and name.
+    """Make a TAP, or attach to an existing one. Return its descriptor and its name.
 
-    A ``%d`` in ``name`` lets the kernel choose a number. The TAP that was made goes when the last
-    descriptor of it is closed. ``offload`` prepares it for super-frames, which cannot be done
-    later. Raises DeviceError or NotAllowedError.
+    A ``%d`` in ``name`` lets the kernel choose a number. A TAP that this made disappears when its
+    last descriptor is closed. ``offload`` prepares it for super-frames, which cannot be done later.
+    Raises DeviceError or NotAllowedError.
     """
     try:
         descriptor = os.open(TUN_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
         raise NotAllowedError(
             f"cannot open {TUN_PATH}: {reason(error)}",
-            hint="run as root, or have an administrator make the device accessible",
+            hint="run as root, or ask an administrator for access to this device",
         ) from error
     except OSError as error:
         raise DeviceError(
@@ -59,7 +59,7 @@ def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[
         flags |= linux.IFF_VNET_HDR
     try:
         answer = fcntl.ioctl(descriptor, linux.TUNSETIFF, linux.pack_tun_request(name, flags))
-        # A device that stays keeps this of a last user who was killed.
+        # A persistent TAP keeps this setting of an earlier process that was killed.
         fcntl.ioctl(descriptor, linux.TUNSETOFFLOAD, 0)
         if offload:
             _prepare_headers(descriptor)
@@ -70,7 +70,7 @@ def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[
 
 
 def _prepare_headers(descriptor: int) -> None:
-    """Have the header that wire.offload knows, whatever the last user of the device had."""
+    """Set the header that wire.offload expects, as an earlier process may have set another one."""
     fcntl.ioctl(descriptor, linux.TUNSETVNETHDRSZ, linux.pack_u32(VNET_LENGTH))
     fcntl.ioctl(descriptor, linux.TUNSETVNETLE, linux.pack_u32(1))
 
@@ -80,7 +80,7 @@ def _refusal(name: str, error: OSError, *, attach: bool) -> DeviceError | NotAll
     if error.errno == errno.EPERM:
         return NotAllowedError(
             tried,
-            hint=f"run as root, or prepare it as root: ip tuntap add dev {name.replace('%d', '0')} "
+            hint=f"run as root, or make it as root: ip tuntap add dev {name.replace('%d', '0')} "
             f"mode tap user {os.environ.get('USER', 'NAME')}",
         )
     hints = {
@@ -121,7 +121,7 @@ class TapDevice:
         return self
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable while the kernel holds frames."""
+        """Return the descriptor, which is readable while the kernel holds frames."""
         return self._descriptor
 
     def read_frames(self) -> list[bytes]:
@@ -220,14 +220,14 @@ class TapDevice:
         return count, others
 
     def kernel_drops(self) -> int:
-        """Return what the TAP's queue dropped since it was made."""
+        """Return the number of frames that the queue of the TAP dropped since it was made."""
         with suppress(OSError):
             if self._netlink:
                 return self._netlink.link(self.name).tx_dropped
         return 0
 
     def close(self) -> None:
-        """Close the descriptor; a TAP that we made goes with it."""
+        """Close the descriptor. A TAP that we made disappears with its last descriptor."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -300,6 +300,6 @@ class TapDevice:
 
 
 def _has_headers(descriptor: int) -> bool:
-    """Return whether a virtio header goes before each frame; whoever opened the TAP decided it."""
+    """Return whether each frame has a virtio header. That was decided when the TAP was opened."""
     answer = fcntl.ioctl(descriptor, linux.TUNGETIFF, linux.pack_tun_request("", 0))
     return bool(linux.unpack_tun_flags(answer) & linux.IFF_VNET_HDR)

@@ -101,7 +101,7 @@ def test_a_reader_that_does_not_read_costs_the_capture_alone(
     finally:
         os.close(reader)
     assert status == 0
-    assert re.search(r"pipe lacks \d+ frames: its reader was slow", said)
+    assert re.search(r"pipe lacks \d+ frames: its reader is too slow", said)
 
 
 def test_a_reader_that_goes_costs_the_capture_alone(
