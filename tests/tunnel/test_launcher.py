@@ -25,12 +25,15 @@ from tests.patience import PATIENCE
 
 @contextlib.contextmanager
 def prepared(
-    *argv: str, environment: Mapping[str, str] | None = None, stderr: int | None = None
+    *argv: str,
+    environment: Mapping[str, str] | None = None,
+    stderr: int | None = None,
+    hint: str = "",
 ) -> Iterator[Command]:
     """Yield a COMMAND; check afterwards that neither a process nor a descriptor is left."""
     before = os.listdir("/dev/fd")
     with contextlib.closing(
-        prepare_command(argv, environment=environment, stderr=stderr)
+        prepare_command(argv, environment=environment, stderr=stderr, hint=hint)
     ) as command:
         yield command
     with pytest.raises(ChildProcessError):
@@ -134,9 +137,10 @@ def test_its_status_is_told(text: str, status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (7, "ended with exit status 7"),
+        (0, "ended with exit status 0"),
+        (255, "ended with exit status 255"),
         (-9, "was killed by SIGKILL"),
-        (-35, "was killed by signal 35"),
+        (-35, "was killed by signal 35"),  # which has no name
     ],
 )
 def test_a_status_in_words(status: int, words: str) -> None:
@@ -154,13 +158,45 @@ def test_it_starts_again_as_often_as_it_is_asked_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "why"), [("no-such-program", "ENOENT"), ("/", "EACCES"), ("/etc/passwd", "EACCES")]
+    ("program", "why"),
+    [
+        ("no-such-program", "ENOENT"),
+        ("/", "EACCES"),
+        ("/etc/passwd", "EACCES"),
+        ("a\0b", "embedded null byte"),
+    ],
 )
 def test_what_cannot_be_started_is_told(program: str, why: str) -> None:
-    with prepared(program) as command:
+    with prepared(program, hint="spell it right") as command:
         for _ in range(2):
-            with pytest.raises(LaunchError, match=f"cannot start {program}: {why}"):
+            with pytest.raises(LaunchError, match=f"start {program}: {why}.*; spell it right$"):
                 command.start()
+
+
+def test_it_holds_nothing_of_ours() -> None:
+    """A copy of any descriptor could keep a stream or a device alive."""
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    command = prepare_command(script("echo ready; cat"))
+    with open(reader, "rb") as pipe, contextlib.closing(command):
+        command.start()
+        assert read_line(command) == b"ready\n"
+        os.close(writer)
+        assert pipe.read() == b""
+
+
+@pytest.mark.parametrize("number", ["INT", "TERM", "HUP"])
+def test_signals_from_the_terminal_end_it_and_not_its_launcher(number: str) -> None:
+    with prepared(*script(f"kill -{number} $PPID && kill -{number} $$")) as command:
+        command.start()
+        assert command.finish() == -signal.Signals[f"SIG{number}"]
+
+
+def test_closing_twice_is_closing_once() -> None:
+    with prepared("cat") as command:
+        command.start()
+        command.close()
+        assert command.read_descriptor == command.write_descriptor == -1
 
 
 def test_its_environment_is_what_it_was_given() -> None:
