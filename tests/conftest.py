@@ -1,14 +1,25 @@
-"""What tests of all kinds need."""
+"""What tests of all kinds need: pipes, network namespaces, a simulated Mac, a shell."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import FileIO
+from pathlib import Path
 from typing import Callable, NamedTuple
 
 import pytest
+
+from tests.darwin.inside import Inside
+from tests.darwin.simulation import SimulatedDarwin, missing_requirement
+from tests.live.netns import Namespace, require_kernel, require_tools
+from tests.live.peer import Peer
+from tests.live.shell import Shell
+
+NOBODY = 65534
 
 
 class Pipe(NamedTuple):
@@ -34,3 +45,74 @@ def make_pipe() -> Iterator[MakePipe]:
             )
 
         yield make
+
+
+@pytest.fixture
+def left() -> Iterator[Namespace]:
+    """A network namespace; nothing in it sends frames of its own accord."""
+    require_kernel()
+    with Namespace() as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def right() -> Iterator[Namespace]:
+    """Another such namespace."""
+    require_kernel()
+    with Namespace() as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """The other end of a stream."""
+    with Peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A shell for the recipes of the documents."""
+    require_kernel()
+    require_tools("bash", "unshare", "mount")
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()
+    for file in tmp_path.glob("*.pid"):  # daemons are in no process group of the shell's
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.kill(int(file.read_text()), signal.SIGTERM)
+
+
+@pytest.fixture
+def release() -> str:
+    """The release of Darwin; tests of others parametrize it."""
+    return "23.4.0"
+
+
+@pytest.fixture
+def darwin(left: Namespace, release: str) -> Iterator[SimulatedDarwin]:
+    """A Mac in the left namespace, on which nothing wrong is done: a test that does so clears the
+    list.
+    """
+    missing = missing_requirement()
+    if missing is not None:
+        pytest.skip(missing)
+    with SimulatedDarwin(release, namespace=left.path) as darwin:
+        yield darwin
+        assert darwin.violations() == []
+
+
+@pytest.fixture
+def inside(darwin: SimulatedDarwin, left: Namespace) -> Iterator[Inside]:
+    """A process of root's on the Mac."""
+    with Inside(darwin, left.path) as inside:
+        yield inside
+
+
+@pytest.fixture
+def nobody() -> int:
+    """A user that a program of root can become."""
+    maps = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    if not any(int(first) <= NOBODY < int(first) + int(count) for first, _, count in maps):
+        pytest.skip("this user namespace has no second user to become")
+    return NOBODY

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from fethpipe.cli import make_parser
 from fethpipe.errors import FethpipeError
-from tests.live.netns import require_kernel, require_tools
+from tests.documents import ROOT, Document
 from tests.live.shell import Shell
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-
-
-def recipe(name: str) -> str:
-    """Return the commands of a block that a comment in front of it names."""
-    found = re.findall(rf"<!-- recipe: {re.escape(name)} -->\n```sh\n(.*?)```", README, re.DOTALL)
-    assert len(found) == 1, f"README.md has {len(found)} recipes named {name}"
-    return str(found[0])
+DOCUMENT = Document("README.md")
+README, recipe = DOCUMENT.text, DOCUMENT.recipe
 
 
 def options_in(text: str) -> set[str]:
@@ -92,12 +84,3 @@ def test_the_named_pipes_recipe_works(shell: Shell) -> None:
     said = shell.finish()
     assert "3 packets transmitted, 3 received, 0% packet loss" in said
     assert "fp0: the peer closed the stream" in said
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    require_kernel()
-    require_tools("bash", "unshare", "mount")
-    shell = Shell(tmp_path)
-    yield shell
-    shell.close()

@@ -7,7 +7,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,22 +15,14 @@ import pytest
 from fethpipe.ctl.cli import make_parser
 from tests.ctl.running import Running
 from tests.darwin.simulation import SimulatedDarwin
+from tests.documents import Document
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import Namespace, require_kernel, require_tools
-from tests.live.programs import ROOT
+from tests.live.netns import Namespace
 from tests.live.shell import Shell
 from tools.programs import read_programs
 
-FETHCTL = (ROOT / "docs/FETHCTL.md").read_text()
-README = (ROOT / "README.md").read_text()
-
-
-def block(kind: str, name: str, *, document: str = FETHCTL) -> str:
-    """Return what is in a block that a comment in front of it names."""
-    pattern = rf"<!-- {kind}: {re.escape(name)} -->\n```\w*\n(.*?)```"
-    found = re.findall(pattern, document, re.DOTALL)
-    assert len(found) == 1, f"there are {len(found)} blocks named {name}"
-    return str(found[0])
+DOCUMENT, README = Document("docs/FETHCTL.md"), Document("README.md")
+FETHCTL = DOCUMENT.text
 
 
 def test_its_table_has_every_verb() -> None:
@@ -47,15 +39,6 @@ def test_it_speaks_of_no_other_options() -> None:
 
 
 # ---- the walkthrough ----
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    require_kernel()
-    require_tools("bash", "unshare", "mount")
-    shell = Shell(tmp_path)
-    yield shell
-    shell.close()
 
 
 def _install(folder: Path, environment: Mapping[str, str]) -> None:
@@ -76,18 +59,18 @@ def test_the_walkthrough_goes_as_it_says(
     shell: Shell, tmp_path: Path, darwin: SimulatedDarwin
 ) -> None:
     _install(tmp_path, darwin.environment)
-    shell.run(block("recipe", "pair"))
-    shell.run("echo BEGIN;" + block("recipe", "status") + "echo END")
-    shell.run(block("recipe", "responder"))
+    shell.run(DOCUMENT.recipe("pair"))
+    shell.run("echo BEGIN;" + DOCUMENT.recipe("status") + "echo END")
+    shell.run(DOCUMENT.recipe("responder"))
     shell.wait_for_lines("listening on feth101", count=1)
-    shell.run(block("recipe", "ping"))
+    shell.run(DOCUMENT.recipe("ping"))
     shell.run("kill %1; wait %1")
-    shell.run(block("recipe", "more"))
-    shell.run(block("recipe", "end"))
+    shell.run(DOCUMENT.recipe("more"))
+    shell.run(DOCUMENT.recipe("end"))
     said = shell.finish()
-    assert said.partition("BEGIN\n")[2].partition("END\n")[0] == block("output", "status")
+    assert said.partition("BEGIN\n")[2].partition("END\n")[0] == DOCUMENT.block("output", "status")
     answers = re.sub(r"id=\d+", "id=ID", said)
-    for line in block("output", "responder").splitlines():
+    for line in DOCUMENT.block("output", "responder").splitlines():
         assert line in answers  # ping writes to the same pipe, maybe in the middle of a line
     assert "3 packets transmitted, 3 received, 0% packet loss" in said
     assert darwin.interfaces() == {}
@@ -96,9 +79,9 @@ def test_the_walkthrough_goes_as_it_says(
 @pytest.mark.live
 def test_the_walkthrough_on_linux_goes_as_it_says(shell: Shell, tmp_path: Path) -> None:
     _install(tmp_path, {})
-    shell.run(block("recipe", "tap"))
+    shell.run(DOCUMENT.recipe("tap"))
     shell.wait_for_lines("listening on tap7", count=1)
-    shell.run(block("recipe", "tap, traffic"))
+    shell.run(DOCUMENT.recipe("tap, traffic"))
     shell.run("kill %1; wait %1")
     assert "3 packets transmitted, 3 received, 0% packet loss" in shell.finish()
 
@@ -109,7 +92,7 @@ def test_the_walkthrough_on_linux_goes_as_it_says(shell: Shell, tmp_path: Path) 
 def _example(namespace: Namespace, name: str, darwin: SimulatedDarwin | None = None) -> Running:
     environment = darwin.environment if darwin else {}
     settings = [f"{key}={value}" for key, value in environment.items()]
-    code = block("example", name, document=README)
+    code = README.block("example", name)
     return Running(namespace, ["env", *settings, sys.executable, "-c", code])
 
 
@@ -164,7 +147,7 @@ def test_the_example_of_asyncio_works(left: Namespace) -> None:
 
 
 def test_the_example_of_the_framing_works() -> None:
-    code = block("example", "framing", document=README)
+    code = README.block("example", "framing")
     shown: list[tuple[object, ...]] = []
     exec(code, {"print": lambda *values: shown.append(values)})  # noqa: S102 - from our own page
     assert shown == [([], [b"one frame", b"another"])]

@@ -106,6 +106,7 @@ def test_ipv6_is_answered_as_well() -> None:
 def test_an_address_that_somebody_has_is_seen_to_be_taken() -> None:
     """Duplicate address detection (RFC 4862) gets its answer."""
     with Namespace(ipv6=True) as namespace:
+        namespace.run(["sysctl", "-q", "-w", "net.ipv6.conf.default.dad_transmits=1"])
         namespace.run(["ip", "tuntap", "add", "dev", _TAP, "mode", "tap"])
         with Fethctl(namespace).start("icmp", _TAP, "fd00::2") as responder:
             _ready(responder)

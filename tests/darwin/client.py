@@ -10,24 +10,19 @@ import array
 import ctypes
 import fcntl
 import os
-import pickle
 import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 import uuid
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from tests.darwin.inside import Inside, call_method
 
 if TYPE_CHECKING:
     from tests.darwin.simulation import SimulatedDarwin
 
-_ROOT = Path(__file__).parents[2]
-_START = "from tests.darwin.client import serve; serve()"
 _BPF_FLAGS = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -314,72 +309,35 @@ def _answer(frame: bytes) -> bytes | None:
 
 
 class Program:
-    """A running `Calls`, in a network namespace and in a simulated Mac.  A context manager."""
+    """A process on the simulated Mac whose methods are those of `Calls`.  A context manager."""
 
     def __init__(
         self, darwin: SimulatedDarwin, namespace: str, *, pass_fds: tuple[int, ...] = ()
     ) -> None:
-        self._process = subprocess.Popen(
-            ["nsenter", f"--net={namespace}", sys.executable, "-c", _START],
-            cwd=_ROOT,
-            env={**os.environ, **darwin.environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=pass_fds,
-        )
+        self._inside = Inside(darwin, namespace, pass_fds=pass_fds)
+        self._calls = self._inside.make(Calls)
 
     def __enter__(self) -> Program:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.kill()
+    def __exit__(self, *exc_info: object) -> None:
+        self._inside.close()
 
     def kill(self) -> None:
         """End it as SIGKILL does."""
-        self._process.kill()
-        self._process.communicate()
+        self._inside.kill()
 
     def wait(self) -> int:
         """The status of a program that ends by itself, negative for a signal."""
-        return self._process.wait(10)
+        return self._inside.wait()
 
     def start(self, name: str, *arguments: Any, **options: Any) -> None:
         """Begin a call; `finish` waits for its result."""
-        assert self._process.stdin is not None
-        pickle.dump((name, arguments, options), self._process.stdin)
-        self._process.stdin.flush()
+        self._inside.start(call_method, self._calls, name, arguments, options)
 
     def finish(self) -> Any:
-        assert self._process.stdout is not None
-        outcome, value = pickle.load(self._process.stdout)  # noqa: S301 - from our own child
-        if outcome == "raised":
-            raise value
-        return value
+        return self._inside.finish()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            self.start(name, *arguments, **options)
-            return self.finish()
-
-        return call
-
-
-def serve() -> None:
-    calls = Calls()
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    while True:
-        try:
-            name, arguments, options = pickle.load(requests)  # noqa: S301 - from our own parent
-        except EOFError:
-            return
-        try:
-            outcome = ("returned", getattr(calls, name)(*arguments, **options))
-        except Exception as error:  # noqa: BLE001 - the caller gets it
-            outcome = ("raised", error)
-        pickle.dump(outcome, answers)
-        answers.flush()
+        method: Callable[..., Any] = getattr(self._calls, name)
+        return method

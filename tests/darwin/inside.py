@@ -15,10 +15,10 @@ import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 from fethpipe.errors import FethpipeError
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from tests.darwin.simulation import SimulatedDarwin
@@ -76,6 +76,10 @@ class Inside:
         self._stderr.seek(0)
         return self._stderr.read().decode()
 
+    def wait(self) -> int:
+        """Return the status of a process that ends by itself, negative for a signal."""
+        return self._process.wait(PATIENCE)
+
     def kill(self) -> None:
         """End it as SIGKILL does."""
         self._process.kill()
@@ -98,12 +102,7 @@ class Inside:
     def __enter__(self) -> Inside:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
 
@@ -119,12 +118,12 @@ class Standin:
 
     def __getattr__(self, name: str) -> Any:
         def method(*arguments: Any, **options: Any) -> Any:
-            return self._inside.call(_call_method, self, name, arguments, options)
+            return self._inside.call(call_method, self, name, arguments, options)
 
         return method
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._inside.call(_call_method, self, "__call__", arguments, {})
+        return self._inside.call(call_method, self, "__call__", arguments, {})
 
 
 _objects: list[Any] = []
@@ -134,9 +133,10 @@ def _find(number: int) -> Any:
     return _objects[number]
 
 
-def _call_method(
+def call_method(
     instance: Any, name: str, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
+    """Call a method of an object of the process inside."""
     return getattr(instance, name)(*arguments, **options)
 
 

@@ -38,6 +38,7 @@ from tests.darwin.rig import (
     open_ndrv,
 )
 from tests.darwin.simulation import DEVIATIONS, Call, SimulatedDarwin, abi_header
+from tests.live.netns import Namespace
 from tests.patience import PATIENCE
 
 live = pytest.mark.live
@@ -216,10 +217,10 @@ def test_a_state_survives_a_process_killed_at_any_moment(
 
 @live
 def test_one_mac_is_in_one_namespace(
-    darwin: SimulatedDarwin, program: Program, another_namespace: str
+    darwin: SimulatedDarwin, program: Program, right: Namespace
 ) -> None:
     make_pair(program)
-    with Program(darwin, another_namespace) as stray:
+    with Program(darwin, right.path) as stray:
         stray.open("/dev/bpf1")
         with fails_with(errno.EBUSY):
             stray.open("/dev/bpf1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_interface
 from itertools import cycle
@@ -32,6 +31,7 @@ from tests.device.feth_rig import (
     provision_noting,
     provision_with,
 )
+from tests.live.netns import Namespace
 
 pytestmark = pytest.mark.live
 
@@ -43,13 +43,6 @@ EVERYTHING = {
     "mtu": 9000,
     "metric": 5,
 }
-
-
-@pytest.fixture
-def inside(darwin: SimulatedDarwin, namespace: str) -> Iterator[Inside]:
-    """A process of root's on the Mac."""
-    with Inside(darwin, namespace) as inside:
-        yield inside
 
 
 def _provision(inside: Inside, **request: Any) -> Provisioned:
@@ -100,11 +93,11 @@ def test_the_largest_mtu_works_on_every_release(inside: Inside, darwin: Simulate
     rig.exchange([frame(14), frame(16384)])
 
 
-def test_the_mac_is_the_same_every_time_and_another_on_another_mac(namespace: str) -> None:
+def test_the_mac_is_the_same_every_time_and_another_on_another_mac(left: Namespace) -> None:
     macs = []
     for uuid in ("A", "A", "B"):
         host_uuid = f"564D2E1C-0000-4000-8000-00000000000{uuid}"
-        with SimulatedDarwin(host_uuid=host_uuid) as darwin, Inside(darwin, namespace) as inside:
+        with SimulatedDarwin(host_uuid=host_uuid) as darwin, Inside(darwin, left.path) as inside:
             provisioned = _provision(inside)
             assert darwin.interfaces()[PRIMARY].mac == provisioned.mac.hex(":")
             inside.call(discard, provisioned)
@@ -253,9 +246,9 @@ def test_a_unit_that_was_asked_for_and_is_taken_is_an_error(
 
 @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
 def test_two_programs_at_once_get_two_pairs(
-    inside: Inside, darwin: SimulatedDarwin, namespace: str, times: int
+    inside: Inside, darwin: SimulatedDarwin, left: Namespace, times: int
 ) -> None:
-    with Inside(darwin, namespace) as other:
+    with Inside(darwin, left.path) as other:
         for _ in range(times):
             for each in (inside, other):
                 each.start(provision_with, {})
@@ -268,9 +261,9 @@ def test_two_programs_at_once_get_two_pairs(
 
 @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
 def test_two_programs_at_once_want_the_same_pair_and_one_gets_it(
-    inside: Inside, darwin: SimulatedDarwin, namespace: str, times: int
+    inside: Inside, darwin: SimulatedDarwin, left: Namespace, times: int
 ) -> None:
-    with Inside(darwin, namespace) as other:
+    with Inside(darwin, left.path) as other:
         for _ in range(times):
             for each in (inside, other):
                 each.start(provision_with, {"name": PRIMARY})
@@ -570,14 +563,14 @@ def test_a_read_that_times_out_gives_nothing(inside: Inside) -> None:
 
 
 def test_the_pump_works_as_nobody_with_descriptors_that_it_was_given(
-    darwin: SimulatedDarwin, namespace: str, nobody: int
+    darwin: SimulatedDarwin, left: Namespace, nobody: int
 ) -> None:
     ours, theirs = socket.socketpair()
     with ExitStack() as stack:
         stack.enter_context(ours)
         stack.enter_context(theirs)
-        keeper = stack.enter_context(Inside(darwin, namespace, pass_fds=(ours.fileno(),)))
-        pump = stack.enter_context(Inside(darwin, namespace, pass_fds=(theirs.fileno(),)))
+        keeper = stack.enter_context(Inside(darwin, left.path, pass_fds=(ours.fileno(),)))
+        pump = stack.enter_context(Inside(darwin, left.path, pass_fds=(theirs.fileno(),)))
         pump.call(become, nobody, open_near.__module__)
         provisioned = _provision(keeper, mtu=16370, inject="bpf")
         far = keeper.make(FarSide, PRIMARY)

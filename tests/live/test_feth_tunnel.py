@@ -14,7 +14,7 @@ import pytest
 
 from fethpipe.netif.darwin import DarwinInterfaces
 from tests.darwin.inside import Inside
-from tests.darwin.simulation import SimulatedDarwin, missing_requirement
+from tests.darwin.simulation import SimulatedDarwin
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
@@ -25,17 +25,6 @@ from tests.live.traffic import transfer
 pytestmark = pytest.mark.live
 
 FETH, IO, TAP = "feth10000", "feth20000", "fp0"
-
-
-@pytest.fixture
-def darwin(left: Namespace) -> Iterator[SimulatedDarwin]:
-    """A Mac in the left namespace, on which nothing wrong is done."""
-    missing = missing_requirement()
-    if missing is not None:
-        pytest.skip(missing)
-    with SimulatedDarwin(namespace=left.path) as darwin:
-        yield darwin
-        assert darwin.violations() == []
 
 
 def _on_mac(darwin: SimulatedDarwin, program: Sequence[str] = FETHPIPE) -> list[str]:

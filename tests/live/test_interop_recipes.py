@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.netns import require_kernel, require_tools
-from tests.live.programs import ROOT
+from tests.documents import Document
+from tests.live.netns import require_tools
 from tests.live.shell import Shell
 
 pytestmark = pytest.mark.live
 
-PEERS = (ROOT / "docs/PEERS.md").read_text()
+recipe = Document("docs/PEERS.md").recipe
 _WAIT = "ping -q -c 1 -i 0.05 -w 10"
-
-
-def recipe(name: str) -> str:
-    """Return the commands of a block that a comment in front of it names."""
-    found = re.findall(rf"<!-- recipe: {re.escape(name)} -->\n```sh\n(.*?)```", PEERS, re.DOTALL)
-    assert len(found) == 1, f"docs/PEERS.md has {len(found)} recipes named {name}"
-    return str(found[0])
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    require_kernel()
-    require_tools("bash", "unshare", "mount")
-    shell = Shell(tmp_path)
-    yield shell
-    shell.close()
-    for file in tmp_path.glob("*.pid"):  # daemons are in no process group of the shell's
-        with contextlib.suppress(ProcessLookupError, ValueError):
-            os.kill(int(file.read_text()), signal.SIGTERM)
 
 
 def configure_other(tap: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from fethpipe import __version__
 from fethpipe.cli import _with_remote_joined, make_parser
+from tests.documents import Document
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, require_tools
 from tests.live.peers import ping_in_turn
@@ -24,18 +25,9 @@ from tests.live.programs import RIGHT, ROOT, Lines
 from tests.live.sshd import FAR, SYSTEM_PATH, USER, Sshd, hide, join
 from tests.patience import PATIENCE
 
-RECIPES = (ROOT / "docs/RECIPES.md").read_text()
-README = (ROOT / "README.md").read_text()
+RECIPES, README = Document("docs/RECIPES.md"), Document("README.md")
 
 pytestmark = pytest.mark.live
-
-
-def block(kind: str, name: str, *, document: str = RECIPES) -> str:
-    """Return what is in a block of a document."""
-    pattern = rf"<!-- {kind}: {re.escape(name)} -->\n```(?:sh)?\n(.*?)```"
-    found = re.findall(pattern, document, re.DOTALL)
-    assert len(found) == 1, f"there are {len(found)} blocks named {name}"
-    return str(found[0])
 
 
 def write_script(path: Path, text: str) -> None:
@@ -111,7 +103,7 @@ def test_over_ssh(left: Namespace, right: Namespace, here: Here) -> None:
     join(left, right)
     with Sshd(right) as sshd:
         here.know(sshd)
-        assert here.start(block("recipe", "ssh")).next(containing="remote: fp0 is ready")
+        assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is ready")
         left.run(["ping", "-c", "1", RIGHT])
 
 
@@ -123,16 +115,16 @@ def test_installed_at_both_ends(
     join(left, right)
     with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
         here.know(sshd)
-        assert here.start(block("recipe", name)).next(containing=f"{RIGHT}/24")
+        assert here.start(RECIPES.recipe(name)).next(containing=f"{RIGHT}/24")
         left.run(["ping", "-c", "1", RIGHT])
 
 
 def test_a_subsystem(left: Namespace, right: Namespace, here: Here, installed: list[str]) -> None:
     join(left, right)
-    settings = [block("file", "subsystem").strip()]
+    settings = [RECIPES.block("file", "subsystem").strip()]
     with Sshd(right, path=FAR_PATH, mounts=installed, settings=settings) as sshd:
         here.know(sshd)
-        assert here.start(block("recipe", "subsystem")).next(containing="fp0 is ready")
+        assert here.start(RECIPES.recipe("subsystem")).next(containing="fp0 is ready")
         left.run(["ping", "-c", "1", "-w", "5", RIGHT])  # sshd drops what the far end says
 
 
@@ -143,11 +135,11 @@ def test_a_key_for_one_tunnel(
     with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
         here.know(sshd)
         key = (sshd.folder / "other_key.pub").read_text()
-        line = block("file", "key").replace("ssh-ed25519 AAAA...", key)
+        line = RECIPES.block("file", "key").replace("ssh-ed25519 AAAA...", key)
         (sshd.folder / "authorized_keys").write_text(line)
         (tmp_path / ".ssh").mkdir()
         (sshd.folder / "other_key").rename(tmp_path / ".ssh/tunnel_key")
-        command = block("recipe", "key")
+        command = RECIPES.recipe("key")
         assert here.start(command).next(containing=f"{RIGHT}/24")
         left.run(["ping", "-c", "1", RIGHT])
         other = command.replace("fethpipe --address 10.9.0.1/24 -- ", "") + " touch got-in"
@@ -157,7 +149,7 @@ def test_a_key_for_one_tunnel(
 
 def test_a_tap_beside_those_of_others(left: Namespace) -> None:
     left.run(["ip", "link", "add", "br0", "type", "bridge"])
-    left.run(["sh", "-ec", block("recipe", "beside other taps")])
+    left.run(["sh", "-ec", RECIPES.recipe("beside other taps")])
     assert "master br0" in left.run(["ip", "link", "show", "fp0"])
 
 
@@ -168,7 +160,7 @@ def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> No
     left.run(["ip", "link", "set", "br0", "up"])
     with Sshd(right) as sshd:
         here.know(sshd)
-        assert here.start(block("recipe", "bridge")).next(containing="remote: fp0 is ready")
+        assert here.start(RECIPES.recipe("bridge")).next(containing="remote: fp0 is ready")
         left.run(["ping", "-c", "1", "192.168.7.2"])
 
 
@@ -177,7 +169,7 @@ def test_one_file(left: Namespace, right: Namespace, here: Here, tmp_path: Path)
     join(left, right)
     with Sshd(right) as sshd:
         here.know(sshd)
-        recipe = block("recipe", "ssh").replace("fethpipe", f"{sys.executable} {archive}", 1)
+        recipe = RECIPES.recipe("ssh").replace("fethpipe", f"{sys.executable} {archive}", 1)
         assert here.start(recipe).next(containing="remote: fp0 is ready")
         left.run(["ping", "-c", "1", RIGHT])
 
@@ -185,7 +177,7 @@ def test_one_file(left: Namespace, right: Namespace, here: Here, tmp_path: Path)
 def make_archive(folder: Path) -> Path:
     """Make the one file as the README shows, and return its path."""
     archive = folder / "fethpipe.pyz"
-    command = block("recipe", "install, one file", document=README)
+    command = README.recipe("install, one file")
     command = command.replace("fethpipe.pyz", str(archive))
     python = folder / "python3"
     python.symlink_to(sys.executable)
@@ -207,15 +199,15 @@ def test_a_far_end_whose_sudo_lets_one_script_pass(
     require_tools("sudo")
     make_archive(tmp_path)
     script = tmp_path / "far-end"
-    script.write_text(block("file", "far end").replace("/usr/bin/python3", sys.executable))
+    script.write_text(RECIPES.block("file", "far end").replace("/usr/bin/python3", sys.executable))
     script.chmod(0o755)
-    install = block("recipe", "root's own").replace("sudo ", "").splitlines()
+    install = RECIPES.recipe("root's own").replace("sudo ", "").splitlines()
     mounts = [*hide("/opt"), f"cd {tmp_path}", *install, "cp -p far-end /opt/fethpipe", "cd /"]
-    sudoers = block("file", "far end, sudoers").replace("me ", f"{USER} ")
+    sudoers = RECIPES.block("file", "far end, sudoers").replace("me ", f"{USER} ")
     join(left, right)
     with Sshd(right, mounts=mounts, sudoers=sudoers) as sshd:
         here.know(sshd)
-        recipe = block("recipe", "far end").replace("me@mac", f"{USER}@far")
+        recipe = RECIPES.recipe("far end").replace("me@mac", f"{USER}@far")
         assert here.start(recipe).next(containing=f"{RIGHT}/24")
         left.run(["ping", "-c", "1", RIGHT])
 
@@ -223,7 +215,7 @@ def test_a_far_end_whose_sudo_lets_one_script_pass(
 def test_a_guest_of_qemu_reaches_us_through_nc(left: Namespace, here: Here, tmp_path: Path) -> None:
     require_tools("nc")
     path = tmp_path / "qemu.sock"
-    recipe = re.sub(r"/\S+/qemu.sock", str(path), block("recipe", "qemu guest"))
+    recipe = re.sub(r"/\S+/qemu.sock", str(path), RECIPES.recipe("qemu guest"))
     assert here.start(recipe).next(containing="fp0 is ready")
     left.run(["sh", "-c", f"until [ -S {path} ]; do sleep 0.05; done"])
     with PacketSocket(left, "fp0") as device, socket.socket(socket.AF_UNIX) as guest:
@@ -245,9 +237,9 @@ def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: 
             namespace.run(["ip", "address", "add", address, "dev", "wan0"])
             namespace.run(["ip", "link", "set", "wan0", "up"])
         here.know(sshd)
-        assert here.start(block("recipe", "ssh")).next(containing="remote: fp0 is ready")
-        right.run(["sh", "-ec", block("recipe", "default route, far")])
-        near = block("recipe", "default route, near")
+        assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is ready")
+        right.run(["sh", "-ec", RECIPES.recipe("default route, far")])
+        near = RECIPES.recipe("default route, near")
         near = near.replace("203.0.113.7", FAR).replace("192.168.1.1", FAR)
         left.run(["sh", "-ec", near])
         # The world knows no way back to 10.9.0.0/24.
@@ -263,12 +255,12 @@ def test_dhcp_and_router_advertisements(here: Here, tmp_path: Path, left: Namesp
         join(left, right)
         with Sshd(right) as sshd:
             here.know(sshd)
-            said = here.start(block("recipe", "dhcp server"))
+            said = here.start(RECIPES.recipe("dhcp server"))
             assert said.next(containing="remote: fp0 is ready")
             # Its usual script would write this machine's resolv.conf.
             script = tmp_path / "lease"
             write_script(script, '[ "$1" != bound ] || ip address add "$ip/$mask" dev "$interface"')
-            client = block("recipe", "dhcp client").strip()
+            client = RECIPES.recipe("dhcp client").strip()
             right.run(["sh", "-ec", f"{client} -s {script} -t 20 -T 1"])
             right.run(["ping", "-c", "1", "10.9.0.1"])
             assert "inet 10.9.0." in right.run(["ip", "-4", "address", "show", "dev", "fp0"])
@@ -283,7 +275,7 @@ def test_a_switch(left: Namespace, here: Here, tmp_path: Path) -> None:
     require_tools("vde_switch", "vde_plug")
     path = tmp_path / "my-switch"
     left.popen(["vde_switch", "-s", str(path)], stdin=subprocess.PIPE)
-    command = block("recipe", "switch", document=README).replace("/run/my-switch", str(path))
+    command = README.recipe("switch").replace("/run/my-switch", str(path))
     wait = f"until [ -S {path}/ctl ]; do sleep 0.05; done; "
     assert here.start(wait + command).next(containing="fp0 is ready")
     other = command.replace("10.9.0.1", RIGHT).replace("fethpipe", "fethpipe --name fp1", 1)
@@ -307,7 +299,7 @@ def test_a_stream_that_is_kept_and_replayed(
     join(left, right)
     with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
         here.know(sshd)
-        capture = block("recipe", "capture", document=README)
+        capture = README.recipe("capture")
         said = here.start(f"cd {tmp_path}; exec {capture}")
         for _ in range(2):  # both ends
             assert said.next(containing="fp0 is ready")
@@ -315,7 +307,7 @@ def test_a_stream_that_is_kept_and_replayed(
         ping_in_turn(left, RIGHT, 3)
         here.stop()
     left.wait_gone("fp0")
-    replay = block("recipe", "replay", document=README)
+    replay = README.recipe("replay")
     path = f"PATH={tmp_path}:/usr/sbin:{os.environ['PATH']}"
     replaying = left.popen(
         ["env", path, "sh", "-c", f"cd {tmp_path}; {replay}"], stdout=subprocess.PIPE
@@ -336,7 +328,7 @@ def check_options(words: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["sudo script", "far end"])
 def test_the_file_that_sudo_may_run(name: str) -> None:
-    first, _, rest = block("file", name).partition("\n")
+    first, _, rest = RECIPES.block("file", name).partition("\n")
     assert first == "#!/bin/sh"
     check_options(shlex.split(rest.partition("exec ")[2]))
 
@@ -345,7 +337,7 @@ def test_the_file_that_sudo_may_run(name: str) -> None:
 def test_the_sudoers_line(tmp_path: Path, name: str) -> None:
     require_tools("visudo")
     file = tmp_path / "sudoers"
-    file.write_text(block("file", name))
+    file.write_text(RECIPES.block("file", name))
     file.chmod(0o440)
     subprocess.run(["visudo", "-c", "-f", str(file)], check=True, capture_output=True)
 
@@ -353,13 +345,13 @@ def test_the_sudoers_line(tmp_path: Path, name: str) -> None:
 def test_the_systemd_unit() -> None:
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read_string(block("file", "systemd"))
+    unit.read_string(RECIPES.block("file", "systemd"))
     assert unit.sections() == ["Unit", "Service", "Install"]
     check_options(shlex.split(unit["Service"]["ExecStart"]))
 
 
 def test_the_launchd_daemon() -> None:
-    daemon = plistlib.loads(block("file", "launchd").encode())
+    daemon = plistlib.loads(RECIPES.block("file", "launchd").encode())
     check_options(daemon["ProgramArguments"])
     assert daemon["RunAtLoad"] is True
     assert daemon["ProcessType"] == "Interactive"  # else it is throttled

@@ -16,13 +16,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.darwin.conftest import darwin, namespace, release
 from tests.darwin.simulation import DEVIATIONS, SimulatedDarwin
 from tests.live.netns import readable
 from tests.live.programs import ROOT
 from tests.patience import PATIENCE
-
-__all__ = ["darwin", "namespace", "release"]
 
 pytestmark = pytest.mark.live
 exhaustive = pytest.mark.exhaustive

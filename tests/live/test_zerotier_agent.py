@@ -9,12 +9,12 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from fethpipe import __version__
-from tests.darwin.simulation import Interface, SimulatedDarwin, missing_requirement
+from tests.darwin.simulation import Interface, SimulatedDarwin
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.far_tap import far_tap
 from tests.live.netns import Namespace, readable, require_tools
@@ -30,16 +30,6 @@ MAC = "02:00:5e:00:53:01"
 MTU = 2800
 ARGUMENTS = ("100", MAC, str(MTU), "5")
 UP = f"I feth100 feth5100 {__version__}"
-
-
-@pytest.fixture
-def darwin(left: Namespace) -> Iterator[SimulatedDarwin]:
-    missing = missing_requirement()
-    if missing is not None:
-        pytest.skip(missing)
-    with SimulatedDarwin(namespace=left.path) as darwin:
-        yield darwin
-        assert darwin.violations() == []
 
 
 class Agent:

@@ -16,17 +16,11 @@ from fethpipe.abi.darwin import InterfaceFlag
 from fethpipe.netif.darwin import DarwinInterfaces, allow_mtu, host_identity, interface_names
 from tests.darwin.inside import Inside, become
 from tests.darwin.simulation import SimulatedDarwin
+from tests.live.netns import Namespace
 
 pytestmark = pytest.mark.live
 
 _MAC = bytes.fromhex("02005e005301")
-
-
-@pytest.fixture
-def inside(darwin: SimulatedDarwin, namespace: str) -> Iterator[Inside]:
-    """A process of root's on the Mac."""
-    with Inside(darwin, namespace) as inside:
-        yield inside
 
 
 @pytest.fixture
@@ -201,9 +195,9 @@ def test_before_macos_10_15_there_is_no_limit_to_raise(inside: Inside, interface
     assert interfaces.largest_mtu("feth1") == 16370
 
 
-def test_the_identity_is_that_of_the_mac(namespace: str) -> None:
+def test_the_identity_is_that_of_the_mac(left: Namespace) -> None:
     text = "564D2E1C-0000-4000-8000-00000000000A"
-    with SimulatedDarwin(host_uuid=text) as darwin, Inside(darwin, namespace) as inside:
+    with SimulatedDarwin(host_uuid=text) as darwin, Inside(darwin, left.path) as inside:
         assert inside.call(host_identity) == uuid.UUID(text).bytes
 
 

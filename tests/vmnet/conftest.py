@@ -7,11 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.darwin.inside import Inside
-from tests.live.conftest import left, peer, right
 from tests.live.netns import Namespace
 from tests.vmnet.framework import MacWithVmnet, missing_requirement
-
-__all__ = ["inside", "left", "mac", "peer", "right", "settings"]
 
 
 @pytest.fixture
