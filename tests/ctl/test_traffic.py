@@ -108,6 +108,7 @@ def test_an_address_that_somebody_has_is_seen_to_be_taken() -> None:
     with Namespace(ipv6=True) as namespace:
         namespace.run(["sysctl", "-q", "-w", "net.ipv6.conf.default.dad_transmits=1"])
         namespace.run(["ip", "tuntap", "add", "dev", _TAP, "mode", "tap"])
+        namespace.run(["sysctl", "-q", f"net.ipv6.conf.{_TAP}.dad_transmits=1"])
         with Fethctl(namespace).start("icmp", _TAP, "fd00::2") as responder:
             _ready(responder)
             namespace.run(["ip", "link", "set", _TAP, "up"])
