@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from enum import IntFlag
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..abi.address import IPInterface
 from ..errors import DeviceError
@@ -16,22 +16,8 @@ from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces
 from ..netif.mac import format_mac
 from ..netif.name import interface_index
+from ..netif.status import Status
 from ..system.netlink import Netlink
-
-
-class _Facts(NamedTuple):
-    """What both systems tell about an interface; None for what one of them does not tell."""
-
-    name: str
-    flags: IntFlag
-    mtu: int
-    mac: bytes
-    addresses: tuple[IPInterface, ...]
-    active: bool | None
-    kind: str | None = None
-    peer: str | None = None
-    metric: int | None = None
-    largest_mtu: int | None = None
 
 
 def status(options: argparse.Namespace) -> None:
@@ -56,7 +42,7 @@ def _is_darwin() -> bool:
     return os.uname().sysname == "Darwin"
 
 
-def _read_all() -> list[_Facts]:
+def _read_all() -> list[Status]:
     facts = []
     for name in _names():
         try:
@@ -74,37 +60,11 @@ def _names() -> list[str]:
         return LinuxInterfaces(netlink).names()
 
 
-def _read(name: str) -> _Facts:
-    return _read_darwin(name) if _is_darwin() else _read_linux(name)
-
-
-def _read_darwin(name: str) -> _Facts:
-    found = Feth(name).status()
-    return _Facts(
-        name=found.name,
-        flags=found.flags,
-        mtu=found.mtu,
-        mac=found.mac,
-        addresses=found.addresses,
-        active=found.active,
-        peer=found.peer or None,
-        metric=found.metric,
-        largest_mtu=found.largest_mtu,
-    )
-
-
-def _read_linux(name: str) -> _Facts:
+def _read(name: str) -> Status:
+    if _is_darwin():
+        return Feth(name).status()
     with existing(f"read the state of {name}", name), Netlink() as netlink:
-        found = LinuxInterfaces(netlink).status(name)
-    return _Facts(
-        name=found.name,
-        flags=found.flags,
-        mtu=found.mtu,
-        mac=found.mac,
-        addresses=found.addresses,
-        active=bool(found.flags & found.flags.IFF_LOWER_UP),
-        kind=found.kind or None,
-    )
+        return LinuxInterfaces(netlink).status(name)
 
 
 def _by_number(name: str) -> tuple[str, int]:
@@ -119,7 +79,7 @@ def _flag_names(flags: IntFlag) -> list[str]:
     return ["SMART" if name == "NOTRAILERS" and _is_darwin() else name for name in told]
 
 
-def _as_ifconfig(facts: _Facts) -> list[str]:
+def _as_ifconfig(facts: Status) -> list[str]:
     flags = ",".join(_flag_names(facts.flags))
     first = f"{facts.name}: flags={facts.flags.value:x}<{flags}>"
     if facts.metric:
@@ -145,9 +105,11 @@ def _format_address(address: IPInterface) -> str:
     return text
 
 
-def _as_json(facts: _Facts) -> dict[str, Any]:
+def _as_json(facts: Status) -> dict[str, Any]:
     return {
         **facts._asdict(),
+        "kind": facts.kind or None,
+        "peer": facts.peer or None,
         "flags": facts.flags.value,
         "flag_names": _flag_names(facts.flags),
         "mac": format_mac(facts.mac) if facts.mac else None,

@@ -10,7 +10,7 @@ from ..errors import (
     UsageError,
 )
 from ..ether.frame import Buffer
-from ..netif.darwin import Status
+from ..netif.status import Status
 from ..stats import Counters
 from ..wire.framing import FRAMINGS, Framing, RecordDecoder
 from .device import EthernetDevice

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT
 from ..errors import DeviceError, UsageError, errno_behind, step
-from ..netif.darwin import UNSUPPORTED, DarwinInterfaces, Status, allow_mtu
+from ..netif.darwin import UNSUPPORTED, DarwinInterfaces, allow_mtu
 from ..netif.existing import existing
 from ..netif.mac import format_mac
+from ..netif.status import Status
 from ..provision.feth import set_mtu
 from .device import EthernetDevice
 from .opening import Owned, destroy_owned, open_interface, own

@@ -10,7 +10,7 @@ import errno
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from ..abi import darwin
 from ..abi.darwin import InterfaceFlag, Request
@@ -21,34 +21,12 @@ from ..system.libc_darwin import (
     set_sysctl_number,
     sysctl_number,
 )
+from .status import Status
 
 UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 """The errors with which a driver refuses a request that its kind of interface does not have."""
 
 _T = TypeVar("_T")
-
-
-class Status(NamedTuple):
-    """The state of an interface. MTUs are in bytes, the MAC is 6 bytes.
-
-    ``metric`` is the interface metric. ``peer`` is empty for a feth without a peer, and for any
-    other kind of interface. ``active`` is the media status, None if the interface does not tell it.
-    """
-
-    name: str
-    flags: InterfaceFlag
-    mtu: int
-    largest_mtu: int
-    metric: int
-    mac: bytes
-    peer: str
-    active: bool | None
-    addresses: tuple[IPv4Interface | IPv6Interface, ...]
-
-    @property
-    def up(self) -> bool:
-        """Whether the interface is up."""
-        return bool(self.flags & InterfaceFlag.IFF_UP)
 
 
 class DarwinInterfaces:

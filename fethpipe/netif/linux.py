@@ -6,26 +6,15 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 from ..abi import linux
 from ..abi.address import IPInterface
 from ..abi.linux import InterfaceFlag, LinkMessage
 from ..system.netlink import Netlink
+from .status import Status
 
 # The cookie of the first network namespace (net/core/net_namespace.c).
 _INITIAL_NAMESPACE = 1
-
-
-class Status(NamedTuple):
-    """The state of an interface. ``kind`` is ``tun`` for a TAP and empty for hardware."""
-
-    name: str
-    kind: str
-    flags: InterfaceFlag
-    mtu: int
-    mac: bytes
-    addresses: tuple[IPInterface, ...]
 
 
 class LinuxInterfaces:
@@ -56,12 +45,14 @@ class LinuxInterfaces:
             linux.RTM_GETADDR, linux.pack_any_address(), flags=linux.NLM_F_DUMP
         )
         messages = [linux.unpack_address(message.payload) for message in everything]
+        flags = InterfaceFlag(link.flags)
         return Status(
             name=link.name,
             kind=link.kind,
-            flags=InterfaceFlag(link.flags),
+            flags=flags,
             mtu=link.mtu,
             mac=link.mac,
+            active=bool(flags & InterfaceFlag.IFF_LOWER_UP),
             addresses=tuple(each.interface for each in messages if each.ifindex == link.ifindex),
         )
 
