@@ -11,7 +11,6 @@ import ctypes
 import fcntl
 import os
 import select
-import signal
 import socket
 import struct
 import time
@@ -217,9 +216,6 @@ class Calls:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-
-    def default_sigpipe(self) -> None:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
     def pid(self) -> int:
         return os.getpid()

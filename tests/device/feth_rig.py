@@ -10,7 +10,6 @@ import fcntl
 import os
 import select
 import socket
-import struct
 import threading
 import time
 from typing import Any
@@ -104,13 +103,6 @@ class Rig(Near):
         self.provisioned = provision_with(request)
         super().__init__(find_kind("auto").open(self.provisioned))
         self.far = FarSide(self.provisioned.interface)
-
-    def read_times_out(self) -> list[bytes]:
-        """Read a device that gives 0 bytes after a while."""
-        descriptor = self.device.fileno()
-        os.set_blocking(descriptor, True)
-        fcntl.ioctl(descriptor, REQUEST["BIOCSRTIMEOUT"], struct.pack("=qq", 0, 1000))
-        return self.device.read_frames()
 
     def exchange(self, frames: list[bytes]) -> None:
         """Send frames both ways at once, and see all of them arrive in order."""

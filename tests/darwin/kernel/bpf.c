@@ -20,7 +20,6 @@
 #define DEFAULT_BUFFER 4096
 #define MINIMUM_BUFFER 32
 #define MAXIMUM_BUFFER (32 << 20)
-#define WRITE_MAX 0x1000000
 /* Linux counts a small frame as this many times its size in a BPF buffer. */
 #define QUEUE_FACTOR 12
 
@@ -154,10 +153,10 @@ int bpf_open(unsigned int unit, int flags, int *descriptor)
 
 /* ---- attaching ---- */
 
-/* The direction, then the program's own filter. */
+/* A filter for the direction. */
 static int attach_filter(int descriptor, const struct bpf_node *node)
 {
-    struct sock_filter code[MAX_FILTER + 8];
+    struct sock_filter code[4];
     unsigned short length = 0;
     bool see_sent = node->see_sent || kernel_deviation(DEVIATION_see_sent_always);
 
@@ -170,12 +169,7 @@ static int attach_filter(int descriptor, const struct bpf_node *node)
             (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 1, 0);
         code[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
     }
-    for (uint32_t i = 0; i < node->filter_length; i++) {
-        const struct bpf_instruction *from = &node->filter[i];
-        code[length++] = (struct sock_filter){from->code, from->jt, from->jf, from->k};
-    }
-    if (node->filter_length == 0)
-        code[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+    code[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
     struct sock_fprog program = {length, code};
     return linux_setsockopt(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0
                ? 0
@@ -231,32 +225,6 @@ static int set_interface(int descriptor, struct bpf_node *node, const char name[
     return 0;
 }
 
-static int set_filter(int descriptor, struct bpf_node *node, const void *argument, bool flush)
-{
-    struct {
-        uint32_t length, padding;
-        const void *instructions;
-    } program;
-
-    _Static_assert(sizeof program == DARWIN_SIZEOF_bpf_program, "bpf_program");
-    _Static_assert(sizeof(struct bpf_instruction) == DARWIN_SIZEOF_bpf_insn, "bpf_insn");
-    memcpy(&program, argument, sizeof program);
-    if (program.length > MAX_FILTER)
-        return EINVAL;
-    struct bpf_instruction code[MAX_FILTER];
-    int error = copy_in(code, program.instructions, program.length * sizeof code[0]);
-    if (error != 0)
-        return error;
-    memcpy(node->filter, code, sizeof code);
-    node->filter_length = program.length;
-    error = attach_filter(descriptor, node);
-    if (error != 0)
-        node->filter_length = 0;
-    else if (flush)
-        reset(descriptor, node);
-    return error;
-}
-
 static int set_buffer_length(int descriptor, struct bpf_node *node, uint32_t *length)
 {
     uint32_t largest =
@@ -299,47 +267,11 @@ static int set_header_complete(struct bpf_node *node, bool on)
     return 0;
 }
 
-static int write_max_request(struct bpf_node *node, uint32_t request, uint32_t *value)
-{
-    if (!has_batch_write())
-        return EINVAL;
-    if (request == DARWIN_BIOCGWRITEMAX) {
-        *value = node->write_max;
-        return 0;
-    }
-    if (*value > WRITE_MAX)
-        return EINVAL;
-    node->write_max = *value;
-    return 0;
-}
-
 static void get_statistics(int descriptor, struct bpf_node *node, uint32_t statistics[2])
 {
     take_statistics(descriptor, node);
     statistics[0] = (uint32_t)node->received;
     statistics[1] = kernel_deviation(DEVIATION_drops_uncounted) ? 0 : (uint32_t)node->dropped;
-}
-
-/* Requests that make sense only on a device with an interface: EINVAL without. */
-static int attached_request(struct bpf_node *node, uint32_t request, void *argument)
-{
-    uint32_t *value = argument;
-
-    if (node->interface == 0)
-        return EINVAL;
-    switch (request) {
-    case DARWIN_BIOCPROMISC:
-        node->promiscuous = true;
-        return 0;
-    case DARWIN_BIOCGDLT:
-        *value = DARWIN_DLT_EN10MB;
-        return 0;
-    case DARWIN_BIOCSDLT:
-        return *value == DARWIN_DLT_EN10MB ? 0 : EINVAL;
-    default: /* BIOCGETIF */
-        memcpy(argument, node->interface_name, NAME_SIZE);
-        return 0;
-    }
 }
 
 int bpf_request(int descriptor, struct bpf_node *node, uint32_t request, void *argument)
@@ -352,55 +284,28 @@ int bpf_request(int descriptor, struct bpf_node *node, uint32_t request, void *a
         return 0;
     case DARWIN_BIOCSBLEN:
         return set_buffer_length(descriptor, node, value);
-    case DARWIN_BIOCSETF:
-        return set_filter(descriptor, node, argument, true);
-    case DARWIN_BIOCSETFNR:
-        return set_filter(descriptor, node, argument, false);
-    case DARWIN_BIOCFLUSH:
-        reset(descriptor, node);
-        return 0;
     case DARWIN_BIOCPROMISC:
-    case DARWIN_BIOCGDLT:
-    case DARWIN_BIOCSDLT:
-    case DARWIN_BIOCGETIF:
-        return attached_request(node, request, argument);
+        if (node->interface == 0)
+            return EINVAL;
+        node->promiscuous = true;
+        return 0;
     case DARWIN_BIOCSETIF:
         return set_interface(descriptor, node, argument);
-    case DARWIN_BIOCSRTIMEOUT:
-        memcpy(&node->timeout, argument, sizeof node->timeout);
-        return 0;
-    case DARWIN_BIOCGRTIMEOUT:
-        memcpy(argument, &node->timeout, sizeof node->timeout);
-        return 0;
     case DARWIN_BIOCGSTATS:
         get_statistics(descriptor, node, argument);
         return 0;
     case DARWIN_BIOCIMMEDIATE:
         node->immediate = *value != 0;
         return 0;
-    case DARWIN_BIOCVERSION:
-        memcpy(argument, (uint16_t[]){1, 1}, 4);
-        return 0;
-    case DARWIN_BIOCGHDRCMPLT:
-        *value = node->header_complete;
-        return 0;
     case DARWIN_BIOCSHDRCMPLT:
         return set_header_complete(node, *value != 0);
-    case DARWIN_BIOCGSEESENT:
-        *value = node->see_sent;
-        return 0;
     case DARWIN_BIOCSSEESENT:
         node->see_sent = *value != 0;
         return node->interface == 0 ? 0 : attach_filter(descriptor, node);
-    case DARWIN_BIOCSWRITEMAX:
-    case DARWIN_BIOCGWRITEMAX:
-        return write_max_request(node, request, value);
-    case DARWIN_BIOCGBATCHWRITE:
-        *value = node->batch_write;
-        return has_batch_write() ? 0 : EINVAL;
     case DARWIN_BIOCSBATCHWRITE:
         return set_batch_write(node, *value != 0);
     default:
+        kernel_violation("%s: a request that is not simulated", node->interface_name);
         return EINVAL;
     }
 }

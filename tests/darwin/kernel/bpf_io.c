@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -192,38 +191,23 @@ static void fill(int descriptor, struct batch *batch)
         swap_first(batch);
 }
 
-/* Sleeps without the kernel's lock until a frame comes, for the device's timeout. */
-static int wait_for_frame(int descriptor, const struct bpf_node *node)
+/* What waits when the interface has gone.  The socket's error, by which select says "readable", is
+ * in the way of that: it is taken, and made anew. */
+static int read_rest(int descriptor, struct batch *batch, size_t *got)
 {
-    int64_t milliseconds = node->timeout.seconds * 1000 + (node->timeout.microseconds + 999) / 1000;
-    struct pollfd readable = {.fd = descriptor, .events = POLLIN};
+    struct sockaddr_ll down = {.sll_family = AF_PACKET,
+                               .sll_protocol = htons(ETH_P_ALL),
+                               .sll_ifindex = kernel->down_index};
+    int waits = 0, error;
+    size_t size = sizeof error;
 
-    kernel_unlock();
-    int ready = poll(&readable, 1, milliseconds == 0 ? -1 : (int)milliseconds);
-    int error = ready < 0 ? errno : ready == 0 ? ETIMEDOUT : 0;
-    kernel_lock();
-    return error;
-}
-
-static int read_batch(int descriptor, struct bpf_node *node, struct batch *batch)
-{
-    bool blocks = (fcntl(descriptor, F_GETFL) & O_NONBLOCK) == 0;
-
-    for (;;) {
-        /* Asked first, so that the socket's error stays and select goes on saying "readable". */
-        if (interface_by_id(node->interface) == NULL)
-            return ENXIO;
-        fill(descriptor, batch);
-        if (batch->frames > 0)
-            return 0;
-        if (!blocks)
-            return EAGAIN;
-        int error = wait_for_frame(descriptor, node);
-        if (error == ETIMEDOUT)
-            return 0; /* a read of 0 bytes */
-        if (error != 0)
-            return error;
-    }
+    if (linux_ioctl(descriptor, FIONREAD, &waits) != 0 || waits == 0)
+        return ENXIO;
+    linux_getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size);
+    fill(descriptor, batch);
+    linux_bind(descriptor, &down, sizeof down);
+    *got = batch->used;
+    return batch->frames > 0 ? 0 : ENXIO;
 }
 
 int bpf_read(int descriptor, struct bpf_node *node, uint8_t *buffer, size_t length, size_t *got)
@@ -234,11 +218,15 @@ int bpf_read(int descriptor, struct bpf_node *node, uint8_t *buffer, size_t leng
         return EBADF;
     if (length != node->buffer_length)
         return EINVAL;
-    int error = read_batch(descriptor, node, &batch);
-    if (error == EAGAIN)
+    if ((fcntl(descriptor, F_GETFL) & O_NONBLOCK) == 0)
+        kernel_violation("%s: a read that blocks is not simulated", node->interface_name);
+    if (interface_by_id(node->interface) == NULL)
+        return read_rest(descriptor, &batch, got);
+    fill(descriptor, &batch);
+    if (batch.frames == 0) {
         kernel_count(COUNTER_bpf_empty_reads, 1);
-    if (error != 0)
-        return error;
+        return EAGAIN;
+    }
     if (!node->immediate && !node->complained) {
         kernel_violation("%s: a reader without BIOCIMMEDIATE is not woken by Darwin",
                          node->interface_name);
@@ -253,22 +241,24 @@ int bpf_read(int descriptor, struct bpf_node *node, uint8_t *buffer, size_t leng
 
 /* ---- writing ---- */
 
-static int check_frame(const struct interface *interface, size_t length)
+static int check_frame(const struct bpf_node *node, const struct interface *interface,
+                       size_t length)
 {
     size_t mtu = (size_t)interface->mtu;
+    int no_header = node->header_complete ? 0 : ENXIO; /* Darwin would make one, feth cannot */
     int64_t limit = kernel_deviation(DEVIATION_bpf_write_limit);
 
     if (limit != 0 && length > (size_t)limit)
         return EMSGSIZE;
     if (kernel_release_from(23, 0))
-        return length > mtu + WRITE_LEEWAY ? EMSGSIZE : 0;
+        return no_header != 0 ? no_header : length > mtu + WRITE_LEEWAY ? EMSGSIZE : 0;
     if (length > OLD_WRITE_LIMIT)
         return EIO;
-    return length > mtu + ETHERNET_HEADER ? EMSGSIZE : 0;
+    return length > mtu + ETHERNET_HEADER ? EMSGSIZE : no_header;
 }
 
 /* One record of a batch: its frame and what it takes up, or an error. */
-static int next_record(const struct interface *interface, const uint8_t *record, size_t left,
+static int next_record(const struct bpf_node *node, const struct interface *interface, const uint8_t *record, size_t left,
                        struct iovec *frame, size_t *taken)
 {
     struct record_header header;
@@ -282,18 +272,19 @@ static int next_record(const struct interface *interface, const uint8_t *record,
     frame->iov_base = (void *)(uintptr_t)(record + header.header_length);
     frame->iov_len = header.captured;
     *taken = aligned(header.header_length + header.captured, DARWIN_BPF_ALIGNMENT);
-    return check_frame(interface, header.captured);
+    return check_frame(node, interface, header.captured);
 }
 
-/* Visits the records; with `descriptor` -1 they are only checked. */
-static int walk_batch(int descriptor, const struct interface *interface, const uint8_t *batch,
-                      size_t length)
+/* Visits the records; with `descriptor` -1 they are only checked.  What is too short for one more
+ * is not taken. */
+static int walk_batch(int descriptor, const struct bpf_node *node,
+                      const struct interface *interface, const uint8_t *batch, size_t *length)
 {
-    size_t position = 0, taken;
+    size_t position = 0, taken, whole = *length;
     struct iovec frame;
 
-    while (position < length && length - position >= HEADER_SIZE) {
-        int error = next_record(interface, batch + position, length - position, &frame, &taken);
+    while (position < whole && whole - position >= HEADER_SIZE) {
+        int error = next_record(node, interface, batch + position, whole - position, &frame, &taken);
         if (error == 0 && descriptor >= 0 && frame.iov_len > 0) {
             error = inject(descriptor, interface, frame.iov_base, frame.iov_len);
             kernel_count(COUNTER_bpf_frames_written, error == 0);
@@ -302,32 +293,33 @@ static int walk_batch(int descriptor, const struct interface *interface, const u
             return error;
         position += taken;
     }
+    *length = position < whole ? position : whole;
     return 0;
 }
 
-int bpf_write(int descriptor, struct bpf_node *node, const uint8_t *buffer, size_t length)
+int bpf_write(int descriptor, struct bpf_node *node, const uint8_t *buffer, size_t *length)
 {
     const struct interface *interface = interface_by_id(node->interface);
     int error;
 
+    if (interface != NULL && interface->ndrv_attached)
+        ndrv_reap();
     if (node->access == O_RDONLY)
         return EBADF;
     if (interface == NULL)
         return ENXIO;
     if ((interface->flags & DARWIN_IFF_UP) == 0)
         return ENETDOWN;
-    if (length == 0)
+    if (*length == 0)
         return 0;
-    if (!node->header_complete)
-        return ENXIO; /* Darwin would build the header, which feth cannot */
     if (node->batch_write) {
-        error = walk_batch(-1, interface, buffer, length); /* all is parsed before anything goes */
+        error = walk_batch(-1, node, interface, buffer, length); /* all is parsed before anything goes */
         if (error == 0)
-            error = walk_batch(descriptor, interface, buffer, length);
+            error = walk_batch(descriptor, node, interface, buffer, length);
     } else {
-        error = check_frame(interface, length);
+        error = check_frame(node, interface, *length);
         if (error == 0)
-            error = inject(descriptor, interface, buffer, length);
+            error = inject(descriptor, interface, buffer, *length);
         kernel_count(COUNTER_bpf_frames_written, error == 0);
     }
     kernel_count(COUNTER_bpf_writes, error == 0);

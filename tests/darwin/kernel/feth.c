@@ -145,8 +145,11 @@ static int unpeer(struct interface *interface)
         return 0;
     interface->peer = peer->peer = 0;
     int error = link_stop_redirect(interface);
-    int other = link_stop_redirect(peer);
-    return error != 0 ? error : other;
+    if (error == 0 && peer != interface)
+        error = link_stop_redirect(peer);
+    if (error == 0)
+        error = link_let_pass(interface);
+    return error != 0 ? error : link_let_pass(peer);
 }
 
 int interface_destroy(struct interface *interface)
@@ -155,7 +158,6 @@ int interface_destroy(struct interface *interface)
         return EINVAL;
     unpeer(interface);
     bpf_interface_gone(interface);
-    ndrv_interface_gone(interface);
     interface->id = 0;
     return link_destroy(interface);
 }
@@ -176,9 +178,11 @@ static int set_peer(struct interface *interface, const char name[NAME_SIZE])
     interface->peer = peer->id;
     peer->peer = interface->id;
     int error = link_redirect(interface, peer);
-    if (peer == interface)
-        return error;
-    return error != 0 ? error : link_redirect(peer, interface);
+    if (error == 0 && peer != interface)
+        error = link_redirect(peer, interface);
+    if (error == 0)
+        error = link_let_pass(interface);
+    return error != 0 ? error : link_let_pass(peer);
 }
 
 static int drive(struct interface *interface, const struct drive_request *request, bool set)
@@ -225,7 +229,19 @@ static int set_flags(struct interface *interface, uint32_t flags)
         interface->flags |= DARWIN_IFF_RUNNING;
     else
         interface->flags &= ~(uint32_t)DARWIN_IFF_RUNNING;
-    return link_set_up(interface);
+    return link_let_pass(interface);
+}
+
+/* The first protocol that is attached brings an interface up, the last that goes takes it down
+ * (bsd/net/dlil.c: ifnet_attach_protocol, if_proto_free). */
+void interface_attach_ndrv(struct interface *interface, bool attached)
+{
+    bool only = !interface->inet6_attached && interface->inet[0].address == 0;
+    uint32_t up = attached ? DARWIN_IFF_UP : 0;
+
+    if (interface->kind == KIND_FETH && only && interface->ndrv_attached != attached)
+        set_flags(interface, (interface->flags & ~(uint32_t)DARWIN_IFF_UP) | up);
+    interface->ndrv_attached = attached;
 }
 
 /* What the first address does: UP, but RUNNING only follows a SIOCSIFFLAGS. */
@@ -234,7 +250,7 @@ int bring_up(struct interface *interface)
     if ((interface->flags & DARWIN_IFF_UP) != 0)
         return 0;
     interface->flags |= DARWIN_IFF_UP;
-    return link_set_up(interface);
+    return link_let_pass(interface);
 }
 
 static int set_mtu(struct interface *interface, int32_t mtu)
@@ -285,9 +301,11 @@ int link_request(struct interface *interface, uint32_t request, void *argument)
     switch (request) {
     case DARWIN_SIOCGIFFLAGS:
         bpf_reap(); /* PROMISC goes with the device */
+        ndrv_reap();
         ifreq->flags = (uint16_t)interface_flags(interface);
         return 0;
     case DARWIN_SIOCSIFFLAGS:
+        ndrv_reap();
         return set_flags(interface, ifreq->flags);
     case DARWIN_SIOCGIFMETRIC:
         ifreq->value = interface->metric;

@@ -40,9 +40,10 @@ static ssize_t simulate_write(int descriptor, struct target target, const void *
     kernel_lock();
     struct call call =
         call_on(target, &names, target.bpf != NULL ? "bpf_write" : "ndrv_write", (int64_t)length);
+    size_t taken = length;
     int error = kernel_fault(&call);
     if (error == 0)
-        error = target.bpf != NULL ? bpf_write(descriptor, target.bpf, data, length)
+        error = target.bpf != NULL ? bpf_write(descriptor, target.bpf, data, &taken)
                                    : ndrv_write(descriptor, target.ndrv, data, length);
     error = kernel_misanswer(&call, error);
     if (error != 0) {
@@ -52,7 +53,7 @@ static ssize_t simulate_write(int descriptor, struct target target, const void *
     kernel_unlock();
     if (error == EPIPE && (flags & MSG_NOSIGNAL) == 0)
         raise(SIGPIPE);
-    return error == 0 ? (ssize_t)length : answer(error);
+    return error == 0 ? (ssize_t)taken : answer(error);
 }
 
 EXPORT ssize_t read(int descriptor, void *buffer, size_t length)

@@ -37,11 +37,12 @@
  * What is not simulated:
  * - The exact size of BPF's two buffers: the kernel queue holds about as many small frames as they
  *   would, and more large ones.  Time stamps are those of the read.
- * - select(2) on a BPF device without BIOCIMMEDIATE (Darwin waits for a full buffer): reading such
- *   a device works but is recorded as a violation.  Filters see a VLAN-tagged frame without its
- *   tag.
+ * - select(2) on a BPF device without BIOCIMMEDIATE (Darwin waits for a full buffer), reads that
+ *   block, and the requests of BPF that the product does not make, such as filters: violations.
+ *   So is a frame that is shorter than its header or longer than 16384 bytes: see ndrv.c.
  * - A frame larger than MTU + 18 through AF_NDRV is accepted and seen by BPF on the peer, but not
- *   by the peer's IP stack.
+ *   by the peer's IP stack, nor by a BPF device of the side that sent it.
+ * - Before macOS 15, a frame of more than 8 KiB may wait for the next one.
  * - A VLAN-tagged frame without payload (18 or 19 bytes) is lost: Linux takes it for garbage.
  * - stat(2) of /dev/bpfN, ifconf, routing sockets, kqueue, and any request that abi.json does not
  *   list.
@@ -50,7 +51,8 @@
  * do but Darwin would let pass, or the simulation does not know, is recorded as a violation, and
  * tests assert that there is none.
  *
- * Facts: XNU's bsd/net/if_fake.c, bpf.c, ndrv.c, if.c, bsd/netinet/in.c, bsd/netinet6/in6.c.
+ * Facts: for feth, BPF and AF_NDRV what Apple's own code answers, with which tests/xnu compares;
+ * for addresses XNU's bsd/netinet/in.c and bsd/netinet6/in6.c.
  * Numbers: darwin_abi.h is generated from abi.json when the library is built.
  *
  * Files: state.c (shared state, rules, logs), link.c (the Linux side), requests.c, feth.c and
@@ -75,11 +77,11 @@
 
 #define NAME_SIZE DARWIN_IFNAMSIZ
 #define ETHERNET_HEADER 14
+#define LONGEST_FRAME 16384
 #define MAX_UNIT 32767 /* IF_MAXUNIT */
 #define MAX_INTERFACES 64
 #define MAX_ADDRESSES 8
 #define MAX_BPF_NODES 256
-#define MAX_FILTER 512
 #define MAX_NDRV 128
 #define MAX_RULES 64
 #define MAX_CALLS 8192
@@ -113,37 +115,28 @@ struct interface {
     int32_t mtu, max_mtu, metric;
     uint8_t mac[6];
     bool inet6_attached;
+    bool ndrv_attached; /* an AF_NDRV socket was bound to it */
+    bool passes;        /* frames get through to Linux's stack and from it, see link.c */
     struct address4 inet[MAX_ADDRESSES];
     struct address6 inet6[MAX_ADDRESSES];
-};
-
-struct bpf_instruction {
-    uint16_t code;
-    uint8_t jt, jf;
-    uint32_t k;
 };
 
 struct bpf_node {
     _Atomic uint64_t inode;
     int32_t access; /* O_RDONLY, O_WRONLY or O_RDWR */
-    uint32_t buffer_length, write_max;
+    uint32_t buffer_length;
     bool immediate, see_sent, header_complete, batch_write, promiscuous, complained;
     uint32_t interface; /* id; 0: none or gone */
     char interface_name[NAME_SIZE];
-    struct {
-        int64_t seconds, microseconds;
-    } timeout;
     uint64_t received, dropped;
-    uint32_t filter_length; /* 0: everything passes */
-    struct bpf_instruction filter[MAX_FILTER];
 };
 
 struct ndrv_socket {
     _Atomic uint64_t inode;
     bool named, connected; /* named: a bind was tried, for better or worse */
     bool broken;           /* every write is EPIPE */
-    uint32_t interface;    /* id; 0: none */
-    int32_t unit;
+    /* The one that has this name, which may go and come back.  Empty: a bind failed, or none was
+     * tried. */
     char interface_name[NAME_SIZE];
     int32_t send_buffer;
 };
@@ -228,6 +221,7 @@ struct kernel {
     int32_t processes[MAX_PROCESSES]; /* who mapped the state: a way into their network namespace */
     uint32_t process_count;
     uint64_t namespace; /* inode of the interfaces' network namespace; 0: none yet */
+    int32_t down_index; /* Linux interface index of a device that is never up, see link.c */
 };
 
 extern struct kernel *kernel; /* NULL: this process is not simulated */
@@ -261,7 +255,7 @@ int copy_out(void *to, const void *from, size_t length);
 
 int link_create(struct interface *interface);
 int link_destroy(const struct interface *interface);
-int link_set_up(const struct interface *interface);
+int link_let_pass(struct interface *interface);
 int link_set_mtu(const struct interface *interface);
 int link_set_mac(const struct interface *interface);
 int link_attach_inet6(const struct interface *interface);
@@ -282,6 +276,7 @@ struct interface *interface_by_id(uint32_t id);
 int interface_create(char name[NAME_SIZE]); /* writes the whole name back */
 int interface_destroy(struct interface *interface);
 uint32_t interface_flags(const struct interface *interface);
+void interface_attach_ndrv(struct interface *interface, bool attached);
 
 /* ---- bpf.c and bpf_io.c ---- */
 
@@ -290,7 +285,7 @@ void bpf_device_name(const struct bpf_node *node, char name[NAME_SIZE]);
 int bpf_open(unsigned int unit, int flags, int *descriptor);
 int bpf_request(int descriptor, struct bpf_node *node, uint32_t request, void *argument);
 int bpf_read(int descriptor, struct bpf_node *node, uint8_t *buffer, size_t length, size_t *got);
-int bpf_write(int descriptor, struct bpf_node *node, const uint8_t *buffer, size_t length);
+int bpf_write(int descriptor, struct bpf_node *node, const uint8_t *buffer, size_t *length);
 void bpf_reap(void); /* closes the nodes whose last descriptor is gone */
 bool bpf_is_promiscuous(const struct interface *interface);
 void bpf_interface_gone(const struct interface *interface);
@@ -303,8 +298,8 @@ int ndrv_open(int type, int protocol, int *descriptor);
 int ndrv_bind(struct ndrv_socket *socket, const uint8_t *address, size_t length);
 int ndrv_connect(struct ndrv_socket *socket, const uint8_t *address, size_t length);
 int ndrv_write(int descriptor, struct ndrv_socket *socket, const uint8_t *frame, size_t length);
+void ndrv_reap(void); /* closes the sockets whose last descriptor is gone */
 int ndrv_set_send_buffer(struct ndrv_socket *socket, int value);
-void ndrv_interface_gone(const struct interface *interface);
 int inject(int descriptor, const struct interface *interface, const uint8_t *frame, size_t length);
 
 /* ---- linux.c: Linux's own calls; they set errno ---- */

@@ -2,9 +2,11 @@
  * The Linux side of a simulated interface: a veth pair, made and changed through rtnetlink,
  * ethtool and /proc/sys/net.
  *
- * The hidden end is always up, has no addresses and no IPv6, and its tc ingress hook takes every
- * frame before Linux's IP stack could: redirected to the peer's hidden end (priority 1, while
- * peered), else dropped (priority 2).
+ * The hidden end has no addresses and no IPv6, and its tc ingress hook takes every frame before
+ * Linux's IP stack could: redirected to the peer's hidden end (priority 1, while peered), else
+ * dropped (priority 2).  Both ends are always up, for else no BPF device would see the frames that
+ * come to an interface that is down, as it does on Darwin: between Linux's IP stack and an interface
+ * that is not UP, or has no peer, the tc hooks of the program's side drop everything.
  */
 #define _GNU_SOURCE
 #include "kernel.h"
@@ -259,19 +261,18 @@ static int hook(int32_t index)
     return talk(&message, NULL, 0);
 }
 
-static struct tcmsg filter_place(int32_t index, uint32_t priority)
+static struct tcmsg filter_place(int32_t index, uint32_t way, uint32_t priority)
 {
     return (struct tcmsg){.tcm_family = AF_UNSPEC,
                           .tcm_ifindex = index,
-                          .tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
+                          .tcm_parent = TC_H_MAKE(TC_H_CLSACT, way),
                           .tcm_info = TC_H_MAKE(priority << 16, htons(ETH_P_ALL))};
 }
 
 /* A filter of one instruction, `return result`; with an action or, without, the result is the
  * verdict. */
-static int add_filter(int32_t index, uint32_t priority, uint32_t result, int32_t target)
+static int add_filter(struct tcmsg place, uint32_t result, int32_t target)
 {
-    struct tcmsg place = filter_place(index, priority);
     struct sock_filter program[] = {BPF_STMT(BPF_RET | BPF_K, result)};
     uint16_t length = 1;
     uint32_t direct = TCA_BPF_FLAG_ACT_DIRECT;
@@ -300,44 +301,18 @@ static int add_filter(int32_t index, uint32_t priority, uint32_t result, int32_t
     return talk(&message, NULL, 0);
 }
 
-int link_create(struct interface *interface)
+static int remove_filter(struct tcmsg place)
 {
-    char hidden[NAME_SIZE];
-    int error = make_pair(interface);
-
-    if (error != 0)
-        return error;
-    hidden_name(interface, hidden);
-    error = find_index(interface->name, &interface->index);
-    if (error == 0)
-        error = find_index(hidden, &interface->hidden_index);
-    if (error == 0)
-        error = quieten(interface, hidden);
-    if (error == 0)
-        error = switch_off_offloads(interface->name);
-    if (error == 0)
-        error = switch_off_offloads(hidden);
-    if (error == 0)
-        error = hook(interface->hidden_index);
-    if (error == 0)
-        error = add_filter(interface->hidden_index, 2, TC_ACT_SHOT, 0);
-    if (error == 0)
-        error = change_link(interface->hidden_index, IFF_UP, IFF_UP, 0, NULL, 0);
-    if (error != 0)
-        link_destroy(interface);
-    return error;
-}
-
-int link_destroy(const struct interface *interface)
-{
-    struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_index = interface->index};
     struct message message;
 
-    begin(&message, RTM_DELLINK, 0, &info, sizeof info);
+    begin(&message, RTM_DELTFILTER, 0, &place, sizeof place);
     return talk(&message, NULL, 0);
 }
 
-/* ---- changing it ---- */
+static int drop_all(int32_t index, uint32_t way)
+{
+    return add_filter(filter_place(index, way, 2), TC_ACT_SHOT, 0);
+}
 
 static int operational_state(int32_t index, uint8_t *state)
 {
@@ -361,11 +336,8 @@ static int operational_state(int32_t index, uint8_t *state)
     return ENODATA;
 }
 
-/*
- * Linux tells the other end of a veth pair of UP and DOWN in a work queue, and frames are lost
- * until then: wait for it.
- */
-static int wait_for_carrier(int32_t index, bool up)
+/* Linux tells the other end of a veth pair of UP in a work queue, and frames are lost until then. */
+static int wait_for_carrier(int32_t index)
 {
     struct timespec start, now;
     uint8_t state;
@@ -373,7 +345,7 @@ static int wait_for_carrier(int32_t index, bool up)
     clock_gettime(CLOCK_MONOTONIC, &start);
     do {
         int error = operational_state(index, &state);
-        if (error != 0 || (state == IF_OPER_UP) == up)
+        if (error != 0 || state == IF_OPER_UP)
             return error;
         sched_yield();
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -381,27 +353,119 @@ static int wait_for_carrier(int32_t index, bool up)
     return ETIMEDOUT;
 }
 
-int link_set_up(const struct interface *interface)
+static int stop_passing(struct interface *interface)
 {
-    bool up = (interface->flags & DARWIN_IFF_UP) != 0;
-    int error = change_link(interface->index, up ? IFF_UP : 0, IFF_UP, 0, NULL, 0);
+    int error = drop_all(interface->index, TC_H_MIN_INGRESS);
+
+    interface->passes = false;
+    return error != 0 ? error : drop_all(interface->index, TC_H_MIN_EGRESS);
+}
+
+static int start_passing(struct interface *interface)
+{
+    int error = remove_filter(filter_place(interface->index, TC_H_MIN_INGRESS, 2));
+
+    interface->passes = true;
+    if (error != 0)
+        return error;
+    return remove_filter(filter_place(interface->index, TC_H_MIN_EGRESS, 2));
+}
+
+/* A device that is never up: a packet socket that is bound to it selects as readable for good, as
+ * a BPF device does whose interface has gone. */
+static int find_down_device(void)
+{
+    struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
+    struct message message;
+
+    if (find_index("hdown", &kernel->down_index) == 0)
+        return 0;
+    begin(&message, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
+    put_text(&message, IFLA_IFNAME, "hdown");
+    struct rtattr *link = nest(&message, IFLA_LINKINFO);
+    put_text(&message, IFLA_INFO_KIND, "veth");
+    close_nest(&message, link);
+    int error = talk(&message, NULL, 0);
+    return error != 0 ? error : find_index("hdown", &kernel->down_index);
+}
+
+int link_create(struct interface *interface)
+{
+    char hidden[NAME_SIZE];
+    int error = find_down_device();
 
     if (error == 0)
-        error = wait_for_carrier(interface->hidden_index, up);
-    if (error == 0 && up)
-        error = wait_for_carrier(interface->index, true);
-    /* Linux forgets IPv6 addresses when an interface goes down, Darwin does not. */
-    for (int i = 0; error == 0 && up && i < MAX_ADDRESSES; i++) {
-        if (interface->inet6[i].prefix != 0)
-            error = link_add_inet6(interface, &interface->inet6[i]);
-    }
+        error = make_pair(interface);
+
+    if (error != 0)
+        return error;
+    hidden_name(interface, hidden);
+    error = find_index(interface->name, &interface->index);
+    if (error == 0)
+        error = find_index(hidden, &interface->hidden_index);
+    if (error == 0)
+        error = quieten(interface, hidden);
+    if (error == 0)
+        error = switch_off_offloads(interface->name);
+    if (error == 0)
+        error = switch_off_offloads(hidden);
+    if (error == 0)
+        error = hook(interface->hidden_index);
+    if (error == 0)
+        error = drop_all(interface->hidden_index, TC_H_MIN_INGRESS);
+    if (error == 0)
+        error = hook(interface->index);
+    if (error == 0)
+        error = stop_passing(interface);
+    if (error == 0)
+        error = change_link(interface->hidden_index, IFF_UP, IFF_UP, 0, NULL, 0);
+    if (error == 0)
+        error = change_link(interface->index, IFF_UP, IFF_UP, 0, NULL, 0);
+    if (error == 0)
+        error = wait_for_carrier(interface->hidden_index);
+    if (error == 0)
+        error = wait_for_carrier(interface->index);
+    if (error != 0)
+        link_destroy(interface);
     return error;
 }
 
+int link_destroy(const struct interface *interface)
+{
+    struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_index = interface->index};
+    struct message message;
+
+    begin(&message, RTM_DELLINK, 0, &info, sizeof info);
+    return talk(&message, NULL, 0);
+}
+
+/* ---- changing it ---- */
+
+int link_let_pass(struct interface *interface)
+{
+    bool passes = (interface->flags & DARWIN_IFF_UP) != 0 && interface->peer != 0;
+
+    if (interface->passes == passes)
+        return 0;
+    return passes ? start_passing(interface) : stop_passing(interface);
+}
+
+/* Linux ends IPv6 under an MTU of 1280, and above begins it anew, as on any new device. */
 int link_set_mtu(const struct interface *interface)
 {
+    static const char path[] = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
     uint32_t mtu = (uint32_t)interface->mtu;
-    return change_link(interface->index, 0, 0, IFLA_MTU, &mtu, sizeof mtu);
+    char was = '0';
+    int descriptor = linux_open(path, O_RDWR | O_CLOEXEC, 0);
+
+    if (descriptor >= 0 && pread(descriptor, &was, 1, 0) == 1)
+        pwrite(descriptor, "1", 1, 0);
+    int error = change_link(interface->index, 0, 0, IFLA_MTU, &mtu, sizeof mtu);
+    if (descriptor >= 0) {
+        pwrite(descriptor, &was, 1, 0);
+        close(descriptor);
+    }
+    return error;
 }
 
 int link_set_mac(const struct interface *interface)
@@ -481,20 +545,16 @@ int link_remove_inet6(const struct interface *interface, const struct address6 *
 
     begin_address(&message, RTM_DELADDR, AF_INET6, address->prefix, interface->index);
     put(&message, IFA_ADDRESS, address->address, sizeof address->address);
-    int error = talk(&message, NULL, 0);
-    return error == EADDRNOTAVAIL ? 0 : error; /* gone with a DOWN: see link_set_up */
+    return talk(&message, NULL, 0);
 }
 
 int link_redirect(const struct interface *from, const struct interface *to)
 {
-    return add_filter(from->hidden_index, 1, UINT32_MAX, to->hidden_index);
+    return add_filter(filter_place(from->hidden_index, TC_H_MIN_INGRESS, 1), UINT32_MAX,
+                      to->hidden_index);
 }
 
 int link_stop_redirect(const struct interface *from)
 {
-    struct tcmsg place = filter_place(from->hidden_index, 1);
-    struct message message;
-
-    begin(&message, RTM_DELTFILTER, 0, &place, sizeof place);
-    return talk(&message, NULL, 0);
+    return remove_filter(filter_place(from->hidden_index, TC_H_MIN_INGRESS, 1));
 }

@@ -40,16 +40,32 @@ static void mark_alive(uint64_t inode, void *context)
         ((bool *)context)[socket - kernel->ndrv] = true;
 }
 
-static struct ndrv_socket *free_socket(void)
+static bool has_socket(const struct interface *interface)
+{
+    for (int i = 0; i < MAX_NDRV; i++) {
+        const struct ndrv_socket *socket = &kernel->ndrv[i];
+        if (socket->inode != NO_INODE &&
+            strncmp(socket->interface_name, interface->name, NAME_SIZE) == 0)
+            return true;
+    }
+    return false;
+}
+
+void ndrv_reap(void)
 {
     bool alive[MAX_NDRV] = {false};
 
-    bool known = live_packet_sockets(mark_alive, alive);
+    if (!live_packet_sockets(mark_alive, alive))
+        return;
     for (int i = 0; i < MAX_NDRV; i++) {
-        if (known && !alive[i])
+        if (!alive[i])
             kernel->ndrv[i].inode = NO_INODE;
     }
-    return ndrv_lookup(NO_INODE);
+    for (int i = 0; i < MAX_INTERFACES; i++) {
+        struct interface *interface = &kernel->interfaces[i];
+        if (interface->id != 0 && interface->ndrv_attached && !has_socket(interface))
+            interface_attach_ndrv(interface, false);
+    }
 }
 
 int ndrv_open(int type, int protocol, int *descriptor)
@@ -62,7 +78,8 @@ int ndrv_open(int type, int protocol, int *descriptor)
         return EPROTONOSUPPORT;
     if (!is_root())
         return EPERM;
-    struct ndrv_socket *socket = free_socket();
+    ndrv_reap();
+    struct ndrv_socket *socket = ndrv_lookup(NO_INODE);
     if (socket == NULL) {
         kernel_violation("more than %d AF_NDRV sockets", MAX_NDRV);
         return ENOBUFS;
@@ -93,7 +110,7 @@ static const char *address_name(const uint8_t *address, size_t length, char name
 int ndrv_bind(struct ndrv_socket *socket, const uint8_t *address, size_t length)
 {
     char name[NAME_SIZE];
-    const struct interface *interface;
+    struct interface *interface;
 
     if (socket->named)
         return EINVAL;
@@ -104,8 +121,7 @@ int ndrv_bind(struct ndrv_socket *socket, const uint8_t *address, size_t length)
     interface = interface_by_name(name);
     if (interface == NULL)
         return EADDRNOTAVAIL;
-    socket->interface = interface->id;
-    socket->unit = interface->kind == KIND_LOOPBACK ? -1 : interface->unit;
+    interface_attach_ndrv(interface, true);
     memcpy(socket->interface_name, interface->name, NAME_SIZE);
     return 0;
 }
@@ -141,19 +157,6 @@ int ndrv_set_send_buffer(struct ndrv_socket *socket, int value)
     return 0;
 }
 
-/* Darwin compares the family and the unit, not the name: destroying feth0 cuts sockets on en0 as
- * well. */
-void ndrv_interface_gone(const struct interface *interface)
-{
-    for (int i = 0; i < MAX_NDRV; i++) {
-        struct ndrv_socket *socket = &kernel->ndrv[i];
-        if (socket->interface != 0 && socket->unit == interface->unit) {
-            socket->interface = 0;
-            socket->broken = true;
-        }
-    }
-}
-
 int ndrv_write(int descriptor, struct ndrv_socket *socket, const uint8_t *frame, size_t length)
 {
     if (socket->broken)
@@ -162,7 +165,9 @@ int ndrv_write(int descriptor, struct ndrv_socket *socket, const uint8_t *frame,
         return EDESTADDRREQ;
     if (length > (size_t)socket->send_buffer)
         return EMSGSIZE;
-    const struct interface *interface = interface_by_id(socket->interface);
+    if (socket->interface_name[0] == '\0')
+        return EINVAL;
+    const struct interface *interface = interface_by_name(socket->interface_name);
     if (interface == NULL)
         return ENXIO;
     if ((interface->flags & DARWIN_IFF_UP) == 0)
@@ -213,11 +218,12 @@ int inject(int descriptor, const struct interface *interface, const uint8_t *fra
     uint8_t padded[SHORTEST_PADDED] = {0};
     const struct interface *peer = interface_by_id(interface->peer);
 
-    if (length < ETHERNET_HEADER) {
+    /* Shorter ones panic a Mac, longer ones stop a feth for good before macOS 15. */
+    if (length < ETHERNET_HEADER || length > LONGEST_FRAME) {
         kernel_violation("%s: a frame of %zu bytes was written", interface->name, length);
         return EINVAL;
     }
-    if (interface->kind != KIND_FETH || kernel_deviation(DEVIATION_injection_lost))
+    if (peer == NULL || kernel_deviation(DEVIATION_injection_lost))
         return 0;
     if (kernel_deviation(DEVIATION_padded_frames) && length < sizeof padded) {
         memcpy(padded, frame, length);
@@ -228,6 +234,6 @@ int inject(int descriptor, const struct interface *interface, const uint8_t *fra
         return transmit(descriptor, interface->index, frame, length);
     /* Darwin does not look at the MTU here, Linux does: go in behind the interface.  The peer may
      * refuse it. */
-    int error = peer == NULL ? 0 : transmit(descriptor, peer->hidden_index, frame, length);
+    int error = transmit(descriptor, peer->hidden_index, frame, length);
     return error == ENOBUFS ? 0 : error;
 }

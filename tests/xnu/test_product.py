@@ -1,0 +1,104 @@
+"""The product's own modules on Apple's code: they make a pair, use it, and undo it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fethpipe.device import Device
+from fethpipe.errors import DeviceError, NotAllowedError
+from fethpipe.provision.feth import (
+    check_feth,
+    destroy_feth,
+    open_feth_device,
+    provision_feth,
+)
+from fethpipe.provision.request import DeviceRequest, Provisioned
+from tests.darwin.rig import IO, PRIMARY
+from tests.xnu.child import on_apples_code
+from tests.xnu.inside import Mac
+from tests.xnu.play import Player, frame
+
+WAYS = (None, "ndrv", "bpf")
+
+
+class Pair:
+    """A pair that the product made and opened, and what it looks like from the primary side."""
+
+    def __init__(self, **options: object) -> None:
+        self.made: list[str] = []
+        request = DeviceRequest(**options)  # type: ignore[arg-type]
+        self.provisioned: Provisioned = provision_feth(request, self.made.append)
+        self.device: Device = open_feth_device(self.provisioned)
+        self.player = Player()
+        self.player.reader("far", 0, self.provisioned.interface)
+
+    def arrived(self) -> list[int]:
+        """Return the lengths of the frames that have come to the primary side."""
+        try:
+            return [length for _, _, _, length, _ in self.player.read("far")]
+        except BlockingIOError:
+            return []
+
+
+@on_apples_code
+def test_a_pair_is_made_and_destroyed(mac: Mac) -> None:
+    pair = Pair(mtu=9000, mac=bytes.fromhex("0200000000aa"), metric=3)
+    assert pair.made == [PRIMARY, IO]
+    assert pair.provisioned[:4] == (PRIMARY, IO, bytes.fromhex("0200000000aa"), 9000)
+    check_feth(pair.provisioned)()
+    pair.device.close()
+    for name in pair.made:
+        destroy_feth(name)
+    assert mac.kernel.names() == []
+
+
+@on_apples_code
+def test_a_failed_start_leaves_nothing(mac: Mac) -> None:
+    mac.kernel.become(root=False)
+    with pytest.raises(NotAllowedError):
+        Pair()
+    mac.kernel.become(root=True)
+    with pytest.raises(DeviceError, match="cannot set the MTU of feth10000 to 71"):
+        Pair(mtu=71)
+    assert mac.kernel.names() == []
+
+
+@on_apples_code
+def test_another_unit_is_taken_when_one_exists(mac: Mac) -> None:
+    Player().create(IO)
+    assert Pair().made == ["feth10001", "feth20001"]
+    with pytest.raises(DeviceError, match="already exists"):
+        Pair(name="feth10001")
+
+
+@on_apples_code
+def test_frames_pass_both_ways_whole_and_in_order(mac: Mac) -> None:
+    for inject in WAYS:
+        pair = Pair(inject=inject)
+        chance = random.Random(1)
+        for _ in range(20):
+            sizes = [chance.randint(14, 1514) for _ in range(chance.randint(1, 80))]
+            pair.device.write_frames([frame(size) for size in sizes])
+            assert pair.arrived() == sizes
+            for size in sizes:
+                pair.player.write("far", size)
+            assert [len(each) for each in pair.device.read_frames()] == sizes
+        assert (pair.device.counters.drops, pair.device.kernel_drops()) == ({}, 0)
+        pair.device.close()
+        pair.player.close("far")
+
+
+@on_apples_code
+def test_an_interface_that_goes_is_told(mac: Mac) -> None:
+    pair = Pair()
+    pair.player.write("far", 60)
+    pair.player.destroy(IO)
+    assert [len(each) for each in pair.device.read_frames()] == [60]
+    with pytest.raises(DeviceError, match="feth10000 has gone: ENXIO"):
+        pair.device.read_frames()
+    with pytest.raises(DeviceError, match="feth10000 has gone: ENXIO"):
+        pair.device.write_frames([frame(60)])
+    with pytest.raises(DeviceError, match="ENXIO"):
+        check_feth(pair.provisioned)()
