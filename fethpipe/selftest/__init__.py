@@ -1,1 +1,1 @@
-"""``--selftest``: show on this machine that frames pass, and which facts of its kernel hold."""
+"""``--selftest``: show on this machine that frames pass, and check facts about its kernel."""

@@ -1,9 +1,9 @@
-"""The main job on macOS: the IP stack of this Mac talks through a tunnel to a host that we play.
+"""The main job on macOS: the IP stack of this Mac talks through a tunnel to a simulated host.
 
-A fethpipe is started just as anybody would start it, with its stream on two pipes. At their other
-end is a host with nothing but an address: it answers ARP, and sends each datagram back with the
-addresses exchanged, which changes no checksum. Datagrams go from one port to the same one, so that
-fragments, which have no ports, need no more than that either.
+A fethpipe is started as a user starts it, with its stream on two pipes. At their other end is a
+simulated host: it answers ARP, and sends each datagram back with the two addresses exchanged, which
+changes no checksum. Source and destination port are the same, so they need no exchange; that makes
+it work for fragments too, which have no ports.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from .endpoint import End
 from .report import Report
 
 _BUDGET_SECONDS = 8.0
-_ADDRESS, _OTHER, _PREFIX = "203.0.113.1", "203.0.113.2", 24  # kept for documentation
+_ADDRESS, _OTHER, _PREFIX = "203.0.113.1", "203.0.113.2", 24  # reserved for documentation
 _OTHER_MAC = bytes.fromhex("0200 5e00 5332")
 
 _ECHOES = 20
-# As in the demonstration on Linux: the last one is in several fragments.
+# In bytes, as on Linux. The last one is sent in fragments.
 _SIZES = (0, 1, 18, 512, 1472, 1473, 9000)
 _FULL = 1472
 _FLOOD_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
 _WINDOW = 16
-"""Datagrams that are on their way at once: few enough for every queue in between."""
+"""The number of datagrams on the way at once: few enough for every queue in between."""
 
 _IPV4 = b"\x08\x00"
 _RESPONDER = Responder(IPv4Address(_OTHER), _OTHER_MAC)
 
 
 def reflect(report: Report) -> None:
-    """Show the main job. Raises SystemFailureError at the first thing that does not work."""
+    """Show that the main job works. Raises SystemFailureError at the first thing that fails."""
     deadline = Deadline(_BUDGET_SECONDS)
     with ExitStack() as ends:
         with ExitStack() as theirs:
@@ -75,7 +75,7 @@ def reflect(report: Report) -> None:
 
 
 def answer(frame: bytes) -> bytes | None:
-    """Return what the host that we play says to a frame, None if nothing."""
+    """Return the answer of the simulated host to a frame, None if there is none."""
     if frame[12:14] == _IPV4 and frame[30:34] == _RESPONDER.address.packed:
         head = frame[6:12] + _OTHER_MAC + frame[12:26]
         return head + frame[30:34] + frame[26:30] + frame[34:]
@@ -84,7 +84,7 @@ def answer(frame: bytes) -> bytes | None:
 
 
 class _Mirror:
-    """The host at the other end of the stream, and a socket of this Mac that talks to it."""
+    """The simulated host at the other end of the stream, and a socket that talks to it."""
 
     def __init__(self, stream: Stream, deadline: Deadline) -> None:
         self._stream = stream
@@ -96,11 +96,11 @@ class _Mirror:
         self._udp.setblocking(False)
 
     def send(self, payload: bytes) -> None:
-        """Have the IP stack send a datagram."""
+        """Let the IP stack send a datagram."""
         self._udp.send(payload)
 
     def receive(self) -> bytes:
-        """Return the next datagram that comes back. Raises TimeoutError when none does."""
+        """Return the next datagram that comes back. Raises TimeoutError if none comes."""
         end = time.monotonic() + min(_PATIENCE_SECONDS, self._deadline.left())
         while True:
             left = end - time.monotonic()
@@ -136,7 +136,7 @@ def _try_echoes(report: Report, mirror: _Mirror) -> None:
             started = time.perf_counter()
             _echo(mirror, 56)
             times.append(time.perf_counter() - started)
-    report.say(f"tunnel: {_ECHOES} echoes, median {statistics.median(times) * 1000:.2f} ms")
+    report.say(f"tunnel: {_ECHOES} answers, median {statistics.median(times) * 1000:.2f} ms")
     for size in _SIZES:
         with os_errors_as(f"no answer to a datagram of {size} bytes"):
             _echo(mirror, size)
@@ -151,7 +151,7 @@ def _echo(mirror: _Mirror, size: int) -> None:
 
 
 def _try_flood(report: Report, mirror: _Mirror) -> None:
-    """Keep a few full frames on their way for a while; none may be lost."""
+    """Keep a few full frames on the way for a while. None may be lost."""
     payload = os.urandom(_FULL)
     came = 0
     started = time.perf_counter()

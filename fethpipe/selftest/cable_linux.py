@@ -1,10 +1,9 @@
-"""The main job on Linux: two ends in two network namespaces, whose kernels talk through them.
+"""The main job on Linux: a tunnel between two network namespaces, with traffic of both IP stacks.
 
-Two ends are started just as anybody would start them, each in a network namespace of its own,
-joined by two pipes. One process moves from the first new namespace to the second, and holds
-sockets of both: a socket stays in the namespace in which it was made. Nothing outlives the test:
-the namespaces are anonymous, the ends are stopped whatever happens, and every wait draws on one
-budget of time.
+Two ends are started as a user starts them, each in a network namespace of its own, joined by two
+pipes. One process moves from the first new namespace to the second, and has sockets of both, as a
+socket stays in the namespace in which it was made. Nothing outlives the test: the namespaces have
+no names, the ends are stopped in any case, and all waits together have one time limit.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _RETRY_SECONDS = 0.02
 
 _PINGS = 20
 _TRANSFER = 12 << 20
-# Nothing but the header, the smallest, about the MTU of 1500, and one in several fragments.
+# In bytes: no payload, the smallest ones, those around an MTU of 1500, and one in fragments.
 _DATAGRAM_SIZES = (0, 1, 18, 512, 1452, 1472, 1473, 9000)
 
 _ICMP_PROTOCOLS = {socket.AF_INET: socket.IPPROTO_ICMP, socket.AF_INET6: socket.IPPROTO_ICMPV6}
@@ -45,7 +44,7 @@ _IPV6_SWITCH = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 
 
 def demonstrate(report: Report, *, as_user: bool) -> None:
-    """Show the main job. Raises SystemFailureError at the first thing that does not work."""
+    """Show that the main job works. Raises SystemFailureError at the first thing that fails."""
     families = _families(report)
     deadline = Deadline(_BUDGET_SECONDS)
     with ExitStack() as ends:
@@ -65,7 +64,7 @@ def demonstrate(report: Report, *, as_user: bool) -> None:
 
 
 class _Side(NamedTuple):
-    """One end of the cable. The addresses are those kept for documentation."""
+    """One end of the tunnel. The addresses are reserved for documentation."""
 
     name: str
     mac: str
@@ -78,13 +77,13 @@ _NEAR = _Side("near end", "02:00:5e:00:53:01", "192.0.2.1", "2001:db8::1")
 
 
 def _families(report: Report) -> list[socket.AddressFamily]:
-    """Return the protocols that this kernel speaks."""
+    """Return the address families that this kernel has."""
     try:
         if _IPV6_SWITCH.read_text().strip() == "0":
             return [socket.AF_INET, socket.AF_INET6]
     except FileNotFoundError:
         pass
-    report.say("IPv6 is off on this machine, and not tested")
+    report.say("IPv6 is switched off on this machine, and was not tested")
     return [socket.AF_INET]
 
 
@@ -96,7 +95,7 @@ def _pipe(owner: ExitStack) -> tuple[int, int]:
 
 
 class _Host:
-    """An address, and a socket of each protocol, in the namespace in which it was made."""
+    """An address, and a socket for each protocol, in the namespace in which they were made."""
 
     def __init__(self, owner: ExitStack, family: socket.AddressFamily, address: str) -> None:
         self.family = family
@@ -110,7 +109,7 @@ class _Host:
         self.tcp = make(socket.SOCK_STREAM)
 
     def bind(self, deadline: Deadline) -> None:
-        """Take the address, once the kernel has made sure that nobody else has it (RFC 4862)."""
+        """Bind to the address, after the kernel has checked that it is unique (RFC 4862)."""
         for made in (self.icmp, self.udp, self.tcp):
             while True:
                 try:
@@ -124,7 +123,7 @@ class _Host:
 
 
 class _Place:
-    """A network namespace: a fethpipe in it, and sockets."""
+    """A network namespace, with a fethpipe and sockets in it."""
 
     def __init__(
         self,
@@ -156,32 +155,30 @@ class _Place:
 
 def _try_traffic(report: Report, near: _Host, far: _Host, deadline: Deadline) -> None:
     version = "IPv4" if near.family == socket.AF_INET else "IPv6"
-    with os_errors_as(f"no {version} address to use"):
+    with os_errors_as(f"cannot bind to an {version} address"):
         for host in (near, far):
             host.bind(deadline)
     with os_errors_as(f"{version} ping"):
         times = [_ping(near, far, number, deadline) for number in range(_PINGS)]
-    report.say(
-        f"{version} ping: {_PINGS} answered, median {statistics.median(times) * 1000:.2f} ms"
-    )
+    report.say(f"{version} ping: {_PINGS} answers, median {statistics.median(times) * 1000:.2f} ms")
     with os_errors_as(f"{version} UDP"):
         for size in _DATAGRAM_SIZES:
             _send_datagram(near, far, size, deadline)
             _send_datagram(far, near, size, deadline)
     count, largest = 2 * len(_DATAGRAM_SIZES), max(_DATAGRAM_SIZES)
     report.say(
-        f"{version} UDP: {count} datagrams of 0 to {largest} bytes, both ways, came unchanged"
+        f"{version} UDP: {count} datagrams of 0 to {largest} bytes arrived unchanged, both ways"
     )
     with os_errors_as(f"{version} TCP"):
         seconds = _transfer(near, far, deadline)
     report.say(
-        f"{version} TCP: {_TRANSFER >> 20} MiB each way came unchanged, "
+        f"{version} TCP: {_TRANSFER >> 20} MiB each way arrived unchanged, "
         f"at {2 * 8 * _TRANSFER / seconds / 1e6:.0f} Mbit/s"
     )
 
 
 def _ping(near: _Host, far: _Host, number: int, deadline: Deadline) -> float:
-    """Have the far kernel answer, and return the seconds that it took."""
+    """Ping the far kernel, and return the seconds until its answer."""
     request, reply = _ECHO_TYPES[near.family]
     payload = os.urandom(56)
     started = time.perf_counter()
@@ -189,7 +186,7 @@ def _ping(near: _Host, far: _Host, number: int, deadline: Deadline) -> float:
     wanted = _echo(near.family, reply, number, payload)
     while True:
         near.icmp.settimeout(deadline.left())
-        # IPv4 has its header in front. Who sends IPv6 has the checksum made by the kernel.
+        # IPv4 comes with its header. The checksum of IPv6 was made by the kernel.
         packet = near.icmp.recv(2048)[-len(wanted) :]
         if packet[:2] + packet[4:] == wanted[:2] + wanted[4:]:
             return time.perf_counter() - started
@@ -209,11 +206,11 @@ def _send_datagram(source: _Host, destination: _Host, size: int, deadline: Deadl
     destination.udp.settimeout(deadline.left())
     received, sender = destination.udp.recvfrom(1 << 16)
     if (received, sender) != (payload, source.udp.getsockname()):
-        raise SystemFailureError(f"a datagram of {size} bytes came changed")
+        raise SystemFailureError(f"a datagram of {size} bytes arrived changed")
 
 
 def _transfer(near: _Host, far: _Host, deadline: Deadline) -> float:
-    """Send bytes there and back over one connection, and return the seconds that it took."""
+    """Send bytes in both directions over one connection, and return the seconds that it took."""
     far.tcp.listen()
     far.tcp.settimeout(deadline.left())
     near.tcp.settimeout(deadline.left())
@@ -242,12 +239,12 @@ def _stream(source: socket.socket, destination: socket.socket, deadline: Deadlin
             received += data
     seconds = time.perf_counter() - started
     if received != noise:
-        raise SystemFailureError(f"{_TRANSFER} bytes of TCP came changed")
+        raise SystemFailureError(f"{_TRANSFER} bytes of TCP arrived changed")
     return seconds
 
 
 def _try_ending(near: End, far: End, deadline: Deadline) -> None:
-    """Stop one end; the other has to follow by itself."""
+    """Stop one end. The other one must end by itself."""
     near.stop()
     for end in (near, far):
         end.wait_ended(deadline)

@@ -1,7 +1,8 @@
-"""The self-test on macOS: throw-away feth pairs, each fact that the code counts on, the main job.
+"""The self-test on macOS: make two feth pairs, check the facts that the code relies on, and move
+frames through a tunnel.
 
-The pairs are made by keepers, as ever, so that they go even if we are killed. The first one is
-made before the largest MTU is raised, the second after it: the difference is one of the facts.
+Keepers make the pairs, so that they are destroyed even if we are killed. The first pair is made
+before the largest MTU is raised and the second one after it, as the difference is one of the facts.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ _MAC = parse_mac("02:00:5e:00:53:21")
 
 
 def try_system(report: Report) -> None:
-    """Tell which facts hold, and show that frames pass between the IP stack and a stream."""
+    """Check the facts, and show that frames pass between the IP stack and a stream.
+
+    Raises FethpipeError.
+    """
     if os.geteuid() != 0:
-        raise NotAllowedError("the self-test makes feth interfaces", hint="run it with sudo")
+        raise NotAllowedError("the self-test needs root to make feth interfaces", hint="use sudo")
     with ExitStack() as stack:
-        with os_errors_as("the self-test cannot be set up"):
+        with os_errors_as("cannot set up the self-test"):
             pairs = _set_up(stack)
         check_feth(report, pairs)
         check_ndrv(report, pairs)
@@ -46,7 +50,7 @@ def try_system(report: Report) -> None:
 
 
 def _set_up(stack: ExitStack) -> FethPairs:
-    """Make the two pairs, the second one with the largest MTU that it takes."""
+    """Make the two pairs, the second one with the largest MTU that it can have."""
     interfaces = stack.enter_context(DarwinInterfaces())
     _, early = _make_pair(stack, DeviceRequest())
     limit_before = interfaces.largest_mtu(early.interface)
@@ -88,4 +92,4 @@ def _move_frames(report: Report, pairs: FethPairs) -> None:
         try:
             measure(report, pair.near, pair.far)
         except FethpipeError as error:
-            report.say(f"no figures: {error}")
+            report.say(f"no measurements: {error}")

@@ -1,4 +1,4 @@
-"""One budget of time for everything, and errors that say in which step it ran out."""
+"""One time limit for the whole test, and errors that name the step in which it ran out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..errors import SystemFailureError, reason
 
 
 class Deadline:
-    """The time that is left for everything."""
+    """A time limit for all steps together, in seconds from now."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left. Raises TimeoutError when there are none."""
+        """Return the seconds that are left. Raises TimeoutError if none are."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("no answer in time")

@@ -1,4 +1,4 @@
-"""One end of a tunnel, started as anybody would start it."""
+"""One end of a tunnel, started as a user starts it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _FOLDER = Path(__file__).resolve().parents[2]
 
 
 class End:
-    """A fethpipe in the network in which this is made.
+    """A fethpipe process, in the network namespace of the moment when this object is made.
 
-    ``exists`` tells whether an interface is there, in that same network.
+    ``exists`` returns whether an interface of that namespace exists.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class End:
             os.close(ready)
 
     def wait_ready(self, deadline: Deadline) -> None:
-        """Wait until the device is up."""
-        with os_errors_as(f"the {self._name} did not get ready"):
+        """Wait until the device is up. Raises SystemFailureError."""
+        with os_errors_as(f"the {self._name} did not become ready"):
             select.select([self._ready], [], [], deadline.left())
             deadline.left()
             line = os.read(self._ready, 4096)
@@ -72,25 +72,25 @@ class End:
         self._report.say(f"{self._name}: {self.interface} is up, {', '.join(facts['addresses'])}")
 
     def stop(self) -> None:
-        """Ask for the end."""
+        """Ask the process to end."""
         self._process.terminate()
 
     def wait_ended(self, deadline: Deadline) -> None:
-        """Wait for a clean end, and see that the device has gone."""
+        """Wait for exit status 0 and the end of the device. Raises SystemFailureError."""
         with os_errors_as(f"the {self._name} did not end"):
             self._finish(deadline.left())
         if self._process.returncode != 0:
             raise SystemFailureError(
                 f"the {self._name} ended with exit status {self._process.returncode}"
             )
-        with os_errors_as(f"{self.interface} of the {self._name} did not go"):
+        with os_errors_as(f"{self.interface} of the {self._name} was not destroyed"):
             while self._exists(self.interface):
                 deadline.left()
                 time.sleep(_RETRY_SECONDS)
         self._report.say(f"{self._name}: {self.interface} has gone")
 
     def close(self) -> None:
-        """Stop the program, however it is, and tell what it said; safe to call twice."""
+        """Stop the process in any case, and print its messages. Safe to call twice."""
         for stop in (self._process.terminate, self._process.kill):
             if self._process.returncode is None:
                 stop()
@@ -104,7 +104,7 @@ class End:
         try:
             _, said = self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise TimeoutError("it still runs") from None
+            raise TimeoutError("it is still running") from None
         lines = said.decode("utf-8", "replace").splitlines()
-        for line in lines[1:] if self.interface else lines:  # the first one says "ready"
+        for line in lines[1:] if self.interface else lines:  # the first line says that it is ready
             self._report.say(f"{self._name}: {line.partition(': ')[2]}")

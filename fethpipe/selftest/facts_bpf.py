@@ -1,4 +1,4 @@
-"""Facts of BPF devices (bsd/net/bpf.c): what is received, in what form, and what may be sent."""
+"""Facts about BPF devices (bsd/net/bpf.c): what they receive, its format, and what they send."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _DISCARD_PORT = 9
 
 
 def check_bpf(report: Report, pairs: FethPairs) -> None:
-    """Tell what holds of devices, and whether frames pass at all, each way by itself."""
+    """Check the facts about devices, and whether frames pass at all, in each direction."""
     pair, check = pairs.late, report.check
     expected = _BUFFER if pairs.release >= _LARGE_BUFFERS else _OLD_BUFFER
     check(
@@ -88,7 +88,7 @@ def _has_buffer(descriptor: int, expected: int) -> str:
 
 
 def _send_from_stack(pairs: FethPairs) -> bytes:
-    """Have the IP stack broadcast a datagram, and return the frame that comes, b"" if none does."""
+    """Let the IP stack broadcast a datagram. Return the frame that comes, b"" if none comes."""
     payload = os.urandom(16)
     drain(pairs.late.near)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -138,7 +138,7 @@ def _inject_to_stack(pairs: FethPairs) -> str:
 
 
 def _longest_write(pairs: FethPairs) -> tuple[str, Callable[[], str]]:
-    """Return what is known of single writes, and what looks at it."""
+    """Return what is expected of single writes, and the function that checks it."""
     pair = pairs.late
     whole = make_frame(pair.mtu + HEADER_LENGTH)
     if pairs.release >= _LONG_WRITES:
@@ -163,7 +163,7 @@ def _longest_write(pairs: FethPairs) -> tuple[str, Callable[[], str]]:
 
 
 def check_traffic(report: Report, pairs: FethPairs) -> None:
-    """Tell what holds of frames that pass."""
+    """Check the facts about frames that pass."""
 
     def check(name: str, expected: str, look: Callable[[FethPairs], str]) -> None:
         def guarded() -> str:
@@ -221,7 +221,7 @@ def _see_vlan(pairs: FethPairs) -> str:
 
 
 def _waiting(pairs: FethPairs, frames: list[bytes]) -> bytes:
-    """Send frames and return what one read gives when all of them have arrived.
+    """Send frames, and return what one read returns after all of them have arrived.
 
     Delivery is not instant on a real Mac: the last one is waited for with a second reader.
     """
@@ -233,7 +233,7 @@ def _waiting(pairs: FethPairs, frames: list[bytes]) -> bytes:
 
 
 class _Watcher:
-    """One more BPF device on an interface."""
+    """Another BPF device on an interface."""
 
     def __init__(self, interface: str) -> None:
         self._descriptor = open_bpf(interface)
@@ -303,7 +303,7 @@ def _count_drops(pairs: FethPairs) -> str:
 
 
 def _batch_descriptor(pairs: FethPairs) -> int:
-    """Return a BPF device that takes batches. Raises NotAvailableError where there is none."""
+    """Return a BPF device that takes batches. Raises NotAvailableError if the kernel has none."""
     descriptor = open_bpf(pairs.late.io)
     try:
         set_batch_write(descriptor)

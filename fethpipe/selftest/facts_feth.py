@@ -1,4 +1,4 @@
-"""Facts of feth interfaces (bsd/net/if_fake.c): how they are made, joined, configured, and go."""
+"""Facts about feth interfaces (bsd/net/if_fake.c): how they are made, joined, set and destroyed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MTU_SYSCTL = (19, 0)  # Darwin 19 is macOS 10.15
 
 
 def check_feth(report: Report, pairs: FethPairs) -> None:
-    """Tell what holds of interfaces that are there."""
+    """Check the facts about existing interfaces."""
     interfaces, pair, early = pairs.interfaces, pairs.late, pairs.early
 
     def kept() -> str:
@@ -83,7 +83,10 @@ def check_feth(report: Report, pairs: FethPairs) -> None:
 
 
 def check_gone(report: Report, pairs: FethPairs) -> None:
-    """Tell what happens to those who use an interface that goes down, or goes; none is left."""
+    """Check what happens to users of an interface that goes down or is destroyed.
+
+    Afterwards the first pair no longer exists.
+    """
     interfaces, early = pairs.interfaces, pairs.early
     frame = make_frame(60)
     length = buffer_length(early.bpf)

@@ -1,4 +1,4 @@
-"""Facts of AF_NDRV sockets (bsd/net/ndrv.c), which send whole frames out of an interface."""
+"""Facts about AF_NDRV sockets (bsd/net/ndrv.c), which send whole frames out of an interface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALL_SEND_BUFFER = 4096
 
 
 def check_ndrv(report: Report, pairs: FethPairs) -> None:
-    """Tell what holds of sockets, whether or not a frame arrives."""
+    """Check the facts about sockets that do not depend on whether frames arrive."""
     pair = pairs.late
 
     def default() -> str:
@@ -41,7 +41,7 @@ def check_ndrv(report: Report, pairs: FethPairs) -> None:
         wanted = FETH_MTU[-1] + HEADER_LENGTH + _VLAN_TAG
         size = send_buffer(pair.ndrv)
         if size < wanted:
-            raise DiffersError(f"{size}, and {wanted} was asked for")
+            raise DiffersError(f"{size}, but we asked for {wanted}")
         return f"{size}"
 
     def unconnected() -> str:

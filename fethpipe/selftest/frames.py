@@ -1,8 +1,8 @@
-"""Frames of the telling sizes through a device, both ways, and how fast it is.
+"""Move frames of critical sizes through a device, in both directions, and measure its speed.
 
 A device has two sides: ``near`` is the one that a tunnel uses, ``far`` the one of the IP stack,
-watched and used as another Device. Whatever the stack itself sends meanwhile is told from our
-frames by EtherType and source.
+opened as another Device. Frames that the stack itself sends are told from ours by EtherType and
+source MAC.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..ether.frame import HEADER_LENGTH
 from .report import DiffersError, NotAvailableError, Report
 
 SIZES = (HEADER_LENGTH, 60, 1514, 2048, 2049, 8192, 8193)
-"""The shortest; the shortest on a wire; a full one of the usual MTU; to either side of the limits
-that kernels have: one cluster of memory, and a send buffer that nobody raised."""
+"""In bytes: the shortest frame; the shortest on a wire; a full one at the usual MTU; and those on
+both sides of two limits of kernels: one cluster of memory, and the default send buffer."""
 
 PATIENCE_SECONDS = 1.0
 _ETHERTYPE = b"\x88\xb5"  # IEEE Std 802: local experimental
@@ -33,14 +33,14 @@ _MEASURE_SECONDS = 0.2
 
 
 def make_frame(size: int, *, towards_far: bool = True, payload: bytes = b"") -> bytes:
-    """Return a frame of ours, filled up with noise to ``size`` bytes, header included."""
+    """Return a frame of ours, filled with random bytes to ``size`` bytes including its header."""
     head = _FAR_MAC + _NEAR_MAC if towards_far else _NEAR_MAC + _FAR_MAC
     frame = head + _ETHERTYPE + payload
     return frame + os.urandom(max(0, size - len(frame)))
 
 
 def receive(device: Device, count: int, *, seconds: float = PATIENCE_SECONDS) -> list[bytes]:
-    """Return the next frames of ours that a device gets: ``count``, or fewer when time is up."""
+    """Return the next ``count`` frames of ours from a device, or fewer if the time is over."""
     frames: list[bytes] = []
     end = time.monotonic() + seconds
     while len(frames) < count:
@@ -51,12 +51,12 @@ def receive(device: Device, count: int, *, seconds: float = PATIENCE_SECONDS) ->
 
 
 def is_ours(frame: bytes) -> bool:
-    """Return whether we made this frame, tagged or not."""
+    """Return whether we made this frame, with or without a VLAN tag."""
     return frame[6:11] == _NEAR_MAC[:5] and _ETHERTYPE in (frame[12:14], frame[16:18])
 
 
 def drain(*devices: Device) -> None:
-    """Throw away what waits."""
+    """Read and drop the frames that wait."""
     for device in devices:
         while device.read_frames():
             pass
@@ -65,10 +65,10 @@ def drain(*devices: Device) -> None:
 def try_sizes(
     report: Report, near: Device, far: Device, *, largest: int, limit: str, highest: int
 ) -> bool:
-    """Move frames of each size both ways, and return whether all that can pass do.
+    """Move frames of each size in both directions. Return whether all that can pass did pass.
 
-    ``largest`` is the longest frame that passes here, because of ``limit``; ``highest`` the
-    longest that should.
+    ``largest`` is the longest frame that can pass here, in bytes, and ``limit`` says why.
+    ``highest`` is the longest one that is expected to pass.
     """
     results = []
     for size in (*SIZES, highest):
@@ -81,7 +81,7 @@ def try_sizes(
             return ""
 
         passed = report.check(
-            f"size {size}", f"a frame of {size} bytes comes unchanged, both ways", look
+            f"size {size}", f"a frame of {size} bytes arrives unchanged, in both directions", look
         )
         results.append(passed or size > largest)
     return all(results)
@@ -93,15 +93,15 @@ def _move(source: Device, destination: Device, frame: bytes, way: str) -> None:
     arrived = receive(destination, 1)
     if not arrived:
         drops = ", ".join(source.counters.drops)
-        raise DiffersError(f"{way} it is lost{f' ({drops})' if drops else ''}")
+        raise DiffersError(f"lost {way}{f' ({drops})' if drops else ''}")
     got = arrived[0]
-    # A short frame may come padded, as on a wire.
+    # A short frame may arrive padded, as on a wire.
     if got[: len(frame)] != frame or any(got[len(frame) :]):
-        raise DiffersError(f"{way} {len(got)} bytes come, and they are others")
+        raise DiffersError(f"changed {way}: {len(got)} bytes arrived")
 
 
 def measure(report: Report, near: Device, far: Device) -> None:
-    """Tell how many frames, and how much, pass in a second, and how long one takes both ways."""
+    """Measure frames and Mbit per second in each direction, and the round trip of one frame."""
     small, _ = _flood(near, far, make_frame(_SMALL))
     report.measure("frames to the device", small, "frames/s")
     _, rate = _flood(near, far, make_frame(_FULL))
@@ -116,7 +116,7 @@ def measure(report: Report, near: Device, far: Device) -> None:
 
 
 def _flood(source: Device, destination: Device, frame: bytes) -> tuple[int, float]:
-    """Return the frames and the Mbit that arrived in a second, in bursts that fit every queue."""
+    """Return the frames and the Mbit that arrive per second, in bursts that fit every queue."""
     drain(source, destination)
     burst: Sequence[bytes] = [frame] * _BURST
     arrived = 0

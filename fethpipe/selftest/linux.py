@@ -1,4 +1,4 @@
-"""The self-test on Linux: a throw-away TAP in a new network namespace, then the demonstration."""
+"""The self-test on Linux: frames through a TAP in a new network namespace, then a whole tunnel."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from .deadline import os_errors_as
 from .frames import try_sizes
 from .report import Report
 
-_LONGEST = 65535  # what a record of the default framing can carry
+_LONGEST = 65535  # bytes that a record of the default framing can carry
 
 
 def try_system(report: Report) -> None:
-    """Show that frames of every size pass a TAP, and that two ends make a network."""
+    """Show that frames of every size pass through a TAP, and that a tunnel joins two networks.
+
+    Raises FethpipeError.
+    """
     _require_tun()
     as_user = enter_new_network()
     end_with_parent(signal.SIGTERM)
@@ -37,7 +40,7 @@ def _require_tun() -> None:
         denied = isinstance(error, PermissionError)
         raise NotAllowedError(
             f"cannot open {TUN_PATH}: {reason(error)}",
-            hint="run as root" if denied else "have an administrator load it: modprobe tun",
+            hint="run as root" if denied else "ask an administrator to load it: modprobe tun",
         ) from error
 
 
@@ -47,10 +50,10 @@ def _try_tap(report: Report) -> None:
     with closing(kind.open(provision(kind, request))) as near, closing(_open_far(near.name)) as far:
         passed = try_sizes(report, near, far, largest=_LONGEST, limit="", highest=_LONGEST)
     if not passed:
-        raise SystemFailureError("frames do not pass the TAP unchanged")
+        raise SystemFailureError("frames do not pass through the TAP unchanged")
 
 
 def _open_far(name: str) -> PacketDevice:
-    """Return the side of the IP stack: what comes in there is received."""
-    with os_errors_as("the self-test cannot be set up"):
+    """Return a device on the IP stack's side of the TAP."""
+    with os_errors_as("cannot set up the self-test"):
         return PacketDevice(open_packet(name), name)

@@ -1,4 +1,4 @@
-"""What the facts of Darwin are looked at with: two feth pairs, open at both sides."""
+"""The tools to check the facts of Darwin: two feth pairs, open on both sides, and calls."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..system.libc_darwin import ioctl
 from .report import DiffersError
 
 ADDRESS = "198.51.100.1/24"
-"""Of the primary side, for the IP stack to send and receive; kept for documentation (RFC 5737)."""
+"""The address of the primary side. It is reserved for documentation (RFC 5737)."""
 
 
 class OpenPair:
-    """A pair, used from its I/O side (``near``) as ever, and from its primary side (``far``)."""
+    """A pair, opened on its I/O side (``near``) as in a tunnel, and its primary side (``far``)."""
 
     def __init__(self, made: Provisioned) -> None:
         self.primary = made.interface
@@ -46,7 +46,7 @@ class OpenPair:
 
 
 class FethPairs:
-    """Two pairs, and what is known of this Mac so far.
+    """Two pairs, and what was found out about this Mac so far.
 
     ``early`` was made when the largest MTU was ``limit_before``, ``late`` after it was raised. No
     interface has the name ``absent``.
@@ -71,13 +71,13 @@ class FethPairs:
         major, minor = (os.uname().release + ".0").split(".")[:2]
         self.release = (int(major), int(minor))
         self.receives = False
-        """Whether BPF gets what the IP stack sends; nothing else is seen without."""
+        """Whether BPF receives what the IP stack sends. If not, no other fact can be checked."""
         self.injects = False
-        """Whether the IP stack gets what AF_NDRV sends."""
+        """Whether the IP stack receives what AF_NDRV sends."""
 
 
 def refused(call: Callable[[], object], *expected: int) -> str:
-    """Make a call that has to fail. Raises DiffersError when it works or fails otherwise."""
+    """Make a call that must fail with one of these errnos. Raises DiffersError if it does not."""
     try:
         call()
     except OSError as error:
@@ -85,18 +85,18 @@ def refused(call: Callable[[], object], *expected: int) -> str:
             raise DiffersError(reason(error)) from error
         return ""
     raise DiffersError(
-        f"it works; {' or '.join(errno.errorcode[each] for each in expected)} is due"
+        f"it works; expected {' or '.join(errno.errorcode[each] for each in expected)}"
     )
 
 
 def new_ndrv() -> socket.socket:
-    """Return an AF_NDRV socket that is neither bound nor connected."""
+    """Return an AF_NDRV socket that is neither bound nor connected. Raises OSError."""
     return socket.socket(AF_NDRV, socket.SOCK_RAW, 0)
 
 
 def send_buffer(descriptor: int, size: int | None = None) -> int:
-    """Return the send buffer of an AF_NDRV socket in bytes, after setting it if there is a size."""
-    # Python cannot ask such a socket for its family, so it is told.
+    """Return the send buffer of an AF_NDRV socket, in bytes. Set it first if ``size`` is given."""
+    # Python cannot get the family of such a socket from the kernel, so we pass it.
     with socket.socket(AF_NDRV, socket.SOCK_RAW, 0, fileno=os.dup(descriptor)) as ndrv:
         if size is not None:
             ndrv.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
@@ -104,5 +104,5 @@ def send_buffer(descriptor: int, size: int | None = None) -> int:
 
 
 def buffer_length(descriptor: int) -> int:
-    """Return the length of a BPF device's buffer, which is what a read must ask for."""
+    """Return the buffer length of a BPF device, in bytes. A read must ask for exactly that."""
     return unpack_u32(ioctl(descriptor, Request.BIOCGBLEN, pack_u32(0)))

@@ -1,4 +1,4 @@
-"""What the self-test found: lines for a person while it runs, or one JSON object at its end."""
+"""The results of the self-test: lines of text while it runs, or one JSON object at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Number = Union[int, float]
 
 
 class Outcome(Enum):
-    """How the kernel of this machine compares with what the program counts on."""
+    """Whether the kernel of this machine behaves as the program expects."""
 
     OK = "ok"
     DIFFERS = "differs"
@@ -29,15 +29,15 @@ _FORMS = {
 
 
 class DiffersError(Exception):
-    """A fact does not hold; the text says what was seen instead."""
+    """A fact does not hold here. The text says what was seen instead."""
 
 
 class NotAvailableError(Exception):
-    """A fact could not be tried here; the text says why."""
+    """A fact could not be checked here. The text says why."""
 
 
 class Fact(NamedTuple):
-    """One fact: its name for programs, what is expected in words, and what came of it."""
+    """A fact: a name for programs, what is expected (in words), the outcome, what was seen."""
 
     name: str
     expected: str
@@ -46,7 +46,7 @@ class Fact(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """One figure."""
+    """One measured value, with its unit."""
 
     name: str
     value: Number
@@ -54,7 +54,7 @@ class Measure(NamedTuple):
 
 
 class Report:
-    """Collect what was found; as text, each line is printed at once."""
+    """Collects the results. As text, each line is printed at once."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self._as_json = as_json
@@ -64,20 +64,20 @@ class Report:
         self._steps: list[str] = []
 
     def machine(self, name: str, value: str) -> None:
-        """Tell what this machine is."""
+        """Add a property of this machine."""
         self._machine[name] = value
         self._print(f"{name}: {value}")
 
     def say(self, line: str) -> None:
-        """Tell of a step of the main job."""
+        """Add a step of the main job."""
         self._steps.append(line)
         self._print(line)
 
     def check(self, name: str, expected: str, look: Callable[[], str]) -> bool:
-        """Look whether a fact holds, and return it.
+        """Check a fact, add the result, and return whether the fact holds.
 
-        ``look`` returns what it saw where that says more, or raises DiffersError or
-        NotAvailableError. An error of the system is something that was seen as well.
+        ``look`` returns what it saw, "" if there is nothing to add, or raises DiffersError or
+        NotAvailableError. OSError and FethpipeError mean that the fact differs.
         """
         outcome = Outcome.OK
         try:
@@ -97,12 +97,12 @@ class Report:
         return outcome is Outcome.OK
 
     def measure(self, name: str, value: Number, unit: str) -> None:
-        """Tell a figure."""
+        """Add a measured value."""
         self._measures.append(Measure(name, value, unit))
         self._print(f"{name}: {value:,} {unit}")
 
     def finish(self, error: FethpipeError | None = None) -> None:
-        """Tell the end: that the main job works, or the error that says why not."""
+        """End the report: the main job works, or ``error`` says why not."""
         if error is None:
             self._print("it works")
         if self._as_json:

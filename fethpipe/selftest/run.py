@@ -1,9 +1,9 @@
 """Run the self-test of this system in a process of its own.
 
-The child changes its network (Linux) and makes interfaces (macOS), and must be able to clean up
-when somebody ends us. Exit status 0 says that the main job works: frames pass between the IP
-stack and a stream, through the same code as ever. A fact that differs is told, and no failure by
-itself.
+The child enters new network namespaces (Linux) or makes interfaces (macOS), and cleans up also when
+a signal ends it. Exit status 0 means that the main job works: frames pass between the IP stack and
+a stream, through the same code as in a tunnel. A fact that differs is printed, but is not a failure
+by itself.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .report import Report
 
 
 def selftest(*, as_json: bool = False) -> int:
-    """Show that the main job works here, on stdout, and return 0 if it does.
+    """Show on stdout that the main job works here. Return the exit status, 0 if it works.
 
-    It is in the child of a fork that the test runs and its errors (FethpipeError) come out.
+    The test runs in the child of a fork, and this raises FethpipeError in that child.
     """
     system = os.uname().sysname
     if system not in ("Darwin", "Linux"):
-        raise UsageError(f"the self-test needs macOS or Linux, this is {system}")
+        raise UsageError(f"the self-test needs macOS or Linux, but this is {system}")
     child = os.fork()
     if child == 0:
         _run(system, Report(as_json=as_json))
         return 0
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the child, and we wait for it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the child, and we wait for it
     _, status = os.waitpid(child, 0)
     ended = os.waitstatus_to_exitcode(status)
     return ended if ended >= 0 else FethpipeError.status
@@ -83,7 +83,7 @@ def _user() -> str:
 
 
 def _exit_on_signals() -> None:
-    """Let a signal unwind the stack once, so that everything is cleaned up."""
+    """Make the first signal raise SystemExit, so that everything is cleaned up."""
     candidates = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     stopping = [each for each in candidates if signal.getsignal(each) != signal.SIG_IGN]
 

@@ -60,12 +60,15 @@ def assert_it_works(done: subprocess.CompletedProcess[str], *, who: str) -> None
     said = done.stdout
     assert said.startswith(f"fethpipe: {__version__}\nsystem: Linux ")
     for size in (14, 60, 1514, 2048, 2049, 8192, 8193, 65535):
-        assert f"ok             a frame of {size} bytes comes unchanged, both ways\n" in said
+        assert (
+            f"ok             a frame of {size} bytes arrives unchanged, in both directions\n"
+            in said
+        )
     assert f"\ntwo network namespaces, made as {who}\n" in said
     for version in ("IPv4", "IPv6"):
-        assert f"{version} ping: 20 answered" in said
-        assert re.search(rf"{version} UDP: \d+ datagrams .* both ways, came unchanged", said)
-        assert f"{version} TCP: 12 MiB each way came unchanged" in said
+        assert f"{version} ping: 20 answers" in said
+        assert re.search(rf"{version} UDP: \d+ datagrams .* arrived unchanged, both ways", said)
+        assert f"{version} TCP: 12 MiB each way arrived unchanged" in said
     assert "near end: fp0: stopped by SIGTERM" in said
     assert "far end: fp0: the peer closed the stream" in said
     assert said.count("fp0 has gone\n") == 2
@@ -112,7 +115,7 @@ def test_it_works_as_an_ordinary_user() -> None:
             "mount -t tmpfs tmpfs /dev/net",
             [],
             "cannot open /dev/net/tun: ENOENT (No such file or directory); "
-            "have an administrator load it: modprobe tun",
+            "ask an administrator to load it: modprobe tun",
             id="without the device file",
         ),
         pytest.param(
@@ -150,9 +153,9 @@ def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: 
         pytest.param(
             "device/tap.py",
             "TapDevice.write_frames = lambda self, frames: None",
-            "differs        a frame of 60 bytes comes unchanged, both ways; here: "
-            "towards the IP stack it is lost\n",
-            "frames do not pass the TAP unchanged",
+            "differs        a frame of 60 bytes arrives unchanged, in both directions; here: "
+            "lost towards the IP stack\n",
+            "frames do not pass through the TAP unchanged",
             id="loses what it sends",
         ),
         pytest.param(
@@ -193,7 +196,7 @@ def test_json_is_all_there_is_on_stdout_and_root_needs_no_privileges() -> None:
     assert {fact["outcome"] for fact in told["facts"]} == {"ok"}
     assert {"name": "size 14", "seen": ""}.items() <= told["facts"][0].items()
     assert "two network namespaces, made as an ordinary user" in told["steps"]
-    assert any(step.startswith("IPv4 ping: 20 answered") for step in told["steps"])
+    assert any(step.startswith("IPv4 ping: 20 answers") for step in told["steps"])
 
 
 def test_json_tells_a_failure_as_well() -> None:

@@ -118,7 +118,7 @@ CASES = [
     Case("link_never_active", 1, "link", "inactive"),
     Case("send_buffer_default", 4096, "NDRV send buffer", "4096"),
     Case(
-        *("send_buffer_limit", 9000, "NDRV enlarged", "9000, and 16388 was asked for"),
+        *("send_buffer_limit", 9000, "NDRV enlarged", "9000, but we asked for 16388"),
         ("size 16384",),
     ),
     Case("buffer_length_limit", 65536, "BPF buffer", "65536"),

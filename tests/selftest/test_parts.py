@@ -88,13 +88,13 @@ def test_json_comes_at_the_end_and_alone(capsys: pytest.CaptureFixture[str]) -> 
 def test_it_knows_two_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     name = os.uname_result(("Plan9", "gnot", "4", "4", "mips"))
     monkeypatch.setattr(os, "uname", lambda: name)
-    with pytest.raises(UsageError, match="needs macOS or Linux, this is Plan9"):
+    with pytest.raises(UsageError, match="needs macOS or Linux, but this is Plan9"):
         selftest()
 
 
 def test_macos_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 501)
-    with pytest.raises(NotAllowedError, match="run it with sudo"):
+    with pytest.raises(NotAllowedError, match="to make feth interfaces; use sudo"):
         try_darwin(Report(as_json=True))
 
 
@@ -113,7 +113,9 @@ def test_sizes_over_a_device_that_keeps_them(capsys: pytest.CaptureFixture[str])
         *["ok"] * 4,
         *["not available"] * 4,
     ]
-    assert lines[-1].endswith("a frame of 9000 bytes comes unchanged, both ways: no room")
+    assert lines[-1].endswith(
+        "a frame of 9000 bytes arrives unchanged, in both directions: no room"
+    )
 
 
 class Mirror(FakeDevice):
