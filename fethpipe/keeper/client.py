@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from ..errors import SystemFailureError, reason
 from ..provision.request import Change, DeviceRequest, Provisioned
@@ -55,9 +56,9 @@ class KeeperProcess:
         return answer, descriptors
 
 
-def fork_keeper() -> KeeperProcess:
+def fork_keeper(*, may_change: bool = False) -> KeeperProcess:
     """Start the keeper of a program that is root itself. Call it before there are threads.
 
-    Raises SystemFailureError.
+    ``may_change`` is whether we may have the device changed later. Raises SystemFailureError.
     """
-    return KeeperProcess(*fork_child("the keeper", serve))
+    return KeeperProcess(*fork_child("the keeper", partial(serve, may_change=may_change)))

@@ -5,7 +5,8 @@ however the pump went, it destroys what it made. Rules:
 
 1. It takes a few typed requests (:mod:`.messages`), never a command line, and checks every field:
    the pump talks to a peer that nobody trusts.
-2. It makes one device, once, and changes only that one; name and index tell it from others.
+2. It makes one device, once. It changes only that one, told from others by name and index, and only
+   where that was decided before the pump was there: each state has its requests.
 3. It never holds or reads the stream, and closes its own copies of the device's descriptors as
    soon as they are handed over.
 4. A malformed request costs the request, nothing else.
@@ -15,10 +16,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 
+from ..abi.address import IPInterface
 from ..errors import DeviceError, FethpipeError
 from ..netif.name import interface_index
 from ..provision.kind import Kind, find_kind, provision
@@ -30,12 +32,32 @@ from .messages import RequestError, pack_provisioned, unpack_change, unpack_requ
 
 _STDERR = 2
 
+# For each state what may be asked, and the state that follows when it is done.
+_NO_DEVICE, _DEVICE = "no device", "device"
+_STATES = {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {}}
+_STATES_WITH_CHANGES = {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"change": _DEVICE}}
+
+# What ZeroTier's service has controllers hand out: its presets are IPv4 networks of /16 and /24, a
+# 6PLANE address is in a /40, an RFC 4193 one in an /88; and so many addresses at most
+# (ZeroTierOne.h: ZT_MAX_ZT_ASSIGNED_ADDRESSES).
+_WIDEST_NETWORKS = {4: 16, 6: 40}
+_MOST_ADDRESSES = 32
+
 
 class Keeper:
     """Serve one pump until its end of the channel closes."""
 
-    def __init__(self, channel: Channel, *, open_records: Callable[[], int] = open_folder) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        may_change: bool = False,
+        open_records: Callable[[], int] = open_folder,
+    ) -> None:
         self._channel = channel
+        self._states = _STATES_WITH_CHANGES if may_change else _STATES
+        self._state = _NO_DEVICE
+        self._addresses: set[IPInterface] = set()
         self._open_records = open_records
         self._record: Record | None = None
         self._made: list[Made] = []
@@ -56,9 +78,11 @@ class Keeper:
                     answer, descriptors = pack_error(error), ()
                 except (OSError, ValueError) as error:  # checked requests should not get here
                     answer, descriptors = {"refused": f"request failed: {error}"}, ()
-                self._channel.send(answer, descriptors)
-                for descriptor in descriptors:
-                    os.close(descriptor)
+                try:
+                    self._channel.send(answer, descriptors)
+                finally:
+                    for descriptor in descriptors:
+                        os.close(descriptor)
         except ChannelClosedError:
             pass
         finally:
@@ -66,19 +90,17 @@ class Keeper:
 
     def _answer(self, message: Message) -> tuple[Message, tuple[int, ...]]:
         action = message.get("do")
+        if not isinstance(action, str) or action not in self._states[self._state]:
+            raise RequestError("do")
         if action == "provision":
-            return self._provision(*unpack_request(message))
-        if action == "change":
+            answer = self._provision(*unpack_request(message))
+        else:
             self._change(unpack_change(message))
-            return {"done": True}, ()
-        if action == "destroy" and set(message) == {"do"}:
-            self._destroy()
-            return {"done": True}, ()
-        raise RequestError("do")
+            answer = {"done": True}, ()
+        self._state = self._states[self._state][action]
+        return answer
 
     def _provision(self, name: str, request: DeviceRequest) -> tuple[Message, tuple[int, ...]]:
-        if self._kind is not None:
-            raise RequestError("one device is all there is")
         kind = find_kind(name)
         if kind.lasting:
             self._reap_and_record()
@@ -89,6 +111,7 @@ class Keeper:
             raise
         self._kind, self._device = kind, device
         self._index = interface_index(device.interface)
+        self._addresses = set(device.addresses)
         return {"device": pack_provisioned(device)}, device.descriptors
 
     def _note(self, kind: Kind, interface: str) -> None:
@@ -113,9 +136,12 @@ class Keeper:
         if self._kind is None or self._device is None:
             raise RequestError("there is no device to change")
         name = self._device.interface
+        addresses = self._addresses.union(change.add).difference(change.remove)
+        check_bounds(change, addresses)
         if interface_index(name) != self._index:
             raise DeviceError(f"{name} has gone", hint="somebody deleted or renamed it")
         self._kind.change(self._device, change)
+        self._addresses = addresses
 
     def _destroy(self) -> None:
         """Destroy what was made. What resists stays on record, if it has one, for a later start."""
@@ -131,6 +157,18 @@ class Keeper:
         if self._record is not None:
             self._record.close(keep=resisting)
             self._record = None
+
+
+def check_bounds(change: Change, addresses: Collection[IPInterface]) -> None:
+    """Raise DeviceError for more than a controller of ZeroTier's hands out: somebody else may have
+    the pump, and whoever has all networks on his device has all that this host sends.
+    """
+    for address in change.add:
+        widest = _WIDEST_NETWORKS[address.version]
+        if address.network.prefixlen < widest:
+            raise DeviceError(f"cannot add {address}: no network may be wider than /{widest}")
+    if len(addresses) > _MOST_ADDRESSES:
+        raise DeviceError(f"cannot add more than {_MOST_ADDRESSES} addresses")
 
 
 def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
@@ -173,7 +211,7 @@ def _has_its_mac(made: Made) -> bool:
     return kind.mac is None or kind.mac(made.interface).hex() == made.mac
 
 
-def serve(channel: Channel) -> None:
+def serve(channel: Channel, *, may_change: bool) -> None:
     """Be the keeper at this end of the channel: the whole work of a process of its own."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
@@ -182,4 +220,4 @@ def serve(channel: Channel) -> None:
     os.umask(0o077)
     signal.set_wakeup_fd(-1)
     close_all_but({channel.fileno(), _STDERR})
-    Keeper(channel).serve()
+    Keeper(channel, may_change=may_change).serve()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import signal
-import stat
 import subprocess
-import sys
 import time
 from collections.abc import Container
 from contextlib import ExitStack, closing, suppress
@@ -20,6 +16,8 @@ from ..system.bundle import pack_program, stage_arguments
 from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
 from ..system.signals import SignalPipe
 from .client import KeeperProcess
+from .main import MAY_CHANGE
+from .trust import find_unsafe, interpreter
 
 _KEEPER = "fethpipe.keeper.main:main"
 _KEEPER_FILE = Path(__file__).with_name("main.py")
@@ -35,15 +33,18 @@ _HINTS = {
     "Darwin": "run as root, or let sudo run one script without a password, as docs/RECIPES.md shows"
     " under 'A Mac at the far end'"
 }
-_MACOS_ADMINISTRATORS = 80  # sudoers lets this group do everything, and Homebrew's folders are its
 
 
 class StoppedError(Exception):
     """Somebody asked for the end while sudo waited for a password."""
 
 
-def sudo_keeper(signals: SignalPipe, stopping: Container[signal.Signals]) -> KeeperProcess:
+def sudo_keeper(
+    signals: SignalPipe, stopping: Container[signal.Signals], *, may_change: bool
+) -> KeeperProcess:
     """Start a keeper through sudo, which may ask for a password if there is a terminal.
+
+    ``may_change`` is whether the pump may have the device changed later.
 
     Where our code is in no file of its own (sent over ssh, or in a zip file), the keeper gets it
     over its channel.
@@ -54,7 +55,10 @@ def sudo_keeper(signals: SignalPipe, stopping: Container[signal.Signals]) -> Kee
     interactive = _has_terminal()
     program = None if _KEEPER_FILE.is_file() else pack_program(_KEEPER)
     keeper = stage_arguments(program) if program else keeper_file()
-    argv = ["sudo", *([] if interactive else ["-n"]), "--", sys.executable, *_ISOLATED, *keeper]
+    python = str(interpreter())  # which is what was checked
+    argv = ["sudo", *([] if interactive else ["-n"]), "--", python, *_ISOLATED, *keeper]
+    if may_change:
+        argv.append(MAY_CHANGE)
     with system_step("start the keeper"):
         near, far = channel_pair()
     complaints = None if interactive else subprocess.PIPE
@@ -110,51 +114,13 @@ def keeper_file() -> list[str]:
     Raises NotAllowedError when somebody else could have changed that file.
     """
     path = _KEEPER_FILE.resolve()
-    unsafe = _unsafe(path.parents[1])
+    unsafe = find_unsafe(path.parents[1])
     if unsafe is not None:
         raise NotAllowedError(
             f"{unsafe} can be changed by others, so root must not run it",
             hint="install fethpipe where only root and you can write, or run as root",
         )
     return [str(path)]
-
-
-def _unsafe(package: Path) -> Path | None:
-    """Return which of the files and folders that root would run or look into somebody else could
-    change, if any: those of the package, compiled ones too, and of Python.
-    """
-    python = Path(sys.executable).resolve()
-    for candidate in (*package.rglob("*"), package, *package.parents, python, *python.parents):
-        try:
-            status = candidate.lstat()
-        except FileNotFoundError:  # a temporary file
-            continue
-        except PermissionError:
-            return candidate
-        if stat.S_ISLNK(status.st_mode) or _others_may_write(status):
-            return candidate
-    return None
-
-
-def _others_may_write(status: os.stat_result) -> bool:
-    if status.st_uid not in (0, os.getuid()):
-        return True
-    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
-        return False
-    by_group = status.st_mode & stat.S_IWGRP and not _is_trusted(status.st_gid)
-    return bool(by_group or status.st_mode & stat.S_IWOTH)
-
-
-def _is_trusted(group: int) -> bool:
-    """Return whether the group has nobody in it who is neither this user nor as good as root."""
-    if group == 0 or (group == _MACOS_ADMINISTRATORS and os.uname().sysname == "Darwin"):
-        return True
-    try:
-        entry = grp.getgrgid(group)
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return False
-    return entry.gr_name == user and set(entry.gr_mem) <= {user}  # a user private group
 
 
 def _refusal(process: subprocess.Popen[bytes]) -> NotAllowedError:

@@ -18,6 +18,7 @@ from ..abi.darwin import Request, pack_u32, unpack_u32
 from .libc import check_call, failed_call, load_libc
 
 _UUID_LENGTH = 16
+_ACL_TYPE_EXTENDED = 0x100  # sys/acl.h
 _LONGEST_TEXT = 256
 _UUID_PATIENCE_SECONDS = 5
 
@@ -123,6 +124,21 @@ _IfAddrs._fields_ = (
 def _sockaddr(pointer: int | None) -> bytes:
     """Copy a socket address. Its first byte is its length."""
     return ctypes.string_at(pointer, ctypes.string_at(pointer, 1)[0]) if pointer else b""
+
+
+def read_acl(path: str) -> str:
+    """Return the access control list of a file, "" if it has none (acl(3), ACL_TYPE_EXTENDED)."""
+    library = _library()
+    library.acl_get_file.restype = library.acl_to_text.restype = ctypes.c_void_p
+    acl = library.acl_get_file(path.encode(), _ACL_TYPE_EXTENDED)
+    if not acl:
+        return ""
+    text = library.acl_to_text(ctypes.c_void_p(acl), None)
+    try:
+        return ctypes.string_at(text).decode(errors="replace") if text else ""
+    finally:
+        library.acl_free(ctypes.c_void_p(text))
+        library.acl_free(ctypes.c_void_p(acl))
 
 
 def process_name(process: int) -> str:

@@ -98,6 +98,7 @@ def run(
     then they go for good, and only then is there a device, a stream and a peer.
     """
     kind = find_kind(config.device)
+    may_change = FRAMINGS[config.framing].commands
     with system_step(f"open {os.devnull}"):
         open_standard()
     # Whoever started us may ignore it, and then nobody's end could be waited for.
@@ -107,7 +108,11 @@ def run(
     with ExitStack() as stack:
         with system_step("make a pipe"):
             signals = stack.enter_context(SignalPipe((*_STOPPING, *_REPORTING)))
-        keeper = stack.enter_context(closing(fork_keeper())) if people.pump else None
+        keeper = (
+            stack.enter_context(closing(fork_keeper(may_change=may_change)))
+            if people.pump
+            else None
+        )
         session = None
         if config.remote:
             with system_step("prepare the other end"):
@@ -129,10 +134,9 @@ def run(
         device: Device = stack.enter_context(closing(kind.open(provisioned)))
         if capture:
             device = CapturedDevice(device, capture)
-        change = keeper.change if keeper else partial(kind.change, provisioned)
         config = config._replace(
             request=config.request._replace(mtu=provisioned.mtu),
-            configure=partial(_configure, device, change),
+            configure=partial(_configure, device, keeper.change) if keeper else None,
             check=kind.check(provisioned) if kind.check else None,
         )
         announce(provisioned, config.ready_descriptor)
@@ -236,11 +240,11 @@ def _provision(
 ) -> tuple[Provisioned, KeeperProcess | None]:
     """Have the device made, by a keeper where that takes root."""
     kind = find_kind(config.device)
+    may_change = FRAMINGS[config.framing].commands
     if keeper is None:
         try:
-            if FRAMINGS[config.framing].commands:
-                # Changes come later, when the pump may make none, whatever it may now.
-                keeper = stack.enter_context(closing(fork_keeper()))
+            if may_change:  # later, when the pump may make no changes, whatever it may now
+                keeper = stack.enter_context(closing(fork_keeper(may_change=True)))
                 return keeper.provision(kind.name, config.request), keeper
             if kind.release:
                 stack.callback(kind.release)
@@ -248,7 +252,9 @@ def _provision(
         except NotAllowedError:
             if os.geteuid() == 0:
                 raise
-            keeper = stack.enter_context(closing(sudo_keeper(signals, _STOPPING)))
+            keeper = stack.enter_context(
+                closing(sudo_keeper(signals, _STOPPING, may_change=may_change))
+            )
     return keeper.provision(kind.name, config.request), keeper
 
 

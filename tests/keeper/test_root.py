@@ -159,8 +159,9 @@ def _is_address(address: object) -> bool:
 class Running:
     """A keeper in a thread, and the socket of its pump."""
 
-    def __init__(self, kernel: FakeKernel, folder: Path) -> None:
+    def __init__(self, kernel: FakeKernel, folder: Path, *, may_change: bool = True) -> None:
         self.kernel = kernel
+        self._may_change = may_change
         self.folder = folder
         self.socket, its = socket.socketpair()
         self.socket.settimeout(PATIENCE)
@@ -173,7 +174,11 @@ class Running:
     def _serve(self) -> None:
         try:
             with contextlib.closing(self._channel):
-                Keeper(self._channel, open_records=lambda: open_folder(str(self.folder))).serve()
+                Keeper(
+                    self._channel,
+                    may_change=self._may_change,
+                    open_records=lambda: open_folder(str(self.folder)),
+                ).serve()
         except BaseException as error:  # noqa: BLE001 - to be shown by the test
             self._failure.append(error)
 
@@ -546,7 +551,7 @@ def test_a_request_without_a_field_is_refused(running: Running, field: str) -> N
         pytest.param({**_CHANGE, "add": ["fe80::1%eth0/64"]}, id="in another zone"),
         pytest.param({**_CHANGE, "remove": "10.9.0.1/24"}, id="with a string for a list"),
         pytest.param({"do": "change"}, id="of nothing"),
-        pytest.param({"do": "destroy", "interface": "eth0"}, id="destroying another"),
+        pytest.param({"do": "destroy"}, id="into nothing"),
     ],
 )
 def test_nothing_but_a_change_of_the_device_is_a_change(running: Running, message: Message) -> None:
@@ -557,16 +562,46 @@ def test_nothing_but_a_change_of_the_device_is_a_change(running: Running, messag
     assert running.ask(_CHANGE) == {"done": True}
 
 
-def test_there_is_one_device_and_no_second_even_after_its_end(running: Running) -> None:
+def test_there_is_one_device_and_no_second(running: Running) -> None:
     assert set(running.ask(_CHANGE)) == {"refused"}
     running.ask(_PROVISION)
     assert set(running.ask(request(name="second"))) == {"refused"}
     assert set(running.ask(request(name="other", attach=True))) == {"refused"}
-    assert running.ask({"do": "destroy"}) == {"done": True}
-    assert running.kernel.interfaces == {"eth0": 1, "other": 2}
-    assert set(running.ask(request(name="second"))) == {"refused"}
+    assert set(running.ask({"do": "destroy"})) == {"refused"}
+    assert set(running.kernel.interfaces) == {"eth0", "other", "fp7", "fp7io"}
+
+
+def test_changes_are_for_a_pump_that_was_given_them(kernel: FakeKernel, tmp_path: Path) -> None:
+    running = Running(kernel, tmp_path / "records", may_change=False)
+    running.ask(_PROVISION)
     assert set(running.ask(_CHANGE)) == {"refused"}
-    assert running.ask({"do": "destroy"}) == {"done": True}
+    assert kernel.changes == []
+    running.end()
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0/0", "128.0.0.1/1", "10.0.0.1/15", "::1/0", "fc00::1/39"]
+)
+def test_no_network_is_wider_than_what_zerotier_hands_out(running: Running, address: str) -> None:
+    running.ask(request(name="fp7"))
+    answer = running.ask(pack_change(Change(add=(ip_interface(address),))))
+    assert "no network may be wider than /" in answer["message"]
+    assert running.kernel.changes == []
+    for fits in ("10.147.17.5/16", "192.168.191.2/24", "fc12:3456:7800::1/40", "fd00::1/88"):
+        change = Change(add=(ip_interface(fits),))
+        assert running.ask(pack_change(change)) == {"done": True}
+        assert running.kernel.changes.pop() == change
+
+
+def test_there_are_no_more_addresses_than_zerotier_hands_out(running: Running) -> None:
+    running.ask(request(name="fp7"))
+    for number in range(32):
+        address = ip_interface(f"10.{number}.0.1/16")
+        assert running.ask(pack_change(Change(add=(address,)))) == {"done": True}
+    more = Change(add=(ip_interface("10.99.0.1/16"),))
+    assert "more than 32 addresses" in running.ask(pack_change(more))["message"]
+    instead = more._replace(remove=(address,))
+    assert running.ask(pack_change(instead)) == {"done": True}
 
 
 def test_a_value_out_of_range_is_told_like_any_other(running: Running) -> None:
@@ -649,7 +684,6 @@ def test_nothing_that_a_pump_says_does_more_than_a_request_may(
             expected = {"refused"} if kernel.provisioned else {"device"}
             assert set(running.ask(_PROVISION)) == expected
             assert len(kernel.provisioned) == 1
-            assert running.ask({"do": "destroy"}) == {"done": True}
             running.socket.sendall(last_words)
         finally:
             running.end()

@@ -36,7 +36,7 @@ def everywhere(name, attempt):
         try:
             results.add(f"done, {attempt(descriptor)!r}")
         except OSError as error:
-            results.add(errno.errorcode[error.errno])
+            results.add(errno.errorcode.get(error.errno, repr(error)))
     worked = [result for result in results if result.startswith("done")]
     results -= {"EBADF"}
     os.write(2, f"stolen: {name}: {(worked or sorted(results))[0]}\\n".encode())

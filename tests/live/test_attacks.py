@@ -258,3 +258,37 @@ def test_nothing_of_the_callers_shell_is_left_open(private: Private) -> None:
     launcher = private.entering("sh", "-c", opened, "sh", *python)
     with Fethpipe(private.namespace, *SPEAKING, launcher=launcher) as program:
         assert outcome(program) == {"stdin": "empty"}
+
+
+# ---- the keeper ----
+
+_CHANGES = """
+def ask(each, **message):
+    data = json.dumps(message).encode()
+    with socket.socket(fileno=os.dup(each)) as channel:
+        channel.settimeout(2)
+        channel.send(struct.pack(">I", len(data)) + data)
+        return channel.recv(4096)[4:].decode()
+ADDRESSES = ["0.0.0.0/1", "128.0.0.0/1"]
+everywhere("change", lambda each: ask(each, do="change", add=ADDRESSES, remove=[], mtu=None))
+everywhere("destroy", lambda each: ask(each, do="destroy"))
+second = dict.fromkeys(["name", "io_unit", "mac", "mtu", "metric", "inject", "vmnet"])
+second |= {"do": "provision", "kind": "tap", "attach": False, "addresses": [], "offload": False}
+everywhere("make a second device", lambda each: ask(each, **second))
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--framing", "zerotier")], ids=["u16be", "zerotier"])
+def test_the_keeper_does_nothing_more_for_a_pump(
+    private: Private, left: Namespace, options: tuple[str, ...]
+) -> None:
+    python = private.python_for_user()
+    launcher = private.entering(python, *stolen(_CHANGES))
+    with Fethpipe(left, *options, *SPEAKING, launcher=launcher) as program:
+        results = outcome(program)
+        wide = "may be wider than" if options else "refused"
+        assert wide in results.pop("change")
+        assert len(results) == 2
+        assert all("refused" in result for result in results.values()), results
+        assert left.interfaces() == ["lo", "fp0"]
+        assert "inet " not in left.run(["ip", "address", "show", "fp0"])
