@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.darwin.simulation import SimulatedDarwin
 from tests.live.netns import Namespace, readable
 from tests.patience import PATIENCE
 
@@ -33,6 +34,12 @@ def changed(*settings: str) -> list[str]:
     ]
 
 
+def on_mac(darwin: SimulatedDarwin, *program: str) -> list[str]:
+    """Return what runs a program on a simulated Mac; without one, fethpipe."""
+    settings = [f"{name}={value}" for name, value in darwin.environment.items()]
+    return ["env", *settings, *(program or FETHPIPE)]
+
+
 class Facts(NamedTuple):
     """What ``--ready-fd`` tells."""
 
@@ -42,6 +49,7 @@ class Facts(NamedTuple):
     mtu: int
     addresses: list[str]
     pid: int
+    vmnet: dict[str, object] | None = None
 
 
 class Finished(NamedTuple):
@@ -215,37 +223,34 @@ def tunnel(
     left_options: Sequence[str] = ("--address", f"{LEFT}/24"),
     right_options: Sequence[str] = ("--address", f"{RIGHT}/24"),
     launcher: Sequence[str] = FETHPIPE,
+    left_launcher: Sequence[str] = (),
 ) -> Iterator[tuple[Fethpipe, Fethpipe]]:
     """Join two namespaces by two fethpipes and two pipes, and wait until both are ready.
 
     ``options`` and ``launcher`` are for both ends.
     """
+    ends = ((left, left_options, left_launcher or launcher), (right, right_options, launcher))
+    there, back = os.pipe(), os.pipe()
     with contextlib.ExitStack() as stack:
-        with contextlib.ExitStack() as ours:
-            right_stdin, left_stdout = os.pipe()
-            left_stdin, right_stdout = os.pipe()
-            for descriptor in (right_stdin, left_stdout, left_stdin, right_stdout):
-                ours.callback(os.close, descriptor)
-            left_end = stack.enter_context(
-                Fethpipe(
-                    left,
-                    *options,
-                    *left_options,
-                    stdin=left_stdin,
-                    stdout=left_stdout,
-                    launcher=launcher,
+        try:
+            programs = [
+                stack.enter_context(
+                    Fethpipe(
+                        namespace,
+                        *options,
+                        *own,
+                        stdin=incoming[0],
+                        stdout=outgoing[1],
+                        launcher=its_launcher,
+                    )
                 )
-            )
-            right_end = stack.enter_context(
-                Fethpipe(
-                    right,
-                    *options,
-                    *right_options,
-                    stdin=right_stdin,
-                    stdout=right_stdout,
-                    launcher=launcher,
+                for (namespace, own, its_launcher), incoming, outgoing in zip(
+                    ends, (back, there), (there, back)
                 )
-            )
-        left_end.ready()
-        right_end.ready()
-        yield left_end, right_end
+            ]
+        finally:
+            for descriptor in (*there, *back):
+                os.close(descriptor)
+        for program in programs:
+            program.ready()
+        yield programs[0], programs[1]

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
 from tests.live.peers import ping_at_once
-from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, changed, finish
+from tests.live.programs import LEFT, RIGHT, Fethpipe, changed, finish, on_mac, tunnel
 from tests.live.traffic import transfer
 
 pytestmark = pytest.mark.live
@@ -27,48 +27,27 @@ pytestmark = pytest.mark.live
 FETH, IO, TAP = "feth10000", "feth20000", "fp0"
 
 
-def _on_mac(darwin: SimulatedDarwin, program: Sequence[str] = FETHPIPE) -> list[str]:
-    """Return what starts a fethpipe on the Mac."""
-    environment = [f"{name}={value}" for name, value in darwin.environment.items()]
-    return ["env", *environment, *program]
+def _start_on_mac(left: Namespace, peer: Peer, darwin: SimulatedDarwin, *options: str) -> Fethpipe:
+    return peer.start(left, *options, launcher=on_mac(darwin))
 
 
-@contextlib.contextmanager
 def _tunnel(
     left: Namespace,
     right: Namespace,
     darwin: SimulatedDarwin,
     *options: str,
-    mac_options: Sequence[str] = ("--address", f"{LEFT}/24"),
-    linux_options: Sequence[str] = ("--address", f"{RIGHT}/24"),
-) -> Iterator[tuple[Fethpipe, Fethpipe]]:
-    """Join the Mac and Linux by two pipes; ``options`` are for both ends."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.ExitStack() as ours:
-            linux_stdin, mac_stdout = os.pipe()
-            mac_stdin, linux_stdout = os.pipe()
-            for descriptor in (linux_stdin, mac_stdout, mac_stdin, linux_stdout):
-                ours.callback(os.close, descriptor)
-            mac = stack.enter_context(
-                Fethpipe(
-                    left,
-                    *options,
-                    *mac_options,
-                    stdin=mac_stdin,
-                    stdout=mac_stdout,
-                    launcher=_on_mac(darwin),
-                )
-            )
-            linux = stack.enter_context(
-                Fethpipe(right, *options, *linux_options, stdin=linux_stdin, stdout=linux_stdout)
-            )
-        mac.ready()
-        linux.ready()
-        yield mac, linux
-
-
-def _start_on_mac(left: Namespace, peer: Peer, darwin: SimulatedDarwin, *options: str) -> Fethpipe:
-    return peer.start(left, *options, launcher=_on_mac(darwin))
+    left_options: Sequence[str] = ("--address", f"{LEFT}/24"),
+    right_options: Sequence[str] = ("--address", f"{RIGHT}/24"),
+) -> contextlib.AbstractContextManager[tuple[Fethpipe, Fethpipe]]:
+    """Join the Mac and Linux; ``options`` are for both ends."""
+    return tunnel(
+        left,
+        right,
+        *options,
+        left_options=left_options,
+        right_options=right_options,
+        left_launcher=on_mac(darwin),
+    )
 
 
 # ---- traffic ----
@@ -79,7 +58,7 @@ def test_a_flood_of_pings_is_answered_to_the_last(
     left: Namespace, right: Namespace, darwin: SimulatedDarwin, options: tuple[str, ...]
 ) -> None:
     mac_options = ("--address", f"{LEFT}/24", *options)
-    with _tunnel(left, right, darwin, mac_options=mac_options):
+    with _tunnel(left, right, darwin, left_options=mac_options):
         for size in ("20", "1400"):
             said = right.run(["ping", "-f", "-q", "-c", "2000", "-s", size, LEFT])
             assert "2000 packets transmitted, 2000 received, 0% packet loss" in said
@@ -94,8 +73,8 @@ def test_tcp_carries_50_mb_each_way(
     left: Namespace, right: Namespace, darwin: SimulatedDarwin, mtu: int, inject: str
 ) -> None:
     mac_options = ("--address", f"{LEFT}/24", "--inject", inject)
-    tunnel = _tunnel(left, right, darwin, "--mtu", str(mtu), mac_options=mac_options)
-    with tunnel, ThreadPoolExecutor() as threads:
+    joined = _tunnel(left, right, darwin, "--mtu", str(mtu), left_options=mac_options)
+    with joined, ThreadPoolExecutor() as threads:
         there = threads.submit(transfer, left, right, RIGHT, 50_000_000)
         back = threads.submit(transfer, right, left, LEFT, 50_000_000)
         there.result()
@@ -111,8 +90,8 @@ def test_ipv6_passes(darwin: SimulatedDarwin, left: Namespace) -> None:
             left,
             right,
             darwin,
-            mac_options=("--address", "fd00:9::1/64"),
-            linux_options=("--address", "fd00:9::2/64"),
+            left_options=("--address", "fd00:9::1/64"),
+            right_options=("--address", "fd00:9::2/64"),
         )
         with ends:
             right.wait_usable("fd00:9::2")
@@ -136,7 +115,7 @@ def test_a_frame_arrives_unchanged_both_ways(
     left: Namespace, right: Namespace, darwin: SimulatedDarwin, frame: bytes
 ) -> None:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_tunnel(left, right, darwin, mac_options=(), linux_options=()))
+        stack.enter_context(_tunnel(left, right, darwin, left_options=(), right_options=()))
         mac = stack.enter_context(PacketSocket(left, FETH))
         linux = stack.enter_context(PacketSocket(right, TAP))
         mac.send(frame)
@@ -200,7 +179,7 @@ def test_what_cannot_be_is_refused(
     message: str,
 ) -> None:
     command = ["--", "true"]
-    ended = finish(left, *options, *command, launcher=_on_mac(darwin))
+    ended = finish(left, *options, *command, launcher=on_mac(darwin))
     assert ended.status == status
     assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
@@ -220,7 +199,7 @@ def test_a_step_that_fails_is_told_and_leaves_nothing(
     left: Namespace, darwin: SimulatedDarwin, call: str, error: int, status: int
 ) -> None:
     darwin.fail(call, error)
-    ended = finish(left, "--", "true", launcher=_on_mac(darwin))
+    ended = finish(left, "--", "true", launcher=on_mac(darwin))
     assert ended.status == status
     assert f": {call}: {errno.errorcode[error]} (" in ended.stderr
     assert darwin.interfaces() == {}
@@ -299,7 +278,7 @@ def test_it_ends_when_somebody_destroys_the_pair(
 def test_it_ends_when_somebody_destroys_the_primary_side_alone(
     left: Namespace, peer: Peer, darwin: SimulatedDarwin
 ) -> None:
-    often = _on_mac(darwin, changed("tunnel.run _CHECK_SECONDS = 0.1"))
+    often = on_mac(darwin, *changed("tunnel.run _CHECK_SECONDS = 0.1"))
     with peer.start(left, launcher=often) as program:
         program.ready()
         darwin.destroy(FETH)
@@ -314,7 +293,7 @@ def test_without_batches_it_says_so_and_goes_on(
 ) -> None:
     darwin.deviate("batch_write_missing")
     mac_options = ("--address", f"{LEFT}/24", "--inject", "bpf")
-    with _tunnel(left, right, darwin, mac_options=mac_options) as (mac, _):
+    with _tunnel(left, right, darwin, left_options=mac_options) as (mac, _):
         assert "BIOCSBATCHWRITE: EINVAL" in mac.stderr.next(containing="batches")
         said = right.run(["ping", "-f", "-q", "-c", "100", LEFT])
     assert "100 received" in said

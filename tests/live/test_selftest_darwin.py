@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import pytest
 
 from tests.darwin.simulation import DEVIATIONS, SimulatedDarwin
 from tests.live.netns import readable
-from tests.live.programs import ROOT
+from tests.live.programs import ROOT, on_mac
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -42,9 +41,7 @@ class Told(NamedTuple):
 
 
 def command(darwin: SimulatedDarwin, *options: str) -> list[str]:
-    program = [sys.executable, "-m", "fethpipe", "--selftest", *options]
-    environment = [f"{name}={value}" for name, value in darwin.environment.items()]
-    return ["nsenter", f"--net={darwin.namespace}", "env", *environment, *program]
+    return ["nsenter", f"--net={darwin.namespace}", *on_mac(darwin), "--selftest", *options]
 
 
 def run(darwin: SimulatedDarwin) -> Told:

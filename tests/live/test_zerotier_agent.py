@@ -20,7 +20,7 @@ from tests.live.far_tap import far_tap
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.peer import records
 from tests.live.peers import check_traffic
-from tests.live.programs import LEFT, RIGHT, ROOT, Lines
+from tests.live.programs import LEFT, RIGHT, ROOT, Lines, on_mac
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -47,10 +47,9 @@ class Agent:
         self.stdout, stdout = os.pipe()
         stderr, its_stderr = os.pipe()
         self.stderr = Lines(stderr)
-        environment = [f"{name}={value}" for name, value in darwin.environment.items()]
         agent = [*launcher, sys.executable, "-m", "fethpipe.zerotier_agent", *arguments]
         self.process: subprocess.Popen[bytes] = namespace.popen(
-            ["env", *environment, *agent],
+            on_mac(darwin, *agent),
             stdin=stdin,
             stdout=stdout,
             stderr=its_stderr,

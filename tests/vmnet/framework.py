@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.darwin import simulation
 from tests.darwin.libraries import built_library
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.programs import FETHPIPE
+from tests.live.programs import FETHPIPE, on_mac
 
 _SOURCES = Path(__file__).parent / "standin"
 _COMPILE = (
@@ -73,8 +73,7 @@ class MacWithVmnet(SimulatedDarwin):
 
     def launcher(self, *before: str) -> list[str]:
         """What starts a fethpipe on this Mac, in front of its arguments."""
-        environment = [f"{name}={value}" for name, value in self.environment.items()]
-        return ["env", *environment, *before, *FETHPIPE]
+        return on_mac(self, *before, *FETHPIPE)
 
     def noted(self, start: str = "") -> list[str]:
         """What the framework wrote down: "start" and "stop" with the process, for one."""

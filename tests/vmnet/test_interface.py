@@ -17,7 +17,7 @@ from fethpipe.provision.request import VmnetOptions
 from tests.darwin.inside import Inside, become
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
-from tests.live.programs import ROOT
+from tests.live.programs import ROOT, on_mac
 from tests.patience import PATIENCE
 from tests.vmnet import interfaces
 from tests.vmnet.framework import MacWithVmnet
@@ -216,8 +216,7 @@ def test_without_the_barrier_one_would(mac: MacWithVmnet, left: Namespace) -> No
 
 
 def _run(mac: MacWithVmnet, left: Namespace, code: str) -> int:
-    environment = [f"{name}={value}" for name, value in mac.environment.items()]
-    argv = ["env", *environment, sys.executable, "-c", code]
+    argv = on_mac(mac, sys.executable, "-c", code)
     process = left.popen(argv, stderr=subprocess.PIPE, cwd=ROOT)
     process.communicate(timeout=PATIENCE)
     return process.returncode

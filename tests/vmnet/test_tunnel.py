@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -12,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -20,7 +18,7 @@ from tests.live.ethernet import PacketSocket, frame_number, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
 from tests.live.private import UID, Private, Process, command_lines, descriptors_of
-from tests.live.programs import Fethpipe, Finished, finish
+from tests.live.programs import Fethpipe, Finished, finish, on_mac, tunnel
 from tests.live.traffic import transfer
 from tests.vmnet.framework import MacWithVmnet
 
@@ -48,37 +46,18 @@ def _start(
     return peer.start(left, *VMNET, *options, launcher=mac.launcher(*before))
 
 
-@contextlib.contextmanager
 def _tunnel(
     left: Namespace, right: Namespace, mac: MacWithVmnet, *options: str
-) -> Iterator[tuple[Fethpipe, Fethpipe]]:
-    """Join the Mac and Linux by two pipes; ``options`` are for both ends."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.ExitStack() as ours:
-            linux_stdin, mac_stdout = os.pipe()
-            mac_stdin, linux_stdout = os.pipe()
-            for descriptor in (linux_stdin, mac_stdout, mac_stdin, linux_stdout):
-                ours.callback(os.close, descriptor)
-            host = stack.enter_context(
-                Fethpipe(
-                    left,
-                    *(*VMNET, *RANGE, *options),
-                    stdin=mac_stdin,
-                    stdout=mac_stdout,
-                    launcher=mac.launcher(),
-                )
-            )
-            guest = stack.enter_context(
-                Fethpipe(
-                    right,
-                    *("--address", f"{GUEST}/24", *options),
-                    stdin=linux_stdin,
-                    stdout=linux_stdout,
-                )
-            )
-        _ready(host)
-        guest.ready()
-        yield host, guest
+) -> contextlib.AbstractContextManager[tuple[Fethpipe, Fethpipe]]:
+    """Join the Mac and Linux; ``options`` are for both ends."""
+    return tunnel(
+        left,
+        right,
+        *options,
+        left_options=(*VMNET, *RANGE),
+        right_options=("--address", f"{GUEST}/24"),
+        left_launcher=mac.launcher(),
+    )
 
 
 @contextlib.contextmanager
@@ -87,16 +66,9 @@ def _bridged(
 ) -> Iterator[tuple[Fethpipe, PacketSocket]]:
     """Start a fethpipe, and open a socket on the host's side of its interface."""
     with _start(left, peer, mac, *options) as program:
-        _ready(program)
+        program.ready()
         with PacketSocket(left, BRIDGE) as bridge:
             yield program, bridge
-
-
-def _ready(program: Fethpipe) -> dict[str, Any]:
-    line = program._ready.next()
-    assert line, f"fethpipe did not get ready: {program.stderr.all()}"
-    facts: dict[str, Any] = json.loads(line)
-    return facts
 
 
 # ---- traffic ----
@@ -137,7 +109,7 @@ def test_frames_that_vmnet_does_not_take_are_counted(
     left: Namespace, mac: MacWithVmnet, peer: Peer
 ) -> None:
     with _start(left, peer, mac) as program:
-        _ready(program)
+        program.ready()
         for number in range(3):
             frame = make_frame(number)
             peer.send(len(frame).to_bytes(2, "big") + frame)
@@ -183,11 +155,11 @@ def test_it_goes_on_when_the_stream_was_stuck(
 
 def test_the_facts_are_told(left: Namespace, peer: Peer, mac: MacWithVmnet) -> None:
     with _start(left, peer, mac, *RANGE, "--vmnet-mode", "host", "--mtu", "1400") as program:
-        facts = _ready(program)
-        assert facts["interface"] == "vmnet"
-        assert re.fullmatch("5a:94:ef:0c:..:..", facts["mac"])
-        assert facts["mtu"] == 1400
-        assert facts["vmnet"] == {
+        facts = program.ready()
+        assert facts.interface == "vmnet"
+        assert re.fullmatch("5a:94:ef:0c:..:..", facts.mac)
+        assert facts.mtu == 1400
+        assert facts.vmnet == {
             "mode": "host",
             "max_packet": 1414,
             "start_address": HOST,
@@ -197,14 +169,14 @@ def test_the_facts_are_told(left: Namespace, peer: Peer, mac: MacWithVmnet) -> N
         }
         line = program.stderr.next(containing="vmnet is ready")
         assert line.endswith(
-            f"MAC {facts['mac']}, MTU 1400, host mode, largest packet 1414, "
+            f"MAC {facts.mac}, MTU 1400, host mode, largest packet 1414, "
             f"host {HOST} on {BRIDGE}, up to 192.168.77.99, mask 255.255.255.0"
         )
 
 
 def test_vmnet_chooses_what_nobody_asks_for(left: Namespace, peer: Peer, mac: MacWithVmnet) -> None:
     with _start(left, peer, mac) as program:
-        facts = _ready(program)["vmnet"]
+        facts = program.ready().vmnet or {}
         assert (facts["mode"], facts["start_address"]) == ("shared", "192.168.64.1")
 
 
@@ -213,14 +185,14 @@ def test_a_bridged_interface_has_no_addresses(
 ) -> None:
     options = ("--vmnet-mode", "bridged", "--vmnet-interface", "en0")
     with _start(left, peer, mac, *options) as program:
-        facts = _ready(program)["vmnet"]
+        facts = program.ready().vmnet or {}
         assert (facts["mode"], facts["start_address"]) == ("bridged", None)
         assert facts["host_interface"] == "en0"
 
 
 def _mac_of_a_start(left: Namespace, peer: Peer, mac: MacWithVmnet, *options: str) -> str:
     with _start(left, peer, mac, *options) as program:
-        return str(_ready(program)["mac"])
+        return program.ready().mac
 
 
 def test_the_mac_is_the_same_at_each_start(left: Namespace, peer: Peer, mac: MacWithVmnet) -> None:
@@ -333,8 +305,7 @@ COMMAND = ("--", "sh", "-c", "echo COMMAND runs >&2; exec cat")
 
 
 def _private_launcher(private: Private, mac: MacWithVmnet, *before: str) -> list[str]:
-    environment = [f"{name}={value}" for name, value in mac.environment.items()]
-    return private.fethpipe(*before, "env", *environment)
+    return private.fethpipe(*before, *on_mac(mac, "env"))
 
 
 class _Roles:
@@ -351,7 +322,7 @@ class _Roles:
 def test_frames_are_moved_by_nobody(private: Private, left: Namespace, mac: MacWithVmnet) -> None:
     launcher = _private_launcher(private, mac)
     with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        roles = _Roles(private, mac, _ready(program)["pid"])
+        roles = _Roles(private, mac, program.ready().pid)
         assert program.stderr.next(containing="COMMAND runs")
         assert roles.keeper.uids == [0] * 4
         _is_nobody(roles.vmnet)
@@ -379,10 +350,9 @@ def test_where_macos_allows_it_no_root_is_needed(
 ) -> None:
     left.run(["ip", "tuntap", "add", "dev", BRIDGE, "mode", "tap", "user", str(UID)])
     left.run(["ip", "link", "set", BRIDGE, "up"])
-    environment = [f"{name}={value}" for name, value in mac.environment.items()]
-    launcher = private.fethpipe_for_user(*private.as_user(), "env", *environment)
+    launcher = private.fethpipe_for_user(*private.as_user(), *on_mac(mac, "env"))
     with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        _ready(program)
+        program.ready()
         assert program.stderr.next(containing="COMMAND runs")
         processes = private.processes()
         assert len(processes) == 4  # pump, launcher, COMMAND, and the one of vmnet
@@ -403,7 +373,7 @@ def test_nothing_is_left_however_it_ends(
 ) -> None:
     launcher = _private_launcher(private, mac)
     with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        _ready(program)
+        program.ready()
         assert program.stderr.next(containing="COMMAND runs")
         program.send_signal(number)
         status, said = program.end()
@@ -420,7 +390,7 @@ def test_the_end_of_its_process_is_the_end_of_the_tunnel(
 ) -> None:
     launcher = _private_launcher(private, mac)
     with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        roles = _Roles(private, mac, _ready(program)["pid"])
+        roles = _Roles(private, mac, program.ready().pid)
         os.kill(roles.vmnet.pid, signal.SIGKILL)
         status, said = program.end()
         assert status == 73
@@ -449,7 +419,7 @@ def test_a_framework_that_does_not_stop_is_not_waited_for(
 ) -> None:
     launcher = _private_launcher(private, mac)
     with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        _ready(program)
+        program.ready()
         program.send_signal(signal.SIGTERM)
         status, said = program.end()
         assert status == 0
@@ -479,7 +449,7 @@ def test_nothing_is_left_after_a_signal_at_any_moment(
             # The first one compiles, and how busy the machine is changes.
             measuring = turn < 2 or turn % 6 == 0
             if measuring:
-                _ready(program)
+                program.ready()
                 unit = time.monotonic() - began
             ready = program.is_ready(due - time.monotonic())
             program.ended_by(due)
@@ -496,7 +466,7 @@ def test_nothing_is_left_after_a_signal_at_any_moment(
                 reached.append(ready)
     # What a killed keeper leaves, the empty file of an identifier, goes with the next one.
     with Fethpipe(left, *VMNET, *command, launcher=launcher) as program:
-        _ready(program)
+        program.ready()
         program.send_signal(signal.SIGTERM)
         assert program.end()[0] == 0
     assert private.runtime_files() == []
