@@ -41,7 +41,7 @@ def run(*argv: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def test_a_checkout(tmp_path: Path) -> None:
+def test_a_checkout() -> None:
     assert run(sys.executable, "-m", "fethpipe", "--version", cwd=ROOT) == said()
 
 

@@ -88,7 +88,7 @@ def test_all_that_is_asked_for_is_done(inside: Inside, darwin: SimulatedDarwin) 
 
 
 @pytest.mark.parametrize("release", ["17.7.0", "18.7.0", "19.6.0", "22.6.0", "24.0.0"])
-def test_the_largest_mtu_works_on_every_release(inside: Inside, darwin: SimulatedDarwin) -> None:
+def test_the_largest_mtu_works_on_every_release(inside: Inside) -> None:
     rig = inside.make(Rig, {"mtu": 16370})
     rig.exchange([frame(14), frame(16384)])
 
@@ -761,18 +761,6 @@ def test_the_first_surprise_ends_batch_injection_and_loses_nothing(
     (said,) = inside.said().splitlines()
     assert f"BPF failed: {errno.errorcode[error]}" in said
     assert rig.drops() == {}
-
-
-def test_a_frame_too_long_for_a_batch_takes_no_other_with_it(
-    inside: Inside, darwin: SimulatedDarwin
-) -> None:
-    rig = inside.make(Rig, {"inject": "bpf"})
-    far = inside.make(FarSide, PRIMARY)
-    whole = frame(60)
-    rig.send([whole, frame(16389), whole])
-    rig.send([whole])
-    assert far.receive(3) == [whole] * 3
-    assert rig.drops() == {"too long for the device": 1}
 
 
 def test_the_default_writes_nothing_through_bpf(inside: Inside, darwin: SimulatedDarwin) -> None:

@@ -343,7 +343,7 @@ def test_a_failure_leaves_nothing_and_another_attempt_may_follow(running: Runnin
     assert len(list(running.folder.iterdir())) == 1
 
 
-def test_a_keeper_that_has_gone_is_told(kernel: FakeKernel) -> None:
+def test_a_keeper_that_has_gone_is_told() -> None:
     ours, its = socket.socketpair()
     its.close()
     pump = KeeperProcess(Channel(ours))

@@ -250,15 +250,13 @@ def test_a_missing_sudo_is_told_in_one_line(private: Private, left: Namespace) -
     assert "sudo cannot be started; run as root" in done.stderr
 
 
-@pytest.mark.parametrize("options", [(), ("--attach",)], ids=["by name", "to attach to"])
-def test_a_tap_of_ones_own_needs_no_keeper(
-    private: Private, left: Namespace, options: Sequence[str]
-) -> None:
+@pytest.mark.parametrize("option", ["--name", "--attach"])
+def test_a_tap_of_ones_own_needs_no_keeper(private: Private, left: Namespace, option: str) -> None:
     left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", str(UID)])
     left.run(["ip", "link", "set", "fp0", "up"])
     before = [*private.as_user(), "env", f"PATH={os.defpath}"]
     launcher = private.fethpipe_for_user(*before)
-    with Fethpipe(left, "--attach", "fp0", *COMMAND, launcher=launcher) as program:
+    with Fethpipe(left, option, "fp0", *COMMAND, launcher=launcher) as program:
         pid = ready_pid(program)
         passes_frames(left)
         processes = private.processes()

@@ -84,7 +84,8 @@ def test_a_start_without_an_answer_is_a_failure(
         inside.call(interfaces.start, OPTIONS)
 
 
-def test_an_old_macos_lacks_some_options(left: Namespace, mac: MacWithVmnet) -> None:
+@pytest.mark.usefixtures("mac")  # which skips
+def test_an_old_macos_lacks_some_options(left: Namespace) -> None:
     with MacWithVmnet(left.path, old=True) as old, Inside(old, left.path) as inside:
         with pytest.raises(DeviceError, match="has no vmnet_enable_isolation_key; leave"):
             inside.call(interfaces.start, VmnetOptions(isolated=True))
