@@ -123,11 +123,6 @@ def link_message(attributes: str) -> bytes:
 # ---- numbers ----
 
 
-@pytest.mark.parametrize("name", CONSTANTS)
-def test_constant(name: str) -> None:
-    assert getattr(linux, name) == CONSTANTS[name]
-
-
 FLAGS = {
     "IFF_UP": 0x1,
     "IFF_BROADCAST": 0x2,
@@ -155,8 +150,9 @@ def test_every_flag_is_as_in_the_header() -> None:
     assert {flag.name: flag.value for flag in linux.InterfaceFlag} == FLAGS
 
 
-def test_every_constant_has_a_golden_value() -> None:
-    assert set(CONSTANTS) == {name for name in vars(linux) if name.isupper() and name[0] != "_"}
+def test_every_constant_is_as_in_the_headers() -> None:
+    found = {name: value for name, value in vars(linux).items() if name.isupper()}
+    assert {name: value for name, value in found.items() if name[0] != "_"} == CONSTANTS
 
 
 # ---- ifreq ----
