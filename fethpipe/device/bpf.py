@@ -18,7 +18,7 @@ from ..abi.darwin import Request
 from ..errors import DeviceError, reason
 from ..stats import Counters
 from ..system.libc_darwin import ioctl
-from .refusals import gone
+from .writer import gone
 
 # Twice this is what the kernel holds for us, as much as a TAP's queue of 1000 full frames; more
 # would be latency, not speed. Before macOS 13 the kernel makes 512 KiB of it.

@@ -12,7 +12,7 @@ from ..errors import reason
 from ..ether.frame import Buffer
 from ..stats import Counters
 from .bpf import BpfBatchWriter, BpfReader
-from .ndrv import NdrvWriter
+from .ndrv import ndrv_writer
 
 log = logging.getLogger("fethpipe")
 
@@ -39,7 +39,7 @@ class FethDevice:
         self._bpf_descriptor = bpf_descriptor
         self._descriptors = [bpf_descriptor, ndrv_descriptor]
         self._reader = BpfReader(bpf_descriptor, name, self.counters)
-        self._ndrv = NdrvWriter(ndrv_descriptor, name, self.counters)
+        self._ndrv = ndrv_writer(ndrv_descriptor, name, self.counters)
         self._batches: BpfBatchWriter | None = None
         if batch_descriptor is not None:
             self._descriptors.append(batch_descriptor)

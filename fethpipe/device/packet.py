@@ -7,24 +7,20 @@ kernel takes the VLAN tag out of a frame and passes it separately; here it is pu
 from __future__ import annotations
 
 import errno
-import os
 import socket
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from ..abi import linux
 from ..errors import DeviceError
 from ..ether.frame import Buffer
 from ..stats import Counters
 from ..wire.slots import LONGEST_READ
-from .refusals import REFUSALS, gone
+from .writer import FrameWriter, gone
 
 _BATCH_FRAMES = 64
 _RECEIVE_BUFFER = 4 << 20  # bytes, if the kernel allows so many
 _ANCILLARY_SIZE = socket.CMSG_SPACE(linux.AUXDATA_SIZE)
 _TAG_OFFSET = 12
-
-_T = TypeVar("_T")
 
 
 def open_packet(interface: str) -> int:
@@ -59,6 +55,7 @@ class PacketDevice:
         self._index = socket.if_nametoindex(name)
         self._see_sent = see_sent
         self._kernel_drops = 0
+        self._writer = FrameWriter(descriptor, name, self.counters, kind="AF_PACKET")
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable while the kernel holds frames."""
@@ -87,11 +84,11 @@ class PacketDevice:
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order."""
-        self._write_each(os.write, frames)
+        self._writer.write_frames(frames)
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
         """Send one frame that lies in several buffers."""
-        self._write_each(os.writev, (buffers,))
+        self._writer.write_vectored(buffers)
 
     def kernel_drops(self) -> int:
         """Return the number of frames that the socket had no room for."""
@@ -104,20 +101,6 @@ class PacketDevice:
     def close(self) -> None:
         """Close the socket; safe to call twice."""
         self._socket.close()
-
-    def _write_each(self, write: Callable[[int, _T], int], frames: Sequence[_T]) -> None:
-        descriptor = self._socket.fileno()
-        size = sent = 0
-        for frame in frames:
-            try:
-                size += write(descriptor, frame)
-                sent += 1
-            except OSError as error:
-                if error.errno not in REFUSALS:
-                    raise gone(self.name, error) from error
-                self.counters.drop(REFUSALS[error.errno])
-        self.counters.frames_sent += sent
-        self.counters.bytes_sent += size
 
     def _check(self, error: OSError) -> None:
         """Raise DeviceError, unless the interface exists and is just down: it may come up again."""

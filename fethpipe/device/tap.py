@@ -22,7 +22,7 @@ from ..system.netlink import Netlink
 from ..wire.offload import add_headers, needs_no_offload, strip_headers
 from ..wire.slots import BATCH_BYTES, BATCH_FRAMES, LONGEST_READ, RecordSlots
 from ..wire.superframe import LONG, PLAIN, VNET_LENGTH
-from .refusals import REFUSALS, gone
+from .writer import REFUSALS, gone
 
 TUN_PATH = "/dev/net/tun"
 

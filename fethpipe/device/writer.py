@@ -1,0 +1,96 @@
+"""Send frames with one write each, and tell what a kernel answers to that."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from ..errors import DeviceError, reason
+from ..ether.frame import Buffer
+from ..stats import Counters
+
+REFUSALS: Mapping[int | None, str] = {
+    errno.EMSGSIZE: "too long for the device",
+    errno.ENETDOWN: "interface down",
+    errno.ENOBUFS: "kernel out of buffers",
+    errno.ENOMEM: "kernel out of buffers",
+    errno.EAGAIN: "kernel queue full",
+    errno.EINVAL: "refused by the kernel",
+}
+"""Why a frame was dropped, by errno; any other errno is about the device, not about the frame."""
+
+# EPIPE: macOS shuts an AF_NDRV socket down when its interface is destroyed.
+_GONE = (errno.EPIPE, errno.ENXIO, errno.ENODEV)
+
+_T = TypeVar("_T")
+
+
+def gone(name: str, error: OSError) -> DeviceError:
+    """Return the error that the interface of this name no longer exists."""
+    return DeviceError(f"{name} has gone: {reason(error)}", hint="somebody deleted it")
+
+
+class FrameWriter:
+    """Sends through a socket of a device. The caller owns its descriptor, and closes it.
+
+    ``name`` is the device and ``kind`` the socket in messages. ``pauses`` are the seconds to wait
+    for the kernel when it is out of buffers, in all for one batch.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        name: str,
+        counters: Counters,
+        *,
+        kind: str,
+        pauses: Sequence[float] = (),
+    ) -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._counters = counters
+        self._kind = kind
+        self._pauses = pauses
+
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order. Those that the kernel refuses are counted by reason.
+
+        Raises DeviceError.
+        """
+        self._write_each(os.write, frames)
+
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        """Send one frame that lies in several buffers, like ``write_frames``."""
+        self._write_each(os.writev, (buffers,))
+
+    def _write_each(self, write: Callable[[int, _T], int], frames: Sequence[_T]) -> None:
+        descriptor = self._descriptor
+        pauses = iter(self._pauses)
+        size = refused = 0
+        for frame in frames:
+            while True:
+                try:
+                    size += write(descriptor, frame)
+                except OSError as error:
+                    if error.errno == errno.ENOBUFS:
+                        pause = next(pauses, None)
+                        if pause is not None:
+                            time.sleep(pause)
+                            continue
+                    self._count_refusal(error)
+                    refused += 1
+                break
+        self._counters.frames_sent += len(frames) - refused
+        self._counters.bytes_sent += size
+
+    def _count_refusal(self, error: OSError) -> None:
+        if error.errno in REFUSALS:
+            self._counters.drop(REFUSALS[error.errno])
+        elif error.errno in _GONE:
+            raise gone(self._name, error) from error
+        else:
+            why = f"{self._kind}: {reason(error)}"
+            raise DeviceError(f"cannot send to {self._name}: {why}") from error
