@@ -116,6 +116,8 @@ class _Reader:
                     yield node.lineno, f"{text}: {_GAP}"
                 elif name in _CHILDREN:
                     yield node.lineno, f"{text} failed: {_GAP}"
+                elif isinstance(node.func, ast.Attribute) and node.func.attr == "ask":
+                    yield node.lineno, f"{text} does not answer: {_GAP}"
                 elif _logs(node.func):
                     yield node.lineno, re.sub(_FORMATS, _GAP, text)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from ..errors import SystemFailureError, reason
+from ..errors import SystemFailureError
 from ..provision.request import Change, DeviceRequest, Provisioned
-from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, raise_error
+from ..system.channel import Channel, Message
 from ..system.child import fork_child
 from .messages import pack_change, pack_request, unpack_provisioned
 from .root import serve
@@ -41,16 +41,7 @@ class KeeperProcess:
             self._process = None
 
     def _ask(self, request: Message) -> tuple[Message, list[int]]:
-        self.channel.set_timeout(_ANSWER_SECONDS)
-        try:
-            self.channel.send(request)
-            answer, descriptors = self.channel.receive(descriptors=True)
-        except (ChannelError, ChannelClosedError, OSError) as error:
-            why = reason(error) if isinstance(error, OSError) else "it has gone"
-            raise SystemFailureError(f"the keeper does not answer: {why}") from error
-        finally:
-            self.channel.set_timeout(None)
-        raise_error(answer)
+        answer, descriptors = self.channel.ask("the keeper", request, seconds=_ANSWER_SECONDS)
         if "refused" in answer:
             raise SystemFailureError(f"the keeper refused: {answer['refused']}")
         return answer, descriptors

@@ -22,6 +22,7 @@ from ..errors import (
     NotAllowedError,
     SystemFailureError,
     UsageError,
+    reason,
 )
 
 _LENGTH = struct.Struct(">I")
@@ -46,15 +47,6 @@ _ERRORS = {kind.__name__: kind for kind in (DeviceError, NotAllowedError, UsageE
 def pack_error(error: FethpipeError) -> Message:
     """Return the message that tells the other side of an error."""
     return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
-
-
-def raise_error(answer: Message) -> None:
-    """Raise the error that an answer tells of, if it does: SystemFailureError for one that is not
-    DeviceError, NotAllowedError or UsageError.
-    """
-    if "error" in answer:
-        kind = _ERRORS.get(answer["error"], SystemFailureError)
-        raise kind(answer["message"], hint=answer["hint"])
 
 
 def channel_pair() -> tuple[Channel, Channel]:
@@ -96,6 +88,36 @@ class Channel:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             raise ChannelClosedError from None
+
+    def ask(
+        self,
+        whom: str,
+        request: Message,
+        descriptors: Sequence[int] = (),
+        *,
+        seconds: float,
+        prelude: bytes = b"",
+    ) -> tuple[Message, list[int]]:
+        """Send a request, and return its answer with the descriptors that came with it.
+
+        ``prelude`` goes before it, for a side that does not expect messages yet. Raises the error
+        that the answer tells, or SystemFailureError: one that is not DeviceError, NotAllowedError
+        or UsageError, or that ``whom`` did not answer in so many seconds.
+        """
+        self.set_timeout(seconds)
+        try:
+            self.send_bytes(prelude)
+            self.send(request, descriptors)
+            answer, received = self.receive(descriptors=True)
+        except (ChannelError, ChannelClosedError, OSError) as error:
+            why = reason(error) if isinstance(error, OSError) else "it has gone"
+            raise SystemFailureError(f"{whom} does not answer: {why}") from error
+        finally:
+            self.set_timeout(None)
+        if "error" in answer:
+            kind = _ERRORS.get(answer["error"], SystemFailureError)
+            raise kind(answer["message"], hint=answer["hint"])
+        return answer, received
 
     def receive(self, *, descriptors: bool = False) -> tuple[Message, list[int]]:
         """Return the next message and, if ``descriptors``, those that came with it.

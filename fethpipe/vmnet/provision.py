@@ -25,14 +25,7 @@ from ..provision.request import (
     VmnetOptions,
 )
 from ..system.bundle import Program, pack_program, stage_arguments
-from ..system.channel import (
-    Channel,
-    ChannelClosedError,
-    ChannelError,
-    Message,
-    channel_pair,
-    raise_error,
-)
+from ..system.channel import Channel, Message, channel_pair
 from .cable import make_cable
 from .device import VmnetDevice
 from .identifier import Identifier, claim_identifier
@@ -70,17 +63,13 @@ class _Process:
 
         Raises FethpipeError.
         """
-        self._channel.set_timeout(_START_SECONDS)
-        try:
-            self._channel.send_bytes(program.block)
-            self._channel.send(message, (cable,))
-            answer, _ = self._channel.receive()
-        except (ChannelError, ChannelClosedError, OSError) as error:
-            why = reason(error) if isinstance(error, OSError) else "it has gone"
-            raise SystemFailureError(
-                f"the process of the vmnet interface does not answer: {why}"
-            ) from error
-        raise_error(answer)
+        answer, _ = self._channel.ask(
+            "the process of the vmnet interface",
+            message,
+            (cable,),
+            seconds=_START_SECONDS,
+            prelude=program.block,
+        )
         return answer
 
     def close(self) -> None:
