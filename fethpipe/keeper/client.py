@@ -1,4 +1,4 @@
-"""The keeper as the pump sees it: have a device made, changed and destroyed."""
+"""The pump's side of the keeper: ask it to make, change and destroy a device."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _ANSWER_SECONDS = 10.0
 
 
 class KeeperProcess:
-    """A channel to a keeper, and the child process that it is, if it is ours."""
+    """A channel to a keeper, and its process id if it is our child."""
 
     def __init__(self, channel: Channel, process: int | None = None) -> None:
         self.channel = channel
         self._process = process
 
     def provision(self, kind: str, request: DeviceRequest) -> Provisioned:
-        """Have the device made. Raises what making it raised there, SystemFailureError when the
-        keeper does not answer.
+        """Let the keeper make the device. Raises the error that the keeper got, or
+        SystemFailureError if it does not answer.
         """
         message, descriptors = self._ask(pack_request(kind, request))
         return unpack_provisioned(message["device"], descriptors)
 
     def change(self, change: Change) -> None:
-        """Have the device changed. Raises as ``provision`` does."""
+        """Let the keeper change the device. Raises like ``provision``."""
         self._ask(pack_change(change))
 
     def close(self) -> None:
-        """Have the device destroyed, and wait for the keeper's end; safe to call twice."""
+        """Let the keeper destroy the device, and wait until it has ended. Safe to call twice."""
         self.channel.finish()
         if self._process is not None:
             os.waitpid(self._process, 0)
@@ -48,7 +48,7 @@ class KeeperProcess:
 
 
 def fork_keeper(*, may_change: bool = False) -> KeeperProcess:
-    """Start the keeper of a program that is root itself. Call it before there are threads.
+    """Start the keeper as a fork of this process. Call it before there are threads.
 
     ``may_change`` is whether we may have the device changed later. Raises SystemFailureError.
     """

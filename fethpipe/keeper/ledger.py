@@ -1,8 +1,8 @@
-"""What keepers made, on disk, so that what a killed keeper left behind can be told and removed.
+"""The ledger: what a keeper made, on disk, so that interfaces of a killed keeper can be destroyed.
 
-One file for each keeper, in a folder of root's, one line of JSON for each interface. The keeper
-holds a lock on its file for life; a file that can be locked is that of a dead one. No process
-number is believed, so none can be mistaken for another that got the same number later.
+There is one file for each keeper, in a folder of root, and one line of JSON (an entry) for each
+interface. A keeper holds a lock on its file as long as it lives, so a file that can be locked
+belongs to a dead keeper. Process ids are not used, as another process may get the same one later.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ RUNTIME_FOLDER = "/var/run/fethpipe"
 _LONGEST = 1 << 16
 
 
-class Made(NamedTuple):
+class Entry(NamedTuple):
     """An interface that stays until somebody destroys it.
 
-    The index tells it from a later one of the same name. XNU gives that one the same index: there
-    the MAC does, in hexadecimal, empty where it is not needed.
+    The index tells it from a later one of the same name, except on XNU, which gives that one the
+    same index. There the MAC tells them apart; it is hexadecimal, and empty where it is not needed.
     """
 
     kind: str
@@ -32,8 +32,8 @@ class Made(NamedTuple):
     mac: str = ""
 
 
-class Record:
-    """The file of one living keeper. It owns the descriptor of the folder."""
+class Ledger:
+    """The file of a living keeper. It owns the descriptor of the folder."""
 
     def __init__(self, folder: int) -> None:
         self._folder = folder
@@ -43,12 +43,12 @@ class Record:
             os.close(folder)
             raise
 
-    def add(self, made: Made) -> None:
-        """Write down one interface more. Raises OSError."""
-        os.write(self._file, json.dumps(made._asdict()).encode() + b"\n")
+    def add(self, entry: Entry) -> None:
+        """Add an entry. Raises OSError."""
+        os.write(self._file, json.dumps(entry._asdict()).encode() + b"\n")
 
     def close(self, *, keep: bool = False) -> None:
-        """Let go of the file, and remove it unless it is to be kept for a reaper."""
+        """Unlock the file. Remove it, unless ``keep`` leaves it for a later keeper."""
         if not keep:
             with suppress(OSError):
                 os.unlink(self._name, dir_fd=self._folder)
@@ -57,22 +57,22 @@ class Record:
 
 
 class Abandoned(NamedTuple):
-    """The file of a dead keeper, which is locked until the iteration goes on."""
+    """The file of a dead keeper. It is locked until the iteration goes on."""
 
     folder: int
     name: str
-    made: list[Made]
+    entries: list[Entry]
 
     def remove(self) -> None:
-        """Remove the file: what it says is done with."""
+        """Remove the file, after its entries were dealt with."""
         with suppress(FileNotFoundError):
             os.unlink(self.name, dir_fd=self.folder)
 
 
 def open_folder(path: str = RUNTIME_FOLDER) -> int:
-    """Return a descriptor of the folder of records, made if need be.
+    """Return a descriptor of the folder of all ledgers. The folder is made if it does not exist.
 
-    Raises OSError, PermissionError too if somebody but root could have put things there.
+    Raises OSError: PermissionError if anybody but root could have put files there.
     """
     with suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -80,7 +80,7 @@ def open_folder(path: str = RUNTIME_FOLDER) -> int:
     status = os.fstat(folder)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
         os.close(folder)
-        raise PermissionError(f"{path} is not root's alone")
+        raise PermissionError(f"{path} can be changed by others than root")
     return folder
 
 
@@ -97,7 +97,7 @@ def abandoned(folder: int) -> Iterator[Abandoned]:
 
 
 def _create(folder: int) -> tuple[str, int]:
-    """Make and lock a file; one that a reaper took for abandoned in between is made again."""
+    """Make a file and lock it. If a reaper took it for abandoned in between, make another one."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         name = f"{os.urandom(8).hex()}.json"
@@ -109,7 +109,7 @@ def _create(folder: int) -> tuple[str, int]:
 
 
 def _lock_abandoned(folder: int, name: str) -> int | None:
-    """Return a file that nobody has locked, None for what is locked, removed, or no such file."""
+    """Return a file that is not locked; None if it is locked, removed, or not a regular file."""
     try:
         file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
@@ -125,18 +125,18 @@ def _lock_abandoned(folder: int, name: str) -> int | None:
     return None
 
 
-def _parse(text: bytes) -> list[Made]:
-    """Return what a record says; a line that was never finished says nothing."""
-    made = []
+def _parse(text: bytes) -> list[Entry]:
+    """Return the entries of a ledger. An incomplete line is ignored."""
+    entries = []
     for line in text.splitlines():
         with suppress(ValueError, TypeError, KeyError, RecursionError):
-            entry = json.loads(line)
-            made.append(
-                Made(
-                    str(entry["kind"]),
-                    str(entry["interface"]),
-                    int(entry["ifindex"]),
-                    str(entry.get("mac", "")),
+            fields = json.loads(line)
+            entries.append(
+                Entry(
+                    str(fields["kind"]),
+                    str(fields["interface"]),
+                    int(fields["ifindex"]),
+                    str(fields.get("mac", "")),
                 )
             )
-    return made
+    return entries

@@ -15,25 +15,26 @@ MAY_CHANGE = "change"
 
 
 def main() -> None:
-    """Keep until the channel ends, in a process of its own: sudo is done when this returns.
+    """Start the keeper in a child process, and return, so that sudo ends.
 
-    Under sudo we would be stopped with the terminal's job (Ctrl-Z), and go when sudo does.
+    If sudo went on, the keeper would be stopped with the job of the terminal (Ctrl-Z), and end when
+    sudo ends.
     """
     if not __package__:
         _load_package(Path(__file__).resolve().parents[1])
-    # Only now are they found.
+    # They can be imported only now.
     from fethpipe.keeper.root import serve  # noqa: PLC0415
     from fethpipe.system.channel import Channel, ChannelClosedError  # noqa: PLC0415
     from fethpipe.system.child import end_with  # noqa: PLC0415
 
     may_change = sys.argv[1:] == [MAY_CHANGE]
     channel = Channel(socket.socket(fileno=0))
-    # The end of sudo takes its pseudo-terminal away, perhaps before we have left that session.
+    # When sudo ends, its pseudo-terminal goes, perhaps before we have left that session.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.fork() == 0:
         try:
             channel.send({"ready": True})
-        except ChannelClosedError:  # they gave up while somebody was looking for the password
+        except ChannelClosedError:  # the pump gave up while sudo waited for the password
             os._exit(0)
         end_with("the keeper", lambda: serve(channel, may_change=may_change))
 

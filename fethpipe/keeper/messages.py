@@ -1,8 +1,8 @@
-"""The keeper's messages: what the pump may ask, and what it is told.
+"""The messages between the pump and the keeper: requests and answers.
 
-Each message is a table of its fields, which says for each how it travels and what it may be. Both
-sides use the same tables. The keeper's side is the one that matters: the pump talks to a peer that
-nobody trusts, so a request has all of its fields, none besides, and each of them in bounds.
+Each message is a table of fields, which says how each field is sent and which values it may have.
+Both sides use the same tables. The checks protect the keeper: the pump talks to a peer that nobody
+trusts, so a request must have all of its fields, no others, and each one within its bounds.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _INJECT = ("ndrv", "bpf")
 
 
 class RequestError(Exception):
-    """A request that is none of the few that the keeper takes. It names the field."""
+    """A request that the keeper does not accept. The text names the field."""
 
 
 class _Field(NamedTuple):
-    """How a value becomes what JSON can carry, and how it comes back.
+    """How a value is converted to JSON and back.
 
-    ``unpack`` raises TypeError or ValueError for whatever ``pack`` does not make.
+    ``unpack`` raises TypeError or ValueError for everything that ``pack`` cannot return.
     """
 
     pack: Callable[[Any], Any]
@@ -58,7 +58,7 @@ def _number(value: Any) -> int:
 
 def _text(longest: int) -> _Field:
     def unpack(value: Any) -> str:
-        # Names and numbers of interfaces are ASCII; what is not might not even be encodable.
+        # Names and numbers of interfaces are ASCII. Other text might not even be encodable.
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise ValueError(value)
         if not 0 < len(value) <= longest:
@@ -87,7 +87,7 @@ def _mac(text: Any) -> bytes:
 def _addresses(texts: Any) -> tuple[IPInterface, ...]:
     if not isinstance(texts, list) or len(texts) > _MOST_ADDRESSES:
         raise ValueError(texts)
-    # ip_interface takes integers and bytes too, and IPv6 zones.
+    # ip_interface also accepts integers, bytes and IPv6 zones.
     if not all(isinstance(text, str) and "/" in text and "%" not in text for text in texts):
         raise ValueError(texts)
     return tuple(map(ipaddress.ip_interface, texts))
@@ -101,7 +101,7 @@ def _optional(field: _Field) -> _Field:
 
 
 def _group(kind: Callable[..., Any], table: _Table) -> _Field:
-    """Return the field that holds a named tuple of these fields."""
+    """Return a field whose value is a named tuple of these fields."""
     return _Field(lambda value: _pack(value, table), lambda value: kind(**_unpack(value, table)))
 
 
@@ -120,7 +120,8 @@ _VMNET_OPTIONS: _Table = {
     "isolated": _FLAG,
     "network": _optional(_text(_UUID_LENGTH)),
 }
-"""By type and length; what they say is checked where they are used."""
+"""Only type and length are checked here. Whether the options make sense is checked where they are
+used."""
 
 _VMNET_FACTS: _Table = {
     "mode": _NAME,
@@ -156,7 +157,7 @@ _PROVISIONED: _Table = {
     "up": _FLAG,
     "vmnet": _optional(_group(VmnetFacts, _VMNET_FACTS)),
 }
-"""The facts of a device; its descriptors travel beside them."""
+"""The facts of a device. Its descriptors are sent beside the message."""
 
 
 def _pack(value: Any, table: _Table) -> Message:
@@ -177,7 +178,7 @@ def _unpack(message: Any, table: _Table) -> dict[str, Any]:
 
 
 def pack_request(kind: str, request: DeviceRequest) -> Message:
-    """Return the message that asks for a device."""
+    """Return the request to make a device."""
     named = {name: field for name, field in _REQUEST.items() if name != "kind"}
     return {"do": "provision", "kind": kind, **_pack(request, named)}
 
@@ -189,7 +190,7 @@ def unpack_request(message: Message) -> tuple[str, DeviceRequest]:
 
 
 def pack_change(change: Change) -> Message:
-    """Return the message that asks for a change."""
+    """Return the request to change the device."""
     return {"do": "change", **_pack(change, _CHANGE)}
 
 

@@ -27,7 +27,7 @@ from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import KINDS, Change, DeviceRequest, Provisioned
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, pack_error
 from ..system.descriptors import close_all_but
-from .ledger import Made, Record, abandoned, open_folder
+from .ledger import Entry, Ledger, abandoned, open_folder
 from .messages import RequestError, pack_provisioned, unpack_change, unpack_request
 
 _STDERR = 2
@@ -45,28 +45,28 @@ _MOST_ADDRESSES = 32
 
 
 class Keeper:
-    """Serve one pump until its end of the channel closes."""
+    """Serves one pump until the pump's end of the channel is closed."""
 
     def __init__(
         self,
         channel: Channel,
         *,
         may_change: bool = False,
-        open_records: Callable[[], int] = open_folder,
+        open_ledgers: Callable[[], int] = open_folder,
     ) -> None:
         self._channel = channel
         self._states = _STATES_WITH_CHANGES if may_change else _STATES
         self._state = _NO_DEVICE
         self._addresses: set[IPInterface] = set()
-        self._open_records = open_records
-        self._record: Record | None = None
-        self._made: list[Made] = []
+        self._open_ledgers = open_ledgers
+        self._ledger: Ledger | None = None
+        self._made: list[Entry] = []
         self._kind: Kind | None = None
         self._device: Provisioned | None = None
         self._index = 0
 
     def serve(self) -> None:
-        """Answer requests; at the end of the channel destroy what was made."""
+        """Answer requests. At the end of the channel, destroy what was made."""
         try:
             while True:
                 try:
@@ -103,7 +103,7 @@ class Keeper:
     def _provision(self, name: str, request: DeviceRequest) -> tuple[Message, tuple[int, ...]]:
         kind = find_kind(name)
         if kind.lasting:
-            self._reap_and_record()
+            self._reap_and_start_ledger()
         try:
             device = provision(kind, request, on_made=partial(self._note, kind))
         except BaseException:
@@ -115,22 +115,22 @@ class Keeper:
         return {"device": pack_provisioned(device)}, device.descriptors
 
     def _note(self, kind: Kind, interface: str) -> None:
-        """Remember an interface that was made just now, here and on record."""
+        """Remember an interface that was just made, here and in the ledger."""
         mac = kind.mac(interface).hex() if kind.mac else ""
-        made = Made(kind.name, interface, interface_index(interface), mac)
+        made = Entry(kind.name, interface, interface_index(interface), mac)
         self._made.append(made)
-        if self._record is not None:
+        if self._ledger is not None:
             with suppress(OSError):
-                self._record.add(made)
+                self._ledger.add(made)
 
-    def _reap_and_record(self) -> None:
-        """Remove what dead keepers left, and start our own record.
+    def _reap_and_start_ledger(self) -> None:
+        """Destroy what dead keepers left, and start our own ledger.
 
-        A system without a folder for it (a read-only root) loses that comfort, not the tunnel.
+        If the folder cannot be used (a read-only root), there is no ledger, but still a tunnel.
         """
         with suppress(OSError):
-            reap(self._open_records)
-            self._record = Record(self._open_records())
+            reap(self._open_ledgers)
+            self._ledger = Ledger(self._open_ledgers())
 
     def _change(self, change: Change) -> None:
         if self._kind is None or self._device is None:
@@ -144,7 +144,7 @@ class Keeper:
         self._addresses = addresses
 
     def _destroy(self) -> None:
-        """Destroy what was made. What resists stays on record, if it has one, for a later start."""
+        """Destroy what was made. What cannot be destroyed stays in the ledger for a later start."""
         resisting = False
         while self._made:
             try:
@@ -154,9 +154,9 @@ class Keeper:
         if self._kind is not None and self._kind.release:
             self._kind.release()
         self._device = None
-        if self._record is not None:
-            self._record.close(keep=resisting)
-            self._record = None
+        if self._ledger is not None:
+            self._ledger.close(keep=resisting)
+            self._ledger = None
 
 
 def check_bounds(change: Change, addresses: Collection[IPInterface]) -> None:
@@ -171,28 +171,29 @@ def check_bounds(change: Change, addresses: Collection[IPInterface]) -> None:
         raise DeviceError(f"cannot add more than {_MOST_ADDRESSES} addresses")
 
 
-def reap(open_records: Callable[[], int] = open_folder) -> list[Made]:
+def reap(open_ledgers: Callable[[], int] = open_folder) -> list[Entry]:
     """Destroy the interfaces that killed keepers left behind, and return them.
 
-    Only what fethpipe made, whose keeper is dead, and which is still the same interface. What
-    resists stays on record. Raises OSError when the folder of records cannot be used.
+    An interface is destroyed only if fethpipe made it, its keeper is dead, and it is still the same
+    interface. What cannot be destroyed stays in its ledger. Raises OSError if the folder of the
+    ledgers cannot be used.
     """
-    folder = open_records()
+    folder = open_ledgers()
     reaped = []
     try:
-        for record in abandoned(folder):
+        for ledger in abandoned(folder):
             with suppress(FethpipeError):
-                for made in record.made:
+                for made in ledger.entries:
                     if _has_its_mac(made) and _destroy_made(made):
                         reaped.append(made)
-                record.remove()
+                ledger.remove()
     finally:
         os.close(folder)
     return reaped
 
 
-def _destroy_made(made: Made) -> bool:
-    """Destroy an interface and return True; False if it has gone, or is another by now."""
+def _destroy_made(made: Entry) -> bool:
+    """Destroy an interface and return True; False if it no longer exists, or is another one now."""
     known = made.kind in KINDS and made.ifindex
     if not known or interface_index(made.interface) != made.ifindex:
         return False
@@ -200,10 +201,11 @@ def _destroy_made(made: Made) -> bool:
     return True
 
 
-def _has_its_mac(made: Made) -> bool:
-    """Return whether an interface has the MAC that it had, as far as that is known.
+def _has_its_mac(made: Entry) -> bool:
+    """Return whether an interface still has the MAC of its entry, or the entry has none.
 
-    While its keeper lives, somebody may change it; later, one with another is another.
+    As long as its keeper lives, somebody may change the MAC. Afterwards, an interface with another
+    MAC is another interface.
     """
     if not made.mac or made.kind not in KINDS:
         return True
@@ -212,7 +214,7 @@ def _has_its_mac(made: Made) -> bool:
 
 
 def serve(channel: Channel, *, may_change: bool) -> None:
-    """Be the keeper at this end of the channel: the whole work of a process of its own."""
+    """Be the keeper at this side of the channel: the whole work of a process of its own."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Start the keeper, and nothing else, through sudo(8)."""
+"""Start the keeper through sudo(8), and nothing else."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .trust import find_unsafe, interpreter
 
 _KEEPER = "fethpipe.keeper.main:main"
 _KEEPER_FILE = Path(__file__).with_name("main.py")
-# Neither the environment, nor site-packages, nor files in the user's folders that root would own.
+# No environment, no site-packages, and no compiled files, which root would own in a user's folder.
 _ISOLATED = ("-I", "-S", "-B")
 _START_SECONDS = 15.0
 _PASSWORD_SECONDS = 300.0
 _END_SECONDS = 1.0
 _LONGEST_COMPLAINT = 4096
-_HINT = "run as root, let sudo run it without a password, or have a TAP prepared"
-# sudo of a Mac asks everybody for a password, and lets administrators alone; there are no TAPs.
+_HINT = "run as root, allow sudo without a password for it, or let root prepare a TAP"
+# On a Mac, sudo asks everybody for a password and works for administrators only. It has no TAPs.
 _HINTS = {
     "Darwin": "run as root, or let sudo run one script without a password, as docs/RECIPES.md shows"
     " under 'A Mac at the far end'"
@@ -36,7 +36,7 @@ _HINTS = {
 
 
 class StoppedError(Exception):
-    """Somebody asked for the end while sudo waited for a password."""
+    """A signal asked us to end while sudo waited for a password."""
 
 
 def sudo_keeper(
@@ -71,7 +71,7 @@ def sudo_keeper(
                 )
             except OSError as error:
                 raise NotAllowedError(
-                    "root is needed to make the device, and sudo cannot be started",
+                    "root is needed to make the device, but sudo cannot be started",
                     hint="run as root",
                 ) from error
         seconds = _PASSWORD_SECONDS if interactive else _START_SECONDS
@@ -85,7 +85,7 @@ def sudo_keeper(
             raise _refusal(process) from error
         near.set_timeout(None)
         undo.pop_all()
-    process.wait()  # the keeper goes on without it
+    process.wait()  # sudo has ended; the keeper goes on
     if process.stderr:
         process.stderr.close()
     return KeeperProcess(near)
@@ -105,19 +105,19 @@ def _wait_for(
             raise TimeoutError
         for number in signals.read():
             if number in stopping:
-                raise StoppedError(f"stopped by {number.name} before there was a device")
+                raise StoppedError(f"stopped by {number.name} before the device was made")
 
 
 def keeper_file() -> list[str]:
-    """Return what Python has to run as the keeper: a file that is safe to run.
+    """Return the arguments with which Python runs the keeper: a file that is safe to run as root.
 
-    Raises NotAllowedError when somebody else could have changed that file.
+    Raises NotAllowedError if anybody else could have changed that file.
     """
     path = _KEEPER_FILE.resolve()
     unsafe = find_unsafe(path.parents[1])
     if unsafe is not None:
         raise NotAllowedError(
-            f"{unsafe} can be changed by others, so root must not run it",
+            f"{unsafe} can be changed by other users, so root must not run it",
             hint="install fethpipe where only root and you can write, or run as root",
         )
     return [str(path)]
@@ -125,7 +125,7 @@ def keeper_file() -> list[str]:
 
 def _refusal(process: subprocess.Popen[bytes]) -> NotAllowedError:
     said = ""
-    # It is root's, so it cannot be killed; but a prompt ends by itself when nobody types.
+    # We cannot kill it, as it runs as root. But its prompt ends by itself when nobody types.
     with suppress(subprocess.TimeoutExpired):
         process.wait(_END_SECONDS)
     if process.stderr:
@@ -135,7 +135,7 @@ def _refusal(process: subprocess.Popen[bytes]) -> NotAllowedError:
         lines = [line.strip() for line in output.decode(errors="replace").splitlines()]
         said = next((f": {line}" for line in reversed(lines) if line), "")
     return NotAllowedError(
-        f"root is needed to make the device, and sudo did not start the keeper{said}",
+        f"root is needed to make the device, but sudo did not start the keeper{said}",
         hint=_HINTS.get(os.uname().sysname, _HINT),
     )
 

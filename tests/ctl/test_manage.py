@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from fethpipe.keeper.ledger import Made, Record, open_folder
+from fethpipe.keeper.ledger import Entry, Ledger, open_folder
 from tests.ctl.running import Fethctl
 from tests.darwin.simulation import SimulatedDarwin
 from tests.live.netns import Namespace
@@ -187,14 +187,14 @@ def test_what_a_dead_keeper_left_is_removed_and_nothing_else(left: Namespace) ->
     assert found
     index = int(found[1])
     with Private(left) as private:
-        record = Record(open_folder(str(private.root / "run/fethpipe")))
-        record.add(Made("tap", "fp7", index))
-        record.add(Made("tap", "fp8", index + 1000))  # another one of this name
-        record.close(keep=True)
+        ledger = Ledger(open_folder(str(private.root / "run/fethpipe")))
+        ledger.add(Entry("tap", "fp7", index))
+        ledger.add(Entry("tap", "fp8", index + 1000))  # another one of this name
+        ledger.close(keep=True)
         fethctl = Fethctl(left, launcher=private.entering())
         assert fethctl("reap") == "fp7\n"
         assert fethctl("reap") == ""
-        assert private.records() == []
+        assert private.ledgers() == []
     assert "fp7" not in left.interfaces()
     assert "fp8" in left.interfaces()
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fethpipe.keeper.ledger import Abandoned, Made, Record, abandoned, open_folder
+from fethpipe.keeper.ledger import Abandoned, Entry, Ledger, abandoned, open_folder
 
-FETH = Made("feth", "feth10000", 7)
-IO = Made("feth", "feth20000", 8, "02005e005301")
+FETH = Entry("feth", "feth10000", 7)
+IO = Entry("feth", "feth20000", 8, "02005e005301")
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def folder(path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def leave(path: Path, *made: Made) -> None:
-    """Leave the record of a keeper that was killed."""
-    record = Record(open_folder(str(path)))
+def leave(path: Path, *made: Entry) -> None:
+    """Leave the ledger of a keeper that was killed."""
+    ledger = Ledger(open_folder(str(path)))
     for interface in made:
-        record.add(interface)
-    record.close(keep=True)
+        ledger.add(interface)
+    ledger.close(keep=True)
 
 
 def test_the_folder_is_made_for_its_owner_alone(path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_folder_is_made_for_its_owner_alone(path: Path) -> None:
 def test_a_folder_that_others_can_write_to_is_refused(path: Path, mode: int) -> None:
     path.mkdir()
     path.chmod(mode)
-    with pytest.raises(PermissionError, match="not root's alone"):
+    with pytest.raises(PermissionError, match="can be changed by others than root"):
         open_folder(str(path))
 
 
@@ -56,7 +56,7 @@ def test_a_folder_of_somebody_else_is_refused(path: Path) -> None:
         pytest.skip("needs root, to give a folder away")
     path.mkdir(mode=0o700)
     os.chown(path, 12345, 12345)
-    with pytest.raises(PermissionError, match="not root's alone"):
+    with pytest.raises(PermissionError, match="can be changed by others than root"):
         open_folder(str(path))
 
 
@@ -75,26 +75,26 @@ def test_a_file_in_its_place_is_refused(path: Path) -> None:
 
 
 def test_the_record_of_a_living_keeper_is_left_alone(path: Path, folder: int) -> None:
-    record = Record(open_folder(str(path)))
-    record.add(FETH)
+    ledger = Ledger(open_folder(str(path)))
+    ledger.add(FETH)
     assert list(abandoned(folder)) == []
-    record.close()
+    ledger.close()
     assert list(path.iterdir()) == []
 
 
 def test_the_record_of_a_dead_keeper_tells_what_it_made(path: Path, folder: int) -> None:
     leave(path, FETH, IO)
-    (record,) = abandoned(folder)
-    assert record.made == [FETH, IO]
-    record.remove()
+    (ledger,) = abandoned(folder)
+    assert ledger.entries == [FETH, IO]
+    ledger.remove()
     assert list(path.iterdir()) == []
-    record.remove()  # somebody else may have been faster
+    ledger.remove()  # somebody else may have been faster
 
 
 def test_a_record_that_is_not_removed_is_there_the_next_time(path: Path, folder: int) -> None:
     leave(path, FETH)
-    assert [record.made for record in abandoned(folder)] == [[FETH]]
-    assert [record.made for record in abandoned(folder)] == [[FETH]]
+    assert [ledger.entries for ledger in abandoned(folder)] == [[FETH]]
+    assert [ledger.entries for ledger in abandoned(folder)] == [[FETH]]
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_a_record_that_is_not_removed_is_there_the_next_time(path: Path, folder:
     ],
 )
 def test_a_damaged_record_says_only_what_is_whole(
-    path: Path, folder: int, text: bytes, made: list[Made]
+    path: Path, folder: int, text: bytes, made: list[Entry]
 ) -> None:
     (path / "damaged.json").write_bytes(text)
-    (record,) = abandoned(folder)
-    assert record.made == made
+    (ledger,) = abandoned(folder)
+    assert ledger.entries == made
 
 
 def test_what_is_no_record_is_left_alone(path: Path, folder: int, tmp_path: Path) -> None:
@@ -134,14 +134,14 @@ def test_what_is_no_record_is_left_alone(path: Path, folder: int, tmp_path: Path
 
 def test_each_record_is_for_one_of_many_reapers(path: Path) -> None:
     for number in range(50):
-        leave(path, Made("feth", f"feth{number}", number + 1))
+        leave(path, Entry("feth", f"feth{number}", number + 1))
 
-    def reap() -> list[Made]:
+    def reap() -> list[Entry]:
         ours = os.open(path, os.O_RDONLY)
         taken = []
-        for record in abandoned(ours):
-            taken += record.made
-            record.remove()
+        for ledger in abandoned(ours):
+            taken += ledger.entries
+            ledger.remove()
         os.close(ours)
         return taken
 
@@ -160,9 +160,9 @@ def test_reapers_never_take_the_record_of_a_keeper_that_starts(path: Path) -> No
         ours = os.open(path, os.O_RDONLY)
         wrong = []
         while time.monotonic() < stop:
-            for record in abandoned(ours):
-                wrong += [record] if record.made else []
-                record.remove()  # an empty one, not yet locked: its keeper makes another
+            for ledger in abandoned(ours):
+                wrong += [ledger] if ledger.entries else []
+                ledger.remove()  # an empty one, not yet locked: its keeper makes another
         os.close(ours)
         return wrong
 
@@ -170,10 +170,10 @@ def test_reapers_never_take_the_record_of_a_keeper_that_starts(path: Path) -> No
     with ThreadPoolExecutor(2) as threads:
         reapers = [threads.submit(reap) for _ in range(2)]
         while time.monotonic() < stop:
-            record = Record(open_folder(str(path)))
-            record.add(FETH)
+            ledger = Ledger(open_folder(str(path)))
+            ledger.add(FETH)
             assert len(list(path.glob("*.json"))) == 1
-            record.close()
+            ledger.close()
         assert [reaper.result() for reaper in reapers] == [[], []]
 
 
@@ -183,14 +183,14 @@ def test_the_kernel_lets_go_of_the_record_of_a_keeper_that_is_killed(
     ready, its_ready = os.pipe()
     child = os.fork()
     if child == 0:
-        Record(open_folder(str(path))).add(FETH)
+        Ledger(open_folder(str(path))).add(FETH)
         os.write(its_ready, b"!")
         signal.pause()
     os.read(ready, 1)
     assert list(abandoned(folder)) == []
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert [record.made for record in abandoned(folder)] == [[FETH]]
+    assert [ledger.entries for ledger in abandoned(folder)] == [[FETH]]
     os.close(ready)
     os.close(its_ready)
 
@@ -200,5 +200,5 @@ def test_a_folder_that_takes_no_file_is_let_go(path: Path) -> None:
     folder = open_folder(str(path))
     path.rmdir()
     with pytest.raises(FileNotFoundError):
-        Record(folder)
+        Ledger(folder)
     assert len(os.listdir("/dev/fd")) == before

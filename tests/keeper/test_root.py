@@ -30,7 +30,7 @@ from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, Us
 from fethpipe.keeper import messages
 from fethpipe.keeper import root as keeper_module
 from fethpipe.keeper.client import KeeperProcess, fork_keeper
-from fethpipe.keeper.ledger import Made, Record, open_folder
+from fethpipe.keeper.ledger import Entry, Ledger, open_folder
 from fethpipe.keeper.messages import pack_change, pack_provisioned, pack_request, unpack_provisioned
 from fethpipe.keeper.root import Keeper, reap
 from fethpipe.provision.kind import Kind
@@ -177,13 +177,13 @@ class Running:
                 Keeper(
                     self._channel,
                     may_change=self._may_change,
-                    open_records=lambda: open_folder(str(self.folder)),
+                    open_ledgers=lambda: open_folder(str(self.folder)),
                 ).serve()
         except BaseException as error:  # noqa: BLE001 - to be shown by the test
             self._failure.append(error)
 
-    def records(self) -> str:
-        """Return what all records say."""
+    def ledgers(self) -> str:
+        """Return what all ledgers say."""
         return "".join(path.read_text() for path in self.folder.glob("*"))
 
     def say(self, payload: bytes, *, length: int | None = None, rights: int = 0) -> None:
@@ -231,7 +231,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel) -> None:
 
 @pytest.fixture
 def running(kernel: FakeKernel, tmp_path: Path) -> Iterator[Running]:
-    running = Running(kernel, tmp_path / "records")
+    running = Running(kernel, tmp_path / "ledgers")
     yield running
     running.end()
 
@@ -263,7 +263,7 @@ def test_the_keeper_lets_go_of_the_descriptors(running: Running) -> None:
     for descriptor in device.descriptors:
         os.close(descriptor)
     opened = set(os.listdir("/dev/fd")) - set(before)
-    assert len(opened) == 2  # the folder of records, and the record
+    assert len(opened) == 2  # the folder of ledgers, and the ledger
 
 
 @given(
@@ -368,25 +368,25 @@ def test_a_keeper_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch
         fork_keeper()
 
 
-# ---- records ----
+# ---- the ledger ----
 
 
 def test_each_interface_is_on_record_the_moment_it_is_made(running: Running) -> None:
     seen: list[str] = []
-    running.kernel.on_made_called = lambda: seen.append(running.records())
+    running.kernel.on_made_called = lambda: seen.append(running.ledgers())
     running.ask(request(name="fp7"))
     first = '{"kind": "tap", "interface": "fp7", "ifindex": 10, "mac": "02000000000a"}\n'
     second = '{"kind": "tap", "interface": "fp7io", "ifindex": 11, "mac": "02000000000b"}\n'
     assert seen == [first, first + second]
 
 
-def test_what_goes_by_itself_is_not_on_record(
+def test_what_goes_by_itself_is_not_in_the_ledger(
     kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         sys.modules[f"{provision.__name__}.{KIND}"], "KIND", kernel.kind(lasting=False)
     )
-    running = Running(kernel, tmp_path / "records")
+    running = Running(kernel, tmp_path / "ledgers")
     running.ask(request(name="fp7"))
     assert not running.folder.exists()
     running.end()
@@ -394,16 +394,16 @@ def test_what_goes_by_itself_is_not_on_record(
 
 
 def test_a_start_removes_what_a_killed_keeper_left(kernel: FakeKernel, tmp_path: Path) -> None:
-    folder = tmp_path / "records"
+    folder = tmp_path / "ledgers"
     for name in ("left0", "left1", "reused"):
         kernel.add(name)
-    record = Record(open_folder(str(folder)))
-    record.add(Made(KIND, "left0", kernel.index("left0")))
-    record.add(Made(KIND, "left1", kernel.index("left1")))
-    record.add(Made(KIND, "reused", 77))
-    record.add(Made(KIND, "gone", 78))
-    record.add(Made("no such kind", "other", 2))
-    record.close(keep=True)
+    ledger = Ledger(open_folder(str(folder)))
+    ledger.add(Entry(KIND, "left0", kernel.index("left0")))
+    ledger.add(Entry(KIND, "left1", kernel.index("left1")))
+    ledger.add(Entry(KIND, "reused", 77))
+    ledger.add(Entry(KIND, "gone", 78))
+    ledger.add(Entry("no such kind", "other", 2))
+    ledger.close(keep=True)
     running = Running(kernel, folder)
     running.ask(request())
     assert set(kernel.interfaces) == {"eth0", "other", "reused", "fake0", "fake0io"}
@@ -415,13 +415,13 @@ def test_a_start_removes_what_a_killed_keeper_left(kernel: FakeKernel, tmp_path:
 def test_a_later_interface_of_the_same_name_and_index_is_left_alone(
     kernel: FakeKernel, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "records"
+    folder = tmp_path / "ledgers"
     for name in ("left", "another"):
         kernel.add(name)
-    record = Record(open_folder(str(folder)))
-    record.add(Made(KIND, "left", kernel.index("left"), kernel.mac("left").hex()))
-    record.add(Made(KIND, "another", kernel.index("another"), "020000000077"))
-    record.close(keep=True)
+    ledger = Ledger(open_folder(str(folder)))
+    ledger.add(Entry(KIND, "left", kernel.index("left"), kernel.mac("left").hex()))
+    ledger.add(Entry(KIND, "another", kernel.index("another"), "020000000077"))
+    ledger.close(keep=True)
     assert [made.interface for made in reap(lambda: open_folder(str(folder)))] == ["left"]
     assert set(kernel.interfaces) == {"eth0", "other", "another"}
     assert list(folder.iterdir()) == []
@@ -437,7 +437,7 @@ def test_a_mac_that_somebody_changed_does_not_save_what_we_made(running: Running
 def test_what_resists_stays_on_record_and_does_not_stop_a_start(
     kernel: FakeKernel, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "records"
+    folder = tmp_path / "ledgers"
     kernel.resisting = True
     first = Running(kernel, folder)
     first.ask(request(name="left"))
@@ -453,8 +453,8 @@ def test_what_resists_stays_on_record_and_does_not_stop_a_start(
 
 
 def test_a_start_does_without_a_folder(kernel: FakeKernel, tmp_path: Path) -> None:
-    (tmp_path / "records").write_text("not a folder")
-    running = Running(kernel, tmp_path / "records")
+    (tmp_path / "ledgers").write_text("not a folder")
+    running = Running(kernel, tmp_path / "ledgers")
     assert "device" in running.ask(request())
     running.end()
     assert kernel.interfaces == {"eth0": 1, "other": 2}
@@ -572,7 +572,7 @@ def test_there_is_one_device_and_no_second(running: Running) -> None:
 
 
 def test_changes_are_for_a_pump_that_was_given_them(kernel: FakeKernel, tmp_path: Path) -> None:
-    running = Running(kernel, tmp_path / "records", may_change=False)
+    running = Running(kernel, tmp_path / "ledgers", may_change=False)
     running.ask(_PROVISION)
     assert set(running.ask(_CHANGE)) == {"refused"}
     assert kernel.changes == []
@@ -666,7 +666,7 @@ def test_nothing_that_a_pump_says_does_more_than_a_request_may(
     kernel = FakeKernel()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         _install(patch, kernel)
-        running = Running(kernel, Path(folder) / "records")
+        running = Running(kernel, Path(folder) / "ledgers")
         try:
             for payload, rights in said:
                 running.say(payload, rights=rights)
@@ -688,7 +688,7 @@ def test_nothing_that_a_pump_says_does_more_than_a_request_may(
         finally:
             running.end()
         assert kernel.interfaces == {"eth0": 1, "other": 2}
-        assert list((Path(folder) / "records").iterdir()) == []
+        assert list((Path(folder) / "ledgers").iterdir()) == []
     assert os.listdir("/dev/fd") == before
 
 

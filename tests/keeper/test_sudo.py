@@ -12,7 +12,7 @@ from fethpipe.keeper import sudo
 
 @pytest.mark.parametrize(
     ("system", "words"),
-    [("Linux", "or have a TAP prepared"), ("Darwin", "under 'A Mac at the far end'")],
+    [("Linux", "or let root prepare a TAP"), ("Darwin", "under 'A Mac at the far end'")],
 )
 def test_what_is_needed_where_sudo_does_not_help(
     monkeypatch: pytest.MonkeyPatch, system: str, words: str

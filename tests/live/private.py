@@ -147,7 +147,7 @@ class Private:
                 return python
         pytest.skip("needs a Python that an ordinary user may run")
 
-    def records(self) -> list[str]:
+    def ledgers(self) -> list[str]:
         """Return the names of the runtime files that tell of an interface."""
         return [name for name in self.runtime_files() if not name.startswith("fethpipe-vmnet-")]
 
@@ -177,7 +177,7 @@ class Private:
             "an interface is left",
             max(0.0, deadline - time.monotonic()),
         )
-        assert self.records() == []
+        assert self.ledgers() == []
 
     def close(self) -> None:
         """Let go of the namespace; its processes are the network namespace's to kill."""

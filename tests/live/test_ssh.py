@@ -228,7 +228,7 @@ def test_a_user_without_rights_is_told_what_is_needed(left: Namespace, right: Na
     with Sshd(right) as sshd:
         why = refusal(left, sshd, host=f"{USER}@far")
     assert "cannot start on walter@far: root is needed to make the device" in why
-    assert "let sudo run it without a password, or have a TAP prepared" in why
+    assert "allow sudo without a password for it, or let root prepare a TAP" in why
 
 
 def test_a_user_whom_sudo_trusts_gets_a_keeper(left: Namespace, right: Namespace) -> None:
