@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,21 +19,23 @@ from tools.make_completion import FOLDER, make_completions
 
 FILES = make_completions()
 
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
 # What is typed, and something that has to be offered there; "" where nothing is.
 CASES = [
     ("fethctl cap", "capture"),
     ("fethctl set --pe", "--peer"),
     ("fethctl set --state d", "down"),
     ("fethctl status --js", "--json"),
-    ("fethctl status l", "lo"),
-    ("fethctl set --peer l", "lo"),
-    ("fethctl inject lo /etc/resol", "/etc/resolv.conf"),
-    ("fethctl capture -w /etc/resol", "/etc/resolv.conf"),
+    ("fethctl status l", LOOPBACK),
+    ("fethctl set --peer l", LOOPBACK),
+    (f"fethctl inject {LOOPBACK} /etc/passw", "/etc/passwd"),
+    ("fethctl capture -w /etc/passw", "/etc/passwd"),
     ("fethctl icmp --q", "--quiet"),
     ("fethpipe --fram", "--framing"),
     ("fethpipe --framing u32", "u32be"),
-    ("fethpipe --attach l", "lo"),
-    ("fethpipe --pcap /etc/resol", "/etc/resolv.conf"),
+    ("fethpipe --attach l", LOOPBACK),
+    ("fethpipe --pcap /etc/passw", "/etc/passwd"),
     ("fethpipe --user nob", "nobody"),
     ("fethpipe --mtu 1", ""),
     ("fethctl set --mtu 1", ""),
@@ -51,8 +54,9 @@ def test_bash_offers_it(typed: str, offered: str) -> None:
     words = typed.split(" ")
     script = (
         f'source "{FOLDER}/bash/{words[0]}"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
-        f'_{words[0]}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        f'_{words[0]}; printf "%s\\n" "${{COMPREPLY[@]-}}"'
     )
+    # The last minus: to bash 3.2, which a Mac has, an empty array is not set.
     argv = ["bash", "--norc", "-uc", script, "bash", *words]
     said = subprocess.run(argv, capture_output=True, check=False, text=True)
     assert said.stderr == ""

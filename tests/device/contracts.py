@@ -77,7 +77,7 @@ class Near:
         descriptor = self.device.fileno()
         inheritable = os.get_inheritable(descriptor)
         self.close()
-        return inheritable, os.path.exists(f"/proc/self/fd/{descriptor}")
+        return inheritable, os.path.exists(f"/dev/fd/{descriptor}")
 
 
 class Far(Protocol):

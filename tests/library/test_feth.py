@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from itertools import islice
 from typing import Any
 
@@ -320,6 +321,7 @@ def test_a_device_is_made_whole_and_goes_whole(
     assert darwin.interfaces() == {}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 def test_linux_has_no_feth() -> None:
     for call in (lambda: create_feth(0), create_pair, Feth("feth0").status):
         with pytest.raises(UsageError, match="this needs macOS, but this is Linux"):

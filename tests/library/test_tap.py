@@ -108,7 +108,7 @@ def test_what_cannot_be_opened_is_refused(
 ) -> None:
     left.run(["ip", "tuntap", "add", "dev", "tun7", "mode", "tun"])
     assert callable(function)
-    before = os.listdir("/proc/self/fd")
+    before = os.listdir("/dev/fd")
     with left.entered(), pytest.raises(kind, match=reason):
         function(name)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(os.listdir("/dev/fd")) == len(before)

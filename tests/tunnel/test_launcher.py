@@ -123,9 +123,17 @@ def test_a_stop_that_comes_too_late_is_not_for_the_next_run(tmp_path: Path) -> N
         assert command.finish() == 0
 
 
+needs_real_time_signals = pytest.mark.skipif(
+    not hasattr(signal, "SIGRTMIN"), reason="needs real-time signals"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
-    [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", -signal.SIGKILL), ("kill -35 $$", -35)],
+    [
+        *(("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", -signal.SIGKILL)),
+        pytest.param("kill -35 $$", -35, marks=needs_real_time_signals),
+    ],
 )
 def test_its_status_is_told(text: str, status: int) -> None:
     with prepared(*script(text)) as command:
