@@ -139,6 +139,9 @@ class FakeOffload:
     def disable(self) -> None:
         self.enabled = False
 
+    def longest_frame(self) -> int:
+        return 1518
+
     def read_super_frames(self) -> list[bytes]:
         assert self.enabled
         frames = self._device.read_batch()

@@ -35,6 +35,9 @@ class Offload(Protocol):
     def disable(self) -> None:
         """Make whole frames again; what is left of super-frames, ``read_frames`` drops."""
 
+    def longest_frame(self) -> int:
+        """Return the bytes of the longest frame that the interface passes on now, by its MTU."""
+
     def read_super_frames(self) -> list[bytes]:
         """Return the super-frames of one batch; for the rest like ``read_frames``."""
 

@@ -166,6 +166,9 @@ class _CapturedOffload:
     def disable(self) -> None:
         self._offload.disable()
 
+    def longest_frame(self) -> int:
+        return self._offload.longest_frame()
+
     def read_super_frames(self) -> list[bytes]:
         super_frames = self._offload.read_super_frames()
         self._record(super_frames)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import repeat
 
 from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
-from ..ether.frame import Buffer
+from ..ether.frame import HEADER_LENGTH, Buffer
 from ..stats import Counters
 from ..system.netlink import Netlink
 from ..wire.offload import add_headers, needs_no_offload, strip_headers
@@ -30,6 +31,8 @@ TUN_PATH = "/dev/net/tun"
 # came alone (a ping, a keystroke), not every wake-up tries to read a second one: as long as they
 # find none, fewer and fewer do, down to one of this many.
 _MOST_LONE = 64
+_VLAN_TAG = 4
+_ANY_LENGTH = 1 << 16
 _TCP_OFFLOAD = linux.TUN_F_CSUM | linux.TUN_F_TSO4 | linux.TUN_F_TSO6 | linux.TUN_F_TSO_ECN
 _UDP_OFFLOAD = linux.TUN_F_USO4 | linux.TUN_F_USO6
 # These errors are about a frame and not about the device (drivers/net/tun.c: tun_get_user).
@@ -111,6 +114,8 @@ class TapDevice:
         self._lone = 0  # more wake-ups that read one packet
         self._patience = 1
         self._short = False
+        self._longest = _ANY_LENGTH
+        self._longest_until = 0.0
         self._netlink: Netlink | None = None
         with suppress(OSError):  # for the counters alone, and a confined process can open none
             self._netlink = Netlink()
@@ -154,6 +159,17 @@ class TapDevice:
         """Have the kernel make frames again; ``read_frames`` drops the super-frames left over."""
         with suppress(OSError):  # it has gone: whoever reads it next is told
             self._allow(0)
+
+    def longest_frame(self) -> int:
+        """Return what a port of a bridge takes (net/core/dev.c: is_skb_forwardable), as of the last
+        second.
+        """
+        now = time.monotonic()
+        if self._netlink and now >= self._longest_until:
+            self._longest_until = now + 1
+            with suppress(OSError):
+                self._longest = self._netlink.link(self.name).mtu + HEADER_LENGTH + _VLAN_TAG
+        return self._longest
 
     def read_super_frames(self) -> list[bytes]:
         """Return the super-frames that wait, up to a batch."""

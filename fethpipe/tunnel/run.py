@@ -41,6 +41,7 @@ from ..system.stream import Stream
 from ..wire.connection import Connection
 from ..wire.framing import FRAMINGS
 from ..wire.hello import NONCE_LENGTH, Feature, Hello
+from ..wire.offload import SegmentLimit
 from .command import Command, prepare_command
 from .ending import Ending, Watch
 from .people import choose_people, part
@@ -290,7 +291,8 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
     if config.check:
         periodic.append((_CHECK_SECONDS, config.check))
     hello = _hello(config, device) if config.hello else None
-    connection = Connection(FRAMINGS[config.framing], device.counters, hello=hello)
+    limit = SegmentLimit(device.offload.longest_frame) if device.offload else None
+    connection = Connection(FRAMINGS[config.framing], device.counters, hello=hello, limit=limit)
     status = StatusLine(device) if can_show_status() and log.isEnabledFor(logging.INFO) else None
     if status:
         periodic.append((1.0, status.redraw))

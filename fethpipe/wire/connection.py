@@ -16,7 +16,7 @@ from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
 from .framing import SUPER_FRAMES, Command, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
-from .offload import SHORTEST, add_headers, check_super_frames, find_fault
+from .offload import SHORTEST, SegmentLimit, add_headers, check_super_frames, find_fault
 from .slots import RecordSlots
 from .superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
 
@@ -86,6 +86,7 @@ class Connection:
     Payloads that carry no frame are counted in ``counters.drops``, never delivered.
     ``hello`` is what we say of ourselves, with a nonce that nobody can guess; without it we neither
     say hello nor listen to one. ``peer`` is what the peer has said.
+    ``limit`` is how long the segments of super-frames may be.
     ``switched`` tells that super-frames come, and no longer frames.
     ``peer_keeps_alive`` tells that the peer sends empty records, so that it can be missed.
     """
@@ -97,6 +98,7 @@ class Connection:
         *,
         role: Role = Role.AGENT,
         hello: Hello | None = None,
+        limit: SegmentLimit | None = None,
     ) -> None:
         if hello and framing.name != _HELLO_FRAMING:
             raise ValueError(f"the {framing.name} framing has no hello")
@@ -105,6 +107,7 @@ class Connection:
         self._framing = framing
         self._outgoing = framing
         self._hello = hello
+        self._limit = limit or SegmentLimit()
         # The record after which super-frames come, if we take any.
         takes = hello is not None and Feature.SUPER_FRAMES in hello.features
         self._switch = encode_switch(hello.nonce) if hello and takes else None
@@ -150,7 +153,7 @@ class Connection:
             and _PREFIX.unpack_from(data)[0] == len(data) - _PREFIX.size
         ):
             super_frame = data[_PREFIX.size :]
-            if super_frame[:VNET_LENGTH] == PLAIN or not find_fault(super_frame):
+            if super_frame[:VNET_LENGTH] == PLAIN or not find_fault(super_frame, self._limit):
                 return super_frame
         return b""
 
@@ -319,7 +322,9 @@ class Connection:
         if not all(super_frames):
             self.peer_keeps_alive = True
             super_frames = [each for each in super_frames if each]
-        checked = check_super_frames(super_frames, self.counters, join=self._joins)
+        checked = check_super_frames(
+            super_frames, self.counters, join=self._joins, limit=self._limit
+        )
         return [SuperFramesReceived(checked)] if checked else []
 
     def _read_commands(self, payloads: list[bytes]) -> list[Event]:

@@ -10,7 +10,7 @@ passed on.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, cast
@@ -67,9 +67,31 @@ _USUAL = {
 }
 _USUAL_LENGTH = SHORTEST + 20 + _HEADER_LENGTHS[_TCP]
 
+_LONGER_THAN_ANY = 1 << 32
 _NOTHING_TO_DO = bytes((0, DATA_VALID))  # flags
 
 _strip = itemgetter(slice(VNET_LENGTH, None))
+
+
+class SegmentLimit:
+    """How long a segment may be that a super-frame is cut into, as a frame: no longer than a plain
+    frame that the device takes, for kernels do not look at segments.
+
+    ``ask`` returns what the device takes now; it is asked again when a segment seems too long.
+    """
+
+    def __init__(self, ask: Callable[[], int] | None = None) -> None:
+        self._ask = ask
+        self._longest = ask() if ask else _LONGER_THAN_ANY
+
+    def allows(self, length: int) -> bool:
+        """Return whether a segment of so many bytes, Ethernet header included, may be."""
+        if length > self._longest and self._ask:
+            self._longest = self._ask()
+        return length <= self._longest
+
+
+_NO_LIMIT = SegmentLimit()
 
 
 def add_headers(frames: Sequence[bytes]) -> list[bytes]:
@@ -94,30 +116,38 @@ def needs_no_offload(headers: bytes) -> bool:
 
 
 def check_super_frames(
-    packets: Sequence[SuperFrame], counters: Counters, *, join: bool = False
+    packets: Sequence[SuperFrame],
+    counters: Counters,
+    *,
+    join: bool = False,
+    limit: SegmentLimit = _NO_LIMIT,
 ) -> Sequence[SuperFrame]:
     """Return those super-frames that a kernel may see; the others are dropped and counted.
 
     They are all bytes or all views, as a decoder returns them. With ``join``, datagrams of one flow
     become one super-frame.
     """
-    if len(packets) == 1 and not find_fault(packets[0]):
+    if len(packets) == 1 and not find_fault(packets[0], limit):
         return packets
     if len(packets) <= 1 or not isinstance(packets[0], bytes):
-        return _drop_faulty(packets, counters)
+        return _drop_faulty(packets, counters, limit)
     checked: list[SuperFrame] = []
     for _, group in groupby(cast("Sequence[bytes]", packets), flow):
         run = list(group)
         # What find_fault looks at in a usual packet is the same in the whole flow.
         if len(min(run, key=len)) < _USUAL_LENGTH or _usual(run[0]) not in _USUAL:
-            checked += _drop_faulty(run, counters)
+            checked += _drop_faulty(run, counters, limit)
+        elif join and limit.allows(len(max(run, key=len)) - VNET_LENGTH):
+            checked += join_datagrams(run)
         else:
-            checked += join_datagrams(run) if join else run
+            checked += run
     return checked
 
 
-def _drop_faulty(packets: Sequence[SuperFrame], counters: Counters) -> Sequence[SuperFrame]:
-    faults = list(map(find_fault, packets))
+def _drop_faulty(
+    packets: Sequence[SuperFrame], counters: Counters, limit: SegmentLimit
+) -> Sequence[SuperFrame]:
+    faults = [find_fault(packet, limit) for packet in packets]
     if not any(faults):
         return packets
     for fault in filter(None, faults):
@@ -125,7 +155,7 @@ def _drop_faulty(packets: Sequence[SuperFrame], counters: Counters) -> Sequence[
     return [packet for packet, fault in zip(packets, faults) if not fault]
 
 
-def find_fault(packet: SuperFrame) -> str:
+def find_fault(packet: SuperFrame, limit: SegmentLimit = _NO_LIMIT) -> str:
     """Return what is wrong with a super-frame, "" if nothing is."""
     if len(packet) < SHORTEST:
         return "shorter than an Ethernet header"
@@ -138,11 +168,11 @@ def find_fault(packet: SuperFrame) -> str:
     if flags not in (0, NEEDS_CHECKSUM, DATA_VALID):
         return "super-frame with unknown flags"
     if flags & NEEDS_CHECKSUM:
-        return _find_checksum_fault(packet)
+        return _find_checksum_fault(packet, limit)
     return "super-frame without a missing checksum" if any(packet[1:VNET_LENGTH]) else ""
 
 
-def _find_checksum_fault(packet: SuperFrame) -> str:
+def _find_checksum_fault(packet: SuperFrame, limit: SegmentLimit) -> str:
     _, segmentation, head, size, start, offset = VNET.unpack_from(packet)
     transport = _find_transport(packet)
     if transport is None:
@@ -150,7 +180,7 @@ def _find_checksum_fault(packet: SuperFrame) -> str:
     if (start + VNET_LENGTH, offset) != (transport.start, _CHECKSUM_OFFSETS[transport.protocol]):
         return "super-frame with a misplaced checksum"
     if segmentation:
-        return _find_segment_fault(packet, transport, segmentation, head, size)
+        return _find_segment_fault(packet, transport, limit)
     return "super-frame without segments" if head or size else ""
 
 
@@ -165,9 +195,8 @@ class _Transport(NamedTuple):
     end: int
 
 
-def _find_segment_fault(
-    packet: SuperFrame, transport: _Transport, segmentation: int, head: int, size: int
-) -> str:
+def _find_segment_fault(packet: SuperFrame, transport: _Transport, limit: SegmentLimit) -> str:
+    _, segmentation, head, size, _, _ = VNET.unpack_from(packet)
     if segmentation not in _SEGMENTATIONS[transport.version, transport.protocol]:
         return "super-frame with unknown segments"
     own = _HEADER_LENGTHS[transport.protocol]
@@ -183,7 +212,10 @@ def _find_segment_fault(
         fits = left and size >= _LEAST_SEGMENT
     else:
         fits = left and size and -(-left // size) <= _MOST_DATAGRAMS
-    return "" if fits else "super-frame with senseless segments"
+    if not fits:
+        return "super-frame with senseless segments"
+    allowed = limit.allows(data - VNET_LENGTH + min(size, left))
+    return "" if allowed else "super-frame with segments too long for the device"
 
 
 _SEGMENTATIONS = {

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from fethpipe.wire.connection import Connection
+from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello
 from tests.live.attacks import BEFORE, outcome, stolen
 from tests.live.netns import Namespace
+from tests.live.peer import Peer, records
 from tests.live.private import UID, USER, Private
 from tests.live.programs import Fethpipe
 from tests.live.terminals import TerminalSession
+from tests.wire.test_offload import TCP, build, header
 
 pytestmark = [
     pytest.mark.live,
@@ -292,3 +297,26 @@ def test_the_keeper_does_nothing_more_for_a_pump(
         assert all("refused" in result for result in results.values()), results
         assert left.interfaces() == ["lo", "fp0"]
         assert "inet " not in left.run(["ip", "address", "show", "fp0"])
+
+
+# ---- a peer that asks for long segments ----
+
+
+def test_a_super_frame_is_cut_into_no_longer_segments_than_frames_may_be(
+    left: Namespace, peer: Peer
+) -> None:
+    ours = Hello(bytes(NONCE_LENGTH), mtu=1500, features=Feature.SUPER_FRAMES)
+    connection = Connection(FRAMINGS["u16be"], hello=ours)
+    with peer.start(left) as program:
+        program.ready()
+        peer.send(connection.send_hello())
+        while connection.peer is None:
+            for payload in peer.read():
+                connection.receive(records(payload))
+        peer.send(connection.send_switch())
+        for size in (1464, 9000, 40000):
+            frame = build(4, TCP, bytes(60000)).frame
+            super_frame = header(1, 1, 54, size, 34, 16) + frame
+            peer.send(b"".join(connection.send_super_frames([super_frame])))
+        said = program.report(showing="2 super-frame with segments too long for the device")
+        assert "to device 1 frames" in said

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fethpipe.stats import Counters
 from fethpipe.wire.offload import (
+    SegmentLimit,
     add_headers,
     check_super_frames,
     find_fault,
@@ -20,6 +21,7 @@ from fethpipe.wire.offload import (
 from fethpipe.wire.superframe import DATA_VALID, NEEDS_CHECKSUM, PLAIN
 
 TCP, UDP = 6, 17
+_TOO_LONG = "super-frame with segments too long for the device"
 MACS = bytes.fromhex("020000000001 020000000002")
 CHECKSUMS = {TCP: 16, UDP: 6}
 
@@ -193,6 +195,30 @@ def test_a_super_frame_passes() -> None:
 )
 def test_what_is_wrong_is_told(packet: bytes, fault: str) -> None:
     assert fault in find_fault(packet)
+
+
+def test_segments_are_no_longer_than_what_the_device_takes() -> None:
+    frame = build(4, TCP, bytes(40000)).frame
+    asked = []
+
+    def ask() -> int:
+        asked.append(1)
+        return 1518 if len(asked) < 3 else 9018
+
+    limit = SegmentLimit(ask)
+    for size, fault in ((1464, ""), (1465, _TOO_LONG), (8964, ""), (9964, _TOO_LONG)):
+        packet = header(1, 1, 54, size, 34, 16) + frame
+        assert find_fault(packet, limit) == fault, size
+        assert find_fault(packet) == ""
+    assert len(asked) == 4
+
+
+def test_datagrams_that_are_too_long_are_not_joined() -> None:
+    packet = header(1, start=34, offset=6) + build(4, UDP, bytes(2000)).frame
+    packets = [packet] * 3
+    for longest, joined in ((2042, 1), (2041, 3)):
+        limit = SegmentLimit(lambda: longest)  # noqa: B023 - asked at once
+        assert len(check_super_frames(packets, Counters(), join=True, limit=limit)) == joined
 
 
 @pytest.mark.parametrize("byte", [6, 7], ids=["more fragments", "a later fragment"])
