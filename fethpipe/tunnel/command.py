@@ -1,4 +1,4 @@
-"""COMMAND, the program whose stdin and stdout are the stream, as the pump sees it."""
+"""COMMAND, the program whose stdin and stdout are the stream: the pump's side of the launcher."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _START_SECONDS = 10.0
 
 
 class Command:
-    """The COMMAND that a launcher starts, one run after the other.
+    """The COMMAND, which a launcher starts, one run after the other.
 
-    While a run lasts, ``read_descriptor`` and ``write_descriptor`` are the stream.
+    During a run, ``read_descriptor`` and ``write_descriptor`` are the stream.
     """
 
     def __init__(self, name: str, channel: Channel, launcher: int, hint: str) -> None:
@@ -32,7 +32,7 @@ class Command:
         self._process = 0
 
     def start(self) -> None:
-        """Start COMMAND. Raises LaunchError, TemporaryLaunchError where another try may help."""
+        """Start COMMAND. Raises LaunchError, or TemporaryLaunchError if another try may work."""
         self._channel.set_timeout(_START_SECONDS)
         try:
             self._channel.send({"do": "start"})
@@ -48,27 +48,30 @@ class Command:
         self.read_descriptor, self.write_descriptor = descriptors
 
     def finish(self, patience: float = GRACE_SECONDS) -> int:
-        """Close the stream, wait for the end of COMMAND, and return its status.
+        """Close the stream, wait until COMMAND has ended, and return its exit status.
 
-        The status is negative for a signal, as subprocess has it. COMMAND is stopped when it does
-        not end by itself within ``patience`` seconds.
+        A negative status is a signal, as in subprocess. If COMMAND does not end within
+        ``patience`` seconds, it is stopped. Raises LaunchError.
         """
         self._close_stream()
         status = self._await_end(patience)
         return self.stop() if status is None else status
 
     def stop(self) -> int:
-        """End COMMAND now, and return its status: SIGTERM, and SIGKILL if that is not enough."""
+        """End COMMAND by SIGTERM, then by SIGKILL if needed, and return its exit status.
+
+        Raises LaunchError.
+        """
         self._close_stream()
         with suppress(ChannelClosedError):
             self._channel.send({"do": "stop"})
         status = self._await_end(2 * GRACE_SECONDS)
         if status is None:
-            raise LaunchError(f"{self.name} does not end, not even killed")
+            raise LaunchError(f"{self.name} does not end, even after SIGKILL")
         return status
 
     def close(self) -> None:
-        """End COMMAND, if it runs, and the launcher; safe to call twice."""
+        """End COMMAND, if it is running, and the launcher. Safe to call twice."""
         self._close_stream()
         self._channel.close()
         with suppress(ChildProcessError):
@@ -90,8 +93,9 @@ class Command:
         return status
 
     def _kill_orphan(self) -> None:
-        """End a COMMAND whose launcher was killed, where we may. The end of the stream, which it
-        sees in any case, need not be enough.
+        """Kill a COMMAND whose launcher was killed, if we are allowed to.
+
+        It sees the end of the stream in any case, but may not end because of that.
         """
         if self._process:
             with suppress(ProcessLookupError, PermissionError):
@@ -113,11 +117,11 @@ def prepare_command(
     leave_session: bool = False,
     hint: str = "check the command after --",
 ) -> Command:
-    """Fork the launcher of COMMAND, and return COMMAND, not started yet.
+    """Fork the launcher of COMMAND, and return COMMAND, which is not started yet.
 
-    ``person`` is whom COMMAND runs as, None for whom we are; ``stderr`` is a descriptor for what it
-    says, None for our own stderr; ``leave_session`` parts it from our terminal; ``hint`` is what to
-    do when it cannot be started. Raises SystemFailureError.
+    COMMAND runs as ``person``, None for our own user. ``stderr`` is a descriptor for its stderr,
+    None for our own one. ``leave_session`` takes our terminal from it. ``hint`` tells the user what
+    to do if it cannot be started. Raises SystemFailureError.
     """
     serve = partial(
         launch,

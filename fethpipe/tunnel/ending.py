@@ -1,4 +1,4 @@
-"""How a tunnel ends, and who besides the frames can end it."""
+"""The end of a tunnel: why it ended, and what besides the stream can end it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import NamedTuple, Optional
 
 
 class Ending(NamedTuple):
-    """Why a pump stopped, in words, and whether somebody on this side asked for it, maybe by a
-    signal.
+    """Why the pump stopped, in words.
+
+    ``requested``: whether somebody on this side asked for it. ``signal`` is the signal that did, or
+    0.
     """
 
     reason: str
@@ -19,11 +21,11 @@ class Ending(NamedTuple):
 
 
 Watch = Mapping[int, Callable[[], Optional[Ending]]]
-"""What to call when a descriptor is readable; an Ending that it returns ends the tunnel."""
+"""Functions to call when a descriptor is readable. An Ending that one returns ends the tunnel."""
 
 
 def pause(watch: Watch, seconds: float) -> Ending | None:
-    """Wait so many seconds; return the ending at once if somebody asks for one."""
+    """Wait this many seconds. If a function of ``watch`` returns an Ending, return it at once."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         for descriptor in select(list(watch), [], [], left)[0]:

@@ -1,24 +1,25 @@
-"""When to tell the peer that we are there, and when to believe that it is not.
+"""When to send an empty record to the peer, and when to give the peer up.
 
-An empty record goes out when the stream has been idle for the agreed time. A peer is given up when
-nothing came from it for three times as long, if it is one that sends such records: who does not
-promise to speak may be silent for as long as it likes.
+An empty record is sent when the stream was idle for the keepalive time. A peer that sends such
+records too is given up when nothing came from it for three times as long. A peer that does not may
+be silent as long as it likes.
 
-No clock is looked at when bytes pass. Time goes in ticks of a quarter of the agreed time, and the
-tick in which something passed counts as past: nobody waits longer than was agreed.
+Nothing looks at the clock when bytes pass. Time is counted in ticks of a quarter of the keepalive
+time, and a tick in which bytes passed counts as over, so nobody waits longer than the full time.
 """
 
 from __future__ import annotations
 
 _TICKS = 4
 _PATIENCE = 3
-"""How many times the agreed time a peer may be silent."""
+"""A peer may be silent for this many times the keepalive time."""
 
 
 class Keepalive:
-    """The state of one stream. Set ``sent`` and ``heard`` when bytes pass.
+    """The keepalive of one stream. Set ``sent`` and ``heard`` when bytes pass.
 
-    ``patience`` is how many seconds the peer may be silent, None while it promised nothing.
+    Call ``tick`` every ``interval`` seconds. ``patience`` is the time in seconds that the peer may
+    be silent, None if it may be silent for ever.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -29,24 +30,24 @@ class Keepalive:
         self._idle = self._silent = 0
 
     def expect(self, seconds: float = 0.0) -> None:
-        """Say that the peer sends such records, and after how many seconds if it told that.
+        """Expect empty records from the peer.
 
-        The longer time of the two counts.
+        ``seconds`` is the peer's keepalive time, 0 if unknown. The longer one of both counts.
         """
         self.patience = max(self.patience or 0.0, _PATIENCE * max(seconds, self._seconds))
 
     def tick(self) -> None:
-        """Say that an interval has passed."""
+        """Tell that an interval has passed."""
         self._idle = 0 if self.sent else self._idle + 1
         self._silent = 0 if self.heard else self._silent + 1
         self.sent = self.heard = False
 
     @property
     def owing(self) -> bool:
-        """Whether an empty record has to go out."""
+        """Whether we must send an empty record now."""
         return self._idle >= _TICKS - 1
 
     @property
     def abandoned(self) -> bool:
-        """Whether the peer is to be given up."""
+        """Whether the peer was silent for too long."""
         return self.patience is not None and (self._silent + 1) * self.interval >= self.patience

@@ -1,15 +1,15 @@
-"""The launcher: starts COMMAND as the person who typed it, and sees to its end.
+"""The launcher: a process that starts COMMAND as the user who typed it, and ends it.
 
-It is a fork from before the privileges went, for two reasons. COMMAND may need more than the pump
-has: root's ssh needs root's keys. And whatever kills the pump, somebody must be left to end
-COMMAND. It stays in the terminal's session and process group, so that ssh can ask for a password
-and Ctrl-C reaches COMMAND, unless the terminal is somebody else's. The argument vector is in its
-memory from the start, and it takes no other: the pump can say "start" and "stop", nothing else.
+It is forked before the pump gives up its privileges, for two reasons. COMMAND may need more than
+the pump has: root's ssh needs root's keys. And if the pump is killed, somebody must end COMMAND. It
+stays in the session and the process group of the terminal, so that ssh can ask for a password and
+Ctrl-C reaches COMMAND, unless the terminal belongs to another user. It has the argument vector from
+the start and accepts no other: the pump can say "start" and "stop", and nothing else.
 
-Messages to it: ``{"do": "start"}``, answered with ``{"started": PID}`` and two descriptors
-(COMMAND's stdout, then its stdin) or with ``{"error": WHY, "temporary": BOOL}``, and
-``{"do": "stop"}``. When COMMAND has ended it says ``{"ended": STATUS}``, negative for a signal. The
-end of the channel means "stop".
+It gets ``{"do": "start"}``, and answers with ``{"started": PID}`` and two descriptors (the stdout
+of COMMAND, then its stdin), or with ``{"error": WHY, "temporary": BOOL}``. It also gets
+``{"do": "stop"}``. When COMMAND has ended, it sends ``{"ended": STATUS}``, negative for a signal.
+The end of the channel means "stop".
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from ..system.privileges import Person, drop_privileges
 from ..system.signals import SignalPipe
 
 GRACE_SECONDS = 5.0
-"""How long COMMAND may take to end after SIGTERM, before SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL for COMMAND."""
 _ORPHAN_PATIENCE_SECONDS = 0.3
-"""How long COMMAND may take to end by itself, with its stdin, when the pump has died."""
+"""Seconds that COMMAND has to end by itself, at the end of its stdin, after the pump has died."""
 _ORPHAN_GRACE_SECONDS = 1.0
-"""How long after SIGTERM then, when nobody waits for a tidy end."""
-# What starting a program fails with when the machine is short of something, or the program is just
-# being replaced.
+"""Seconds between SIGTERM and SIGKILL in that case."""
+# The errors when the machine lacks memory or descriptors for now, or the program is just being
+# replaced.
 _TEMPORARY = frozenset(
     {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETXTBSY}
 )
 
 
 class Launcher:
-    """Start and end one COMMAND at a time, as often as the pump asks."""
+    """Starts and ends one COMMAND at a time, as often as the pump asks."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Launcher:
         self._due: list[tuple[float, signal.Signals]] = []
 
     def serve(self) -> None:
-        """Serve until the channel closes and no COMMAND is left."""
+        """Serve until the channel is closed and no COMMAND is left."""
         with SignalPipe((signal.SIGCHLD,)) as children:
             open_channel = [self._channel.fileno()]
             while open_channel or self._process:
@@ -85,7 +85,7 @@ class Launcher:
         if message == {"do": "start"} and self._process is None:
             self._start()
         elif message == {"do": "stop"} and self._process is not None:
-            # Else it ended while the message came, and the next run is none of its business.
+            # Otherwise COMMAND ended in the meantime, and the request is not for the next run.
             self._stop()
 
     def _start(self) -> None:
@@ -108,7 +108,7 @@ class Launcher:
                 self._channel.send({"error": str(error), "temporary": False})
 
     def _stop(self, *, patience: float = 0.0, grace: float = GRACE_SECONDS) -> None:
-        """Ask COMMAND to end, after ``patience`` seconds, and kill it ``grace`` seconds later."""
+        """Send SIGTERM to COMMAND after ``patience`` seconds, SIGKILL ``grace`` seconds later."""
         now = time.monotonic()
         self._due = [
             (now + patience, signal.SIGTERM),
@@ -120,8 +120,8 @@ class Launcher:
             _, number = self._due.pop(0)
             try:
                 self._process.send_signal(number)
-            except PermissionError:  # COMMAND is sudo, say, which ends with its stream
-                if orphan and number == signal.SIGKILL:  # there is nothing more that we could do
+            except PermissionError:  # COMMAND is sudo, for example, which ends with its stream
+                if orphan and number == signal.SIGKILL:  # we cannot do more
                     self._process = None
 
     def _left(self) -> float | None:
@@ -136,7 +136,7 @@ class Launcher:
 
 
 def _pipe(owner: ExitStack) -> tuple[int, int]:
-    """Return a pipe that its owner closes."""
+    """Return both ends of a pipe, which ``owner`` closes."""
     reading, writing = os.pipe()
     owner.callback(os.close, reading)
     owner.callback(os.close, writing)
@@ -152,13 +152,13 @@ def launch(
     stderr: int | None,
     leave_session: bool,
 ) -> int:
-    """Be the launcher at this end of the channel: the whole work of a process of its own.
+    """Be the launcher at this side of the channel: the whole work of a process of its own.
 
-    ``person`` is whom to become first, None to stay who we are; ``stderr`` is what COMMAND gets as
-    stderr, None for ours; ``leave_session`` is for a terminal that is somebody else's. Returns the
-    exit status.
+    It first becomes ``person``, None to stay the same user. ``stderr`` is the stderr of COMMAND,
+    None for our own one. ``leave_session`` leaves a terminal that belongs to another user. Returns
+    the exit status.
     """
-    # COMMAND gets the same signals from the terminal; it is the pump that decides what ends.
+    # COMMAND gets the same signals from the terminal, but the pump decides what ends.
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -170,7 +170,7 @@ def launch(
         if person is not None:
             drop_privileges(person)
         if os.geteuid() != 0:
-            drop_capabilities()  # which a service may have given to all that it starts
+            drop_capabilities()  # which a service may have passed on to us
         Launcher(channel, argv, environment, stderr).serve()
     except FethpipeError as error:
         with suppress(ChannelClosedError):
@@ -180,6 +180,6 @@ def launch(
 
 
 def _ignore(number: int, frame: object) -> None:
-    """Do nothing, as SIG_IGN does, but let COMMAND inherit the default: execve(2) resets a
-    handler and keeps SIG_IGN.
+    """Do nothing. Unlike SIG_IGN, which execve(2) keeps, a handler is reset to the default for
+    COMMAND.
     """

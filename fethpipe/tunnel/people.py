@@ -1,4 +1,4 @@
-"""Who runs what: whom the pump and COMMAND become, and whose terminal this is."""
+"""Choose the users that the pump and COMMAND run as, and leave a terminal of another user."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..system.privileges import (
 
 
 class People(NamedTuple):
-    """Whom the pump and COMMAND become; None stays who we are.
+    """The users that the pump and COMMAND run as. None stays our own user.
 
-    The pump need not be the person, unless that is asked for, and needs no groups.
+    The pump needs no further groups, and does not run as the user of COMMAND unless --user says so.
     """
 
     pump: Person | None
@@ -29,23 +29,25 @@ class People(NamedTuple):
 
 
 def choose_people(user: str | None) -> People:
-    """Decide who runs what. Raises UsageError, or NotAllowedError when we may not become them."""
+    """Choose the users. Raises UsageError, or NotAllowedError if we cannot become them."""
     named = find_person(user) if user is not None else None
     if os.geteuid() != 0:
         if named is None or named.uid == os.geteuid():
             return People(None, None)
-        raise NotAllowedError(f"only root can become {named.name}", hint="leave --user out")
+        raise NotAllowedError(f"only root can run as {named.name}", hint="leave --user out")
     person = named or person_behind_sudo(os.environ)
     pump = named._replace(groups=(named.gid,)) if named else nobody_account()
     if can_become(pump) and can_become(person or pump):
         return People(pump, person)
     if named is None:  # root of a user namespace: an ordinary user already
         return People(None, None)
-    raise NotAllowedError(f"this user namespace does not know {named.name}")
+    raise NotAllowedError(
+        f"this user namespace does not have the user {named.name}", hint="use another --user"
+    )
 
 
 def part(people: People, signals: Sequence[Signals]) -> Link | None:
-    """Part from the terminal, if we have one and it is not the pump's own."""
+    """Leave the terminal to its owner, if we have one and the pump does not own it."""
     if people.pump is None:
         return None
     owner = terminal_owner(person_behind_sudo(os.environ))

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. Memory is bounded. While the stream cannot take more, the device is not read: its kernel queue
-   fills and drops, as Ethernet does.
-2. Frames from the stream are never dropped for lack of speed; the stream is not read faster than
-   the device takes them.
-3. One wake-up moves one batch each way, so that neither direction starves the other, and nothing
-   ever waits for a batch to fill.
+1. Memory is bounded. While the stream takes no more, the device is not read: its queue in the
+   kernel fills and drops frames, as Ethernet does.
+2. Frames from the stream are never dropped because we are slow: the stream is not read faster than
+   the device takes its frames.
+3. One wake-up moves one batch in each direction, so that no direction holds up the other. Nothing
+   waits for a batch to become full.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from .forward import Forward
 from .keepalive import Keepalive
 
 FLUSH_SECONDS = 1.0
-"""How long the end of a tunnel waits for the stream to take what is left."""
+"""Seconds that the end of a tunnel waits for the stream to take what is left."""
 
 
 _NO_READER = Ending("the peer no longer reads the stream")
 _LAST_READS = 64
 
-# So much is read at once: of frames, what stays in the processor's cache until the last of them is
-# written; of super-frames, some of the longest, for a wake-up costs them more than the cache saves.
+# Bytes that one read takes. Frames: as much as stays in the processor's cache until the last one is
+# written. Super-frames: several of the longest ones, as they lose more to extra wake-ups than to
+# cache misses.
 _FEW = 1 << 18
 _MANY = 1 << 20
 
@@ -49,12 +50,13 @@ Periodic = Sequence["tuple[float, Callable[[], None]]"]
 
 
 class Pump:
-    """Move frames between a device and a stream until one of them ends.
+    """Moves frames between a device and a stream until one of them ends.
 
-    ``watch`` maps further descriptors to what is called when they are readable; an
-    Ending that it returns ends the pump. ``periodic`` holds what is called every so many seconds.
-    ``keepalive`` is the time in seconds after which an idle stream gets an empty record.
-    ``on_peer`` is called with the peer's hello, ``on_configure`` with the words of ZeroTier's host.
+    ``watch`` has functions that are called when other descriptors are readable; an Ending that one
+    returns ends the pump. ``periodic`` has pairs of an interval in seconds and a function that is
+    called so often. ``keepalive`` is the time in seconds after which an idle stream gets an empty
+    record. ``on_peer`` is called with the hello of the peer, ``on_configure`` with the words of
+    ZeroTier's host.
     """
 
     def __init__(
@@ -87,9 +89,9 @@ class Pump:
         self._ending: Ending | None = None
 
     def run(self) -> Ending:
-        """Pump until an end, and return it.
+        """Move frames until the end, and return why it ended.
 
-        Raises ProtocolError, PeerSilentError, DeviceError, or OSError from a stream that fails.
+        Raises ProtocolError, PeerSilentError, DeviceError, or OSError if the stream fails.
         """
         _keep_freed_memory()
         with closing(self._forward):
@@ -107,7 +109,7 @@ class Pump:
         timers = self._timers
         while self._ending is None and not stream.reader_gone:
             timeout = self._timeout() if timers else None
-            if stream.pending:  # and so the device waits, see rule 1
+            if stream.pending:  # so the device has to wait (rule 1)
                 readable, writable, _ = select(others, outgoing, nothing, timeout)
                 if writable:
                     stream.write(b"")
@@ -130,7 +132,7 @@ class Pump:
 
     def _greet(self) -> None:
         greeting = self._connection.send_hello()
-        if self._keepalive and not greeting:  # an empty record too says that there will be more
+        if self._keepalive and not greeting:  # a first empty record announces more of them
             greeting = self._connection.send_keepalive()
         if greeting:
             self._stream.write(greeting)
@@ -152,7 +154,7 @@ class Pump:
             if isinstance(event, FramesReceived):
                 self._device.write_frames(event.frames)
             elif isinstance(event, SuperFramesReceived):
-                if self._super_frames:  # else we have not said that we take them
+                if self._super_frames:  # otherwise our hello did not offer to take them
                     self._super_frames.write_super_frames(event.super_frames)
             else:
                 self._act_on(event)
@@ -173,10 +175,10 @@ class Pump:
             else:
                 self._connection.counters.drop("configuration not supported")
         else:
-            self._ending = Ending("the host asked for the end", requested=True)
+            self._ending = Ending("the host asked the agent to end", requested=True)
 
     def _hear_out(self) -> None:
-        """Read what a peer has left that reads no more: why it went, or just its own end."""
+        """Read what is left from a peer that no longer reads: it may say why, or have ended too."""
         incoming = [self._stream.read_descriptor]
         for _ in range(_LAST_READS):
             if self._ending or not select(incoming, [], [], 0)[0]:
@@ -184,7 +186,7 @@ class Pump:
             self._receive()
 
     def _end_of_stream(self) -> None:
-        # A signal that came with the end (Ctrl-C reaches COMMAND as well) is the better reason.
+        # A signal that came at the same time (Ctrl-C also reaches COMMAND) is the better reason.
         for descriptor in select(list(self._watch), [], [], 0)[0]:
             self._attend(descriptor)
         if self._ending is None:
@@ -217,18 +219,18 @@ class Pump:
         if keepalive.abandoned:
             raise PeerSilentError(
                 f"the peer has been silent for {keepalive.patience:.4g} s",
-                hint="check the network in between; --reconnect would start again",
+                hint="check the network in between; --reconnect starts COMMAND or ssh again",
             )
-        if keepalive.owing and not self._stream.pending:  # else the stream takes nothing
+        if keepalive.owing and not self._stream.pending:  # otherwise the stream takes nothing
             self._stream.write(self._connection.send_keepalive())
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep what a batch took for the next one.
+    """Let the C library keep the memory of a batch for the next one.
 
-    glibc gives memory back to the kernel, page by page, whenever 128 KiB at the end of the heap
-    are free, and then takes it again. Freeing one large block raises that limit to twice its
-    size (mallopt(3): M_MMAP_THRESHOLD).
+    glibc returns memory to the kernel, page by page, when 128 KiB at the end of the heap are free,
+    and then has to get it again. Freeing one large block raises that limit to twice the size of the
+    block (mallopt(3): M_MMAP_THRESHOLD).
     """
     bytes(1 << 22)
 

@@ -1,4 +1,4 @@
-"""Tell people, and a waiting program, that the device is up."""
+"""Announce that the device is up: a message for people, one line of JSON for a program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _STDERR = 2
 
 
 def announce(device: Provisioned, ready_descriptor: int | None) -> None:
-    """Tell people, and a waiting program, that the device is up."""
+    """Announce that the device is up. Raises UsageError if ``ready_descriptor`` cannot be written.
+
+    That descriptor is closed afterwards.
+    """
     addresses = [str(address) for address in device.addresses]
     state = "is ready" if device.up else "is down: bring it up to pass frames"
     log.info(
@@ -46,16 +49,16 @@ def announce(device: Provisioned, ready_descriptor: int | None) -> None:
         raise UsageError(
             f"cannot write to --ready-fd {ready_descriptor}: {reason(error)}"
         ) from error
-    if ready_descriptor != _STDERR:  # which is there for more than this
-        os.close(ready_descriptor)  # who reads to the end need not wait for ours
+    if ready_descriptor != _STDERR:  # stderr is still needed
+        os.close(ready_descriptor)  # so that a reader sees the end of file
 
 
 def _describe_vmnet(facts: VmnetFacts | None) -> Iterator[str]:
-    """Yield what is to be told of a vmnet interface besides its MAC and MTU."""
+    """Yield the facts of a vmnet interface, besides its MAC and MTU, in words."""
     if facts is None:
         return
     yield f"{facts.mode} mode"
-    yield f"largest packet {facts.max_packet}"
+    yield f"longest frame {facts.max_packet}"
     on = f" on {facts.host_interface}" if facts.host_interface else ""
     if facts.start_address:
         yield f"host {facts.start_address}{on}, up to {facts.end_address}, mask {facts.subnet_mask}"

@@ -26,25 +26,25 @@ log = logging.getLogger("fethpipe")
 _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 60.0
 _GOOD_RUN_SECONDS = 60.0
-# Exit statuses of COMMAND that will not get better: command not found, usage, not allowed.
+# Exit statuses of COMMAND with which another try is useless: command not found, usage, not allowed.
 _HOPELESS = (127, 64, 77)
-# For COMMAND to end by itself when somebody here asked for the end: he is waiting.
+# Seconds that COMMAND has to end by itself after a user asked for the end, who waits for it.
 _CLOSING_SECONDS = 0.5
 _SIGNAL_SECONDS = 0.1
-"""How long a signal from the terminal may take to us, when COMMAND has ended of it."""
+"""Seconds until a signal of the terminal, which has ended COMMAND, also reaches us."""
 
 PumpStream = Callable[[int, int], Ending]
-"""Move frames over the stream of these two descriptors, the one to read and the one to write."""
+"""A function that moves frames over a stream: its descriptors to read and to write."""
 
 
 class Backoff:
-    """1, 2, 4 ... 60 seconds, and from the start again after a run that lasted a minute."""
+    """Pauses of 1, 2, 4 ... 60 seconds. After a run of a minute or more, they start again at 1."""
 
     def __init__(self) -> None:
         self._next = _FIRST_SECONDS
 
     def next(self, *, lasted: float) -> float:
-        """Return the pause in seconds after a run that lasted so many seconds."""
+        """Return the pause, in seconds, after a run that lasted this many seconds."""
         if lasted >= _GOOD_RUN_SECONDS:
             self._next = _FIRST_SECONDS
         pause = self._next
@@ -61,9 +61,9 @@ def run_command(
     session: RemoteSession | None,
     reconnect: bool,
 ) -> Ending:
-    """Pump over COMMAND, again and again with ``reconnect``; ``name`` is that of the device.
+    """Move frames over COMMAND. With ``reconnect``, start it again each time when it has ended.
 
-    Raises FethpipeError.
+    ``name`` is the name of the device in messages. Raises FethpipeError.
     """
     backoff = Backoff()
     while True:
@@ -88,7 +88,7 @@ def run_command(
 def _run_once(
     watch: Watch, command: Command, pump: PumpStream, session: RemoteSession | None
 ) -> Ending:
-    """Pump over one run of COMMAND, and see to its end."""
+    """Move frames over one run of COMMAND, and make sure that it has ended."""
     if session:
         stopped = _start_remote(session, watch, command)
         if stopped:
@@ -110,7 +110,7 @@ def _run_once(
         stopped = pause(watch, _SIGNAL_SECONDS)
         if stopped:
             return stopped
-        # The likelier cause of a broken stream than the other end's framing.
+        # A failed COMMAND explains a broken stream better than a wrong framing does.
         said = session.last_words() if session else ""
         also = f": {said}" if said else f": {truncated.message}" if truncated else ""
         raise CommandFailedError(f"{command.name} {describe_status(status)}{also}", status)
@@ -120,7 +120,7 @@ def _run_once(
 
 
 def _start_remote(session: RemoteSession, watch: Watch, command: Command) -> Ending | None:
-    """Start the program at the other end of a new connection; return who wants to end instead."""
+    """Start fethpipe at the other end of a new connection. Return an Ending if one came first."""
     try:
         with Stream(command.read_descriptor, command.write_descriptor) as stream:
             stopped = session.start(stream, watch)

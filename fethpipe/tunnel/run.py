@@ -1,4 +1,4 @@
-"""Put the parts together, in the one order that is safe."""
+"""Run a tunnel: put its parts together, in the only order that is safe."""
 
 from __future__ import annotations
 
@@ -55,16 +55,14 @@ log = logging.getLogger("fethpipe")
 
 _STDERR = 2
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A kind of device whose descriptors do not tell all of its ends is asked this often.
+# How often a device is checked whose descriptors do not show every failure.
 _CHECK_SECONDS = 5.0
 # SIGINFO is Ctrl-T on macOS and the BSDs.
-_REPORTING = tuple(
-    getattr(signal, name) for name in ("SIGUSR1", "SIGINFO") if hasattr(signal, name)
-)
+_COUNTING = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGINFO") if hasattr(signal, name))
 
 
 class Config(NamedTuple):
-    """Everything that the command line decides."""
+    """Everything that the command line decides. Times are in seconds."""
 
     device: str = "auto"
     request: DeviceRequest = DeviceRequest()
@@ -90,25 +88,25 @@ def run(
     stdout: int = 1,
     on_ready: Callable[[], None] | None = None,
 ) -> Ending | None:
-    """Run a tunnel until it ends cleanly, and return how: None if it was stopped before it began.
+    """Run a tunnel until it ends cleanly. Return why it ended, None if it was stopped before.
 
-    Without a COMMAND or a remote, frames flow on the two descriptors, after ``on_ready`` was
-    called. Raises FethpipeError.
+    Without a COMMAND or a remote end, the stream is ``stdin`` and ``stdout``. ``on_ready`` is
+    called when the device is up, before anything is written to the stream. Raises FethpipeError.
 
-    The order is the point: what stays root or needs the privileges of now is forked off first,
-    then they go for good, and only then is there a device, a stream and a peer.
+    The order matters: first fork what has to keep our privileges, then give them up for good, and
+    only then make the device, open the stream and listen to the peer.
     """
     kind = find_kind(config.device)
     may_change = FRAMINGS[config.framing].commands
     with system_step(f"open {os.devnull}"):
         open_standard()
-    # Whoever started us may ignore it, and then nobody's end could be waited for.
+    # If the program that started us ignores it, we could not wait for the end of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     people = choose_people(config.user)
-    link = part(people, (*_STOPPING, *_REPORTING))
+    link = part(people, (*_STOPPING, *_COUNTING))
     with ExitStack() as stack:
         with system_step("make a pipe"):
-            signals = stack.enter_context(SignalPipe((*_STOPPING, *_REPORTING)))
+            signals = stack.enter_context(SignalPipe((*_STOPPING, *_COUNTING)))
         keeper = (
             stack.enter_context(closing(fork_keeper(may_change=may_change)))
             if people.pump
@@ -116,7 +114,7 @@ def run(
         )
         session = None
         if config.remote:
-            with system_step("prepare the other end"):
+            with system_step("prepare the remote end"):
                 session = stack.enter_context(closing(_remote_session(config, config.remote)))
         command = _prepare(config, people.command, session, link)
         if command:
@@ -160,7 +158,7 @@ def run(
             )
         else:
             ending = _pump(config, device, watch, stdin, stdout)
-        log.info("%s: %s; %s", device.name, ending.reason, _report(device))
+        log.info("%s: %s; %s", device.name, ending.reason, _count(device))
         return ending
 
 
@@ -169,7 +167,7 @@ def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
 
 
 def _confine() -> None:
-    """Give up what moving frames does not take, and tell whoever wants to know."""
+    """Give up what moving frames does not need, and log it (-v)."""
     holds, lacks = confine()
     log.debug("confinement: %s", ", ".join(holds) or "none")
     for lack in lacks:
@@ -177,7 +175,7 @@ def _confine() -> None:
 
 
 def _configure(device: Device, change: Callable[[Change], None], words: Sequence[bytes]) -> None:
-    """Do what ZeroTier's host wants; what cannot be done is told, and the tunnel goes on."""
+    """Do what ZeroTier's host asks for. If it fails, log the error and go on."""
     wanted = parse_configuration(words)
     if wanted is None:
         device.counters.drop("configuration not understood")
@@ -189,7 +187,7 @@ def _configure(device: Device, change: Callable[[Change], None], words: Sequence
 
 
 def _open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Capture | None:
-    """Open the capture, if there is one, as whom COMMAND belongs to; None is who we are."""
+    """Open the capture, if there is one, as the user of COMMAND; None is our own user."""
     if config.pcap is None:
         return None
     with acting_as(owner) if owner else nullcontext():
@@ -197,7 +195,7 @@ def _open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Cap
 
 
 def _remote_session(config: Config, remote: RemoteEnd) -> RemoteSession:
-    """Return the other end, whose options are ours where both ends must agree."""
+    """Return the remote end. It gets our options where both ends must have the same."""
     options = ["--framing", config.framing]
     if config.keepalive:
         options += ["--keepalive", str(config.keepalive)]
@@ -209,8 +207,9 @@ def _remote_session(config: Config, remote: RemoteEnd) -> RemoteSession:
 def _prepare(
     config: Config, person: Person | None, session: RemoteSession | None, link: Link | None
 ) -> Command | None:
-    """Fork the launcher of COMMAND or ssh, if there is one. It keeps a terminal of its own, for ssh
-    may have to ask for something there.
+    """Fork the launcher of COMMAND or ssh, if there is one.
+
+    It keeps the terminal if that belongs to its user, as ssh may have to ask something there.
     """
     uid = person.uid if person else os.geteuid()
     own = link.terminal_descriptor if link and link.owner == uid else -1
@@ -223,7 +222,7 @@ def _prepare(
             environment=environment,
             stderr=session.relay.write_descriptor,
             leave_session=leave,
-            hint="install ssh, or say what to run instead with --ssh-command",
+            hint="install ssh, or name another command with --ssh-command",
         )
     if config.command:
         return prepare_command(
@@ -239,7 +238,7 @@ def _prepare(
 def _provision(
     config: Config, keeper: KeeperProcess | None, signals: SignalPipe, stack: ExitStack
 ) -> tuple[Provisioned, KeeperProcess | None]:
-    """Have the device made, by a keeper where that takes root."""
+    """Make the device, through a keeper if that needs root."""
     kind = find_kind(config.device)
     may_change = FRAMINGS[config.framing].commands
     if keeper is None:
@@ -262,19 +261,19 @@ def _provision(
 def _watch(
     signals: SignalPipe, keeper: KeeperProcess | None, device: Device
 ) -> dict[int, Callable[[], Ending | None]]:
-    """Return what the pump attends to besides frames."""
+    """Return the descriptors and functions that the pump watches besides the frames."""
 
     def attend_signals() -> Ending | None:
         for number in signals.read():
             if number in _STOPPING:
                 return Ending(f"stopped by {number.name}", requested=True, signal=number)
-            log.warning("%s: %s", device.name, _report(device))
+            log.warning("%s: %s", device.name, _count(device))
         return None
 
     def attend_keeper() -> Ending | None:
         raise SystemFailureError(
             f"the keeper of {device.name} has died",
-            hint="start again: that removes a feth pair that it may have left",
+            hint="start again: that also destroys a feth pair that it left behind",
         )
 
     watch: dict[int, Callable[[], Ending | None]] = {signals.fileno(): attend_signals}
@@ -284,10 +283,10 @@ def _watch(
 
 
 def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing: int) -> Ending:
-    def report() -> None:
-        log.warning("%s: %s", device.name, _report(device))
+    def log_counters() -> None:
+        log.warning("%s: %s", device.name, _count(device))
 
-    periodic = [(config.stats_seconds, report)] if config.stats_seconds else []
+    periodic = [(config.stats_seconds, log_counters)] if config.stats_seconds else []
     if config.check:
         periodic.append((_CHECK_SECONDS, config.check))
     hello = _hello(config, device) if config.hello else None
@@ -322,7 +321,7 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
 
 
 def _features(device: Device) -> Feature:
-    """Return what this device lets us take from a peer."""
+    """Return the features of our hello: what this device can take from a peer."""
     offload = device.offload
     if offload is None or not offload.super_frames:
         return Feature(0)
@@ -330,7 +329,7 @@ def _features(device: Device) -> Feature:
 
 
 def _hello(config: Config, device: Device) -> Hello:
-    """Return what we say of ourselves at the start of a stream."""
+    """Return our hello, with a new random nonce."""
     return Hello(
         nonce=os.urandom(NONCE_LENGTH),
         mtu=config.request.mtu or 0,
@@ -340,11 +339,11 @@ def _hello(config: Config, device: Device) -> Hello:
 
 
 def _compare_mtu(name: str, mtu: int | None, peer: Hello) -> None:
-    """Tell of frames that will not pass: nobody else would, and it looks like a broken network."""
+    """Warn of different MTUs: nothing else does, and the lost frames look like a broken network."""
     if mtu and peer.mtu and mtu != peer.mtu:
         log.warning(
-            "%s: its MTU is %d and the other end's is %d: frames with more than %d bytes of data "
-            "may be dropped; give both ends the same --mtu",
+            "%s: its MTU is %d, but the other end has %d: frames with more than %d bytes of data "
+            "may be dropped; use the same --mtu at both ends",
             name,
             mtu,
             peer.mtu,
@@ -352,5 +351,5 @@ def _compare_mtu(name: str, mtu: int | None, peer: Hello) -> None:
         )
 
 
-def _report(device: Device) -> str:
+def _count(device: Device) -> str:
     return format_counters(device.counters, kernel_drops=device.kernel_drops())

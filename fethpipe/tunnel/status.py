@@ -1,8 +1,8 @@
-"""What the status line says: a pure function of counters, the time, and the width of a terminal.
+"""The status line: the progress of a tunnel, as one line that fits into the terminal.
 
-Rates are those since the last time that it was asked, ``out`` towards the peer and ``in`` towards
-the device. The longest of a few forms that fits is taken, so a narrow terminal sees less, and
-never a line that wraps.
+Rates are averages since the last call, ``out`` towards the peer and ``in`` towards the device. Of a
+few forms, the longest one that fits is used, so a narrow terminal shows less, and never a wrapped
+line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Sample(NamedTuple):
 
 
 class Progress:
-    """How one stream gets on. ``peer`` is what is known of its other end, in words."""
+    """The progress of one tunnel. ``peer`` says in words what is known about the other end."""
 
     def __init__(self, name: str, counters: Counters, now: float) -> None:
         self.peer = WAITING
@@ -50,7 +50,7 @@ class Progress:
         last, self._last = self._last, self._sample(now)
         seconds = max(now - last.time, 1e-3)
         if self.peer == WAITING and self._last.frames_in:
-            self.peer = CONNECTED  # it says no hello, but it talks
+            self.peer = CONNECTED  # it sends no hello, but frames
         out_bits = scale(8 * (self._last.bytes_out - last.bytes_out) / seconds)
         in_bits = scale(8 * (self._last.bytes_in - last.bytes_in) / seconds)
         fields = {
@@ -81,7 +81,7 @@ class Progress:
 
 
 def scale(number: float) -> str:
-    """Return a number with three digits, and the prefix of the unit that follows: ``1.23 M``."""
+    """Return a number with three digits and the metric prefix of its unit: ``1.23 M``."""
     prefix = ""
     for prefix in _PREFIXES:  # noqa: B007 - the one that it ends with
         if number < 999.5:
@@ -94,23 +94,23 @@ def scale(number: float) -> str:
 
 
 class StatusLine:
-    """The status line of one stream, on the terminal."""
+    """The status line of one tunnel, on the terminal."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._progress = Progress(device.name, device.counters, time.monotonic())
 
     def meet(self, *, super_frames: bool) -> None:
-        """Take note of a peer that has said hello, and whether both ends take super-frames."""
+        """Note that the peer has sent a hello, and whether both ends take super-frames."""
         self._progress.peer = SUPER_FRAMES if super_frames else CONNECTED
 
     def redraw(self) -> None:
-        """Show how it stands now, if there is somebody to see it."""
+        """Draw the line, if the terminal can show it now."""
         width = terminal.width()
         if width:
             drops = self._device.kernel_drops()
             terminal.show(self._progress.format(time.monotonic(), kernel_drops=drops, width=width))
 
     def erase(self) -> None:
-        """Leave no trace of it."""
+        """Erase the line."""
         terminal.erase()

@@ -1,4 +1,4 @@
-"""What ZeroTier's host may ask of the device, in the words that its own agent hands to ifconfig."""
+"""Read the requests of ZeroTier's host: the arguments that its agent passes to ifconfig."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ..provision.request import Change
 
 
 def parse_configuration(words: Sequence[bytes]) -> Change | None:
-    """Return the change that the words ask for, None for any that the host does not send:
-    all but ``inet|inet6 ADDRESS/PREFIX alias|-alias`` and ``mtu N``.
+    """Return the change that the words ask for, None for words that the host does not send.
+
+    It sends ``inet|inet6 ADDRESS/PREFIX alias|-alias`` and ``mtu N``.
     """
     try:
         said = [word.decode("ascii") for word in words]

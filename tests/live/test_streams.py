@@ -107,7 +107,7 @@ def test_zerotier_framing_has_commands_towards_the_device_alone(left: Namespace)
             peer.send(records(b"\2", prefix="=H"))
         status, said = program.end()
     assert status == 0
-    assert "the host asked for the end" in said
+    assert "the host asked the agent to end" in said
 
 
 def _connected(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:

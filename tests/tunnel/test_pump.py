@@ -412,7 +412,7 @@ def test_the_device_goes_while_the_stream_is_full() -> None:
 def test_the_host_of_a_zerotier_stream_asks_for_the_end() -> None:
     with Rig(framing="zerotier") as rig:
         rig.peer.sendall(struct.pack("=HB", 1, 1) + struct.pack("=HB", 1, 2))
-        assert rig.ending().reason == "the host asked for the end"
+        assert rig.ending().reason == "the host asked the agent to end"
         assert rig.device.counters.drops == {"configuration not supported": 1}
 
 

@@ -169,7 +169,7 @@ def test_the_facts_are_told(left: Namespace, peer: Peer, mac: MacWithVmnet) -> N
         }
         line = program.stderr.next(containing="vmnet is ready")
         assert line.endswith(
-            f"MAC {facts.mac}, MTU 1400, host mode, largest packet 1414, "
+            f"MAC {facts.mac}, MTU 1400, host mode, longest frame 1414, "
             f"host {HOST} on {BRIDGE}, up to 192.168.77.99, mask 255.255.255.0"
         )
 
