@@ -1,1 +1,1 @@
-"""The bytes between two peers. Pure: no descriptor, no operating system, no clock."""
+"""The protocol between two peers: pure code, without descriptors, operating system and clock."""

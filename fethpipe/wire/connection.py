@@ -1,8 +1,8 @@
-"""One side of the conversation: bytes from the stream to events, frames to bytes.
+"""One end of the protocol: turn bytes from the stream into events, and frames into bytes.
 
-It knows what the records mean: which carry a frame, which are commands, which are to be ignored.
-Whoever owns the descriptors feeds it what came and writes what it returns; a select loop, asyncio
-and the tests all drive the same object.
+It knows the meaning of records: frames, commands, and those to be ignored. The owner of the
+descriptors passes it the bytes that came, and writes the bytes that it returns. A select loop,
+asyncio and the tests all use the same object.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _LONGEST_LONE_RECORD = _PREFIX.size + LONG
 
 _TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b"
 _HEAD = 2 + HEADER_LENGTH
-"""How much of the stream tells text from frames: a length and an Ethernet header."""
+"""Bytes at the start of a stream that tell text from frames: a length and an Ethernet header."""
 _QUOTED = 64
 _FEW = 4
 _HELLO_FRAMING = "u16be"
 
 
 class Role(Enum):
-    """Who we are on ZeroTier's pipe; the other framings are the same from both ends."""
+    """Our end of ZeroTier's pipe. In the other framings, both ends are equal."""
 
     AGENT = "agent"
     HOST = "host"
@@ -46,19 +46,19 @@ class FramesReceived(NamedTuple):
 
 
 class SuperFramesReceived(NamedTuple):
-    """Super-frames, checked: a virtio header and a frame each, in the order of the stream."""
+    """Checked super-frames, in the order of the stream: each is a virtio header and a frame."""
 
     super_frames: Sequence[SuperFrame]
 
 
 class PeerReady(NamedTuple):
-    """The peer is a fethpipe, and says this of itself."""
+    """The peer is a fethpipe, and this is its hello."""
 
     hello: Hello
 
 
 class ConfigureReceived(NamedTuple):
-    """ZeroTier's host asks for a change of the device; the words are not checked."""
+    """ZeroTier's host asks for a change of the device. The words are not checked."""
 
     words: tuple[bytes, ...]
 
@@ -71,7 +71,7 @@ Event = Union[FramesReceived, SuperFramesReceived, PeerReady, ConfigureReceived,
 
 
 class _Phase(Enum):
-    """Where the incoming direction is: what its next record may be."""
+    """The phase of the incoming direction: what its next record can be."""
 
     HELLO = "a hello, if the peer says one"
     CONFIRMATION = "the empty record that confirms the hello"
@@ -108,10 +108,10 @@ class Connection:
         self._outgoing = framing
         self._hello = hello
         self._limit = limit or SegmentLimit()
-        # The record after which super-frames come, if we take any.
+        # The switch record that we accept, if we take super-frames.
         takes = hello is not None and Feature.SUPER_FRAMES in hello.features
         self._switch = encode_switch(hello.nonce) if hello and takes else None
-        # The device that takes segments of UDP can be given those that came one by one.
+        # A device that takes super-frames of UDP also takes joined datagrams.
         self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
@@ -127,9 +127,9 @@ class Connection:
         self._checked = False
 
     def receive(self, data: bytes) -> list[Event]:
-        """Return what the next bytes of the stream mean.
+        """Return the events of the next bytes of the stream.
 
-        Raises ProtocolError when they cannot be records of this framing.
+        Raises ProtocolError if they cannot be records of this framing.
         """
         if not self._checked:
             self._check_head(data)
@@ -142,10 +142,10 @@ class Connection:
         return self._read(payloads) if payloads else []
 
     def receive_lone(self, data: bytes) -> bytes:
-        """Return the super-frame, checked, whose record these next bytes of the stream are: if
-        they are one short record and no more. Return b"" to have ``receive`` called.
+        """Return the checked super-frame, if the next bytes of the stream are exactly one short
+        record. Otherwise return b"", and the caller must call ``receive`` with the same bytes.
 
-        For one that comes alone, a ping or a keystroke, this is the shorter way.
+        This is the faster way for a super-frame that comes alone (a ping, a keystroke).
         """
         if (
             self._between_super_frames
@@ -158,16 +158,16 @@ class Connection:
         return b""
 
     def receive_eof(self) -> None:
-        """Say that the stream has ended. Raises TruncatedError if it did so inside a record."""
+        """Tell that the stream has ended. Raises TruncatedError if it ended inside a record."""
         try:
             self._decoder.feed_eof()
         except ProtocolError as error:
             raise self._explained(error) from None
 
     def send(self, frames: Sequence[bytes]) -> bytes:
-        """Return the bytes that carry these frames.
+        """Return the records of these frames.
 
-        A frame too long for the framing is dropped and counted.
+        A frame that is too long for the framing is dropped and counted.
         """
         if self._gives_commands:
             frames = [bytes((Command.FRAME,)) + frame for frame in frames]
@@ -178,11 +178,11 @@ class Connection:
         return self._encode(frames)
 
     def send_hello(self) -> bytes:
-        """Return what goes before everything else on the stream; nothing without a hello."""
+        """Return the first bytes of the stream: our hello, b"" if there is none."""
         return self._framing.encode([encode_hello(self._hello), b""]) if self._hello else b""
 
     def send_switch(self) -> bytes:
-        """Return the record after which super-frames may be sent, and frames still.
+        """Return the switch record. After it, every record that we send has a super-frame.
 
         Raises ValueError if the peer does not take super-frames.
         """
@@ -194,14 +194,13 @@ class Connection:
         return self._framing.encode([encode_switch(self.peer.nonce)])
 
     def send_lone(self, super_frame: bytes) -> bytes:
-        """Return the record of one super-frame that a kernel made; only after the switch."""
+        """Return the record of one super-frame that the kernel made. Only after the switch."""
         return _PREFIX.pack(len(super_frame)) + super_frame
 
     def send_super_frames(self, super_frames: Sequence[bytes]) -> list[bytes]:
-        """Return the bytes that carry these super-frames, a virtio header and a frame each, in as
-        many pieces as save copying.
+        """Return the records of these super-frames. Long ones are pieces of their own, not copied.
 
-        Raises ValueError before the switch: nothing else tells the peer that they come.
+        Raises ValueError before the switch, without which the peer does not expect them.
         """
         if self._outgoing is not SUPER_FRAMES:
             raise ValueError("super-frames come after the switch")
@@ -216,21 +215,21 @@ class Connection:
         return pieces
 
     def slots(self, length: int, *, skipped: int = 0) -> RecordSlots | None:
-        """Return records to be filled with payloads of this length, which are then sent as they
+        """Return records with room for payloads of this length, in bytes, which are sent as they
         are: frames, or super-frames after the switch.
 
-        None where a frame needs a command's byte in front, or is too long for the framing.
+        Return None if a frame needs a command byte, or is too long for the framing.
         """
         if self._gives_commands or length > self._outgoing.maximum:
             return None
         return RecordSlots(self._outgoing.encode_length(length), length, skipped=skipped)
 
     def send_keepalive(self) -> bytes:
-        """Return an empty record, which says no more than that we are there."""
+        """Return an empty record, which only shows that we are alive."""
         return self._outgoing.encode([b""])
 
     def send_command(self, command: Command, payload: bytes = b"") -> bytes:
-        """Return the bytes of a command to ZeroTier's agent; for the host's side only."""
+        """Return the record of a command to ZeroTier's agent. Only for the role of the host."""
         if not self._gives_commands:
             raise ValueError(f"the {self._framing.name} framing has no commands to send here")
         return self._framing.encode([bytes((command,)) + payload])
@@ -245,7 +244,7 @@ class Connection:
             return framing.encode(fitting)
 
     def _read(self, payloads: list[bytes]) -> list[Event]:
-        """Return what these records mean where the conversation is now, before super-frames."""
+        """Return the events of these records in the current phase, before super-frames."""
         if self._phase is _Phase.FRAMES:
             return self._read_frames(payloads)
         if self._phase is _Phase.COMMANDS:
@@ -255,7 +254,7 @@ class Connection:
         return self._read_confirmation(payloads)
 
     def _read_hello(self, payloads: list[bytes]) -> list[Event]:
-        """Look for a hello in the first record; later ones are frames like any other."""
+        """Look for a hello in the first record. A later one is a frame like any other."""
         self._phase = _Phase.FRAMES
         try:
             hello = decode_hello(payloads[0])
@@ -269,15 +268,15 @@ class Connection:
         return self._read_confirmation(payloads[1:]) if payloads[1:] else []
 
     def _read_confirmation(self, payloads: list[bytes]) -> list[Event]:
-        """Believe the hello if an empty record follows: whatever relays frames would drop that,
-        so it comes from the other end of this very stream.
+        """Accept the hello if an empty record follows. A program that relays frames drops empty
+        records, so this one comes from the other end of this very stream.
         """
         hello, payload = self._heard
         self._phase = _Phase.FRAMES
         if payloads[0]:
             return self._read_frames([payload, *payloads])
         if self._hello and hello.nonce == self._hello.nonce:
-            return self._read_frames(payloads[1:])  # our own: something echoes the stream
+            return self._read_frames(payloads[1:])  # it is our own: something echoes the stream
         self.peer = hello
         return [PeerReady(hello), *self._read_frames(payloads[1:])]
 
@@ -296,7 +295,7 @@ class Connection:
         return [FramesReceived(frames)] if frames else []
 
     def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
-        """Decode what is behind the switch once more, for it was no record of this framing."""
+        """Decode the bytes behind the switch again, as they are not records of this framing."""
         self._switch = None
         position = payloads.index(switch)
         events = self._read_frames(payloads[:position])
@@ -310,7 +309,7 @@ class Connection:
     def _read_super_frames(self, data: bytes) -> list[Event]:
         super_frames: Sequence[SuperFrame]
         try:
-            # Of long records, copies would cost; of short ones, views. What came last decides.
+            # For long records copies are slow, for short ones views. The last records decide.
             decoder = self._decoder
             super_frames = decoder.feed(data) if self._short else decoder.feed_views(data)
         except ProtocolError as error:
@@ -328,7 +327,7 @@ class Connection:
         return [SuperFramesReceived(checked)] if checked else []
 
     def _read_commands(self, payloads: list[bytes]) -> list[Event]:
-        """Return what ZeroTier's host says: each payload starts with a byte of ``Command``."""
+        """Return the events of records from ZeroTier's host: each starts with a ``Command``."""
         events: list[Event] = []
         batch: list[bytes] = []
         for payload in payloads:
@@ -347,10 +346,10 @@ class Connection:
         return events + self._read_frames(batch)
 
     def _check_head(self, data: bytes) -> None:
-        """Refuse a stream that starts as text does.
+        """Refuse a stream that starts with text.
 
-        In the 16-bit framings any two bytes are a length, so a shell's banner would be taken for
-        a record of 8 to 32 KiB. Real traffic does not start with a frame of that size whose
+        In the 16-bit framings any two bytes are a length, so the banner of a shell looks like a
+        record of 8 to 32 KiB. Real traffic does not start with a frame of that size whose
         addresses and type are printable too.
         """
         missing = _HEAD - len(self._head)
@@ -365,13 +364,13 @@ class Connection:
             )
 
     def _explained(self, error: ProtocolError) -> ProtocolError:
-        """Add what the stream starts with, where that is text."""
+        """Add the start of the stream to the message, if it is text."""
         if not self._head or not _is_text(self._head[:_HEAD]):
             return error
         quoted = ascii(self._head.decode("ascii", "replace"))
         return type(error)(
             f"{error.message}; it starts with the text {quoted}",
-            hint="make the other end print nothing on stdout but fethpipe's stream",
+            hint="make the other end print nothing on stdout except fethpipe's stream",
         )
 
 

@@ -1,10 +1,10 @@
-"""Length-prefixed records: the outermost layer of the stream, in each of its dialects.
+"""Length-prefixed records: the outermost layer of the stream, in each of its framings.
 
-A stream is a sequence of records in each direction: a length, then that many bytes of payload.
-The dialects differ only in that length, so a framing is a row of a table and one decoder serves
-them all. The decoder is incremental: however the stream is cut into chunks, the same payloads come
-out. It holds at most one incomplete record besides the chunk that it was given, and it looks at a
-length before it waits for what that length promises.
+In each direction, a stream is a sequence of records: a length, then a payload of that many bytes.
+The framings differ only in the format of the length, so each is a row of a table, and one decoder
+serves them all. The decoder is incremental: for any way to cut the stream into chunks, it returns
+the same payloads. Besides the current chunk it holds at most one incomplete record, and it checks a
+length before it waits for the payload.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..ether.frame import HEADER_LENGTH, MAX_FRAME
 
 
 class Command(IntEnum):
-    """First payload byte on the way to ZeroTier's agent (MacEthernetTapAgent.c)."""
+    """The first byte of each payload to ZeroTier's agent (MacEthernetTapAgent.c)."""
 
     FRAME = 0
     CONFIGURE = 1
@@ -28,7 +28,7 @@ class Command(IntEnum):
 
 
 class Framing(NamedTuple):
-    """One dialect: the form of the length, and the longest payload that it may announce."""
+    """One framing: the format of the length, and the longest payload in bytes."""
 
     name: str
     prefix: struct.Struct
@@ -39,7 +39,7 @@ class Framing(NamedTuple):
     def encode(self, payloads: Iterable[bytes]) -> bytes:
         """Return the records of these payloads, in order, as one buffer.
 
-        Raises ValueError when a payload is longer than ``maximum``.
+        Raises ValueError if a payload is longer than ``maximum``.
         """
         parts: list[bytes] = []
         for length, equals in groupby(payloads, len):
@@ -48,14 +48,14 @@ class Framing(NamedTuple):
         return b"".join(parts)
 
     def encode_one(self, payload: bytes) -> bytes:
-        """Return the record of this payload: what ``encode`` does, in half the time."""
+        """Return the record of one payload, like ``encode`` but in half the time."""
         length = len(payload)
         if length > self.maximum:
             raise self._refusal(length)
         return self.prefix.pack(length) + payload
 
     def encode_length(self, length: int) -> bytes:
-        """Return what goes before a payload of this length. Raises ValueError if it is too long."""
+        """Return the prefix of a payload of this length. Raises ValueError if it is too long."""
         if length > self.maximum:
             raise self._refusal(length)
         return self.prefix.pack(length)
@@ -64,7 +64,8 @@ class Framing(NamedTuple):
         return ValueError(f"{length} bytes do not fit a {self.name} record")
 
 
-# QEMU sends 64 KiB of payload behind an Ethernet header; the slack is for its virtio header.
+# QEMU sends 64 KiB of payload behind an Ethernet header. The other 64 bytes are for its virtio
+# header.
 QEMU_MAXIMUM = MAX_FRAME + HEADER_LENGTH + 64
 
 FRAMINGS = {
@@ -79,11 +80,12 @@ FRAMINGS = {
 """The framings by name: VDE, QEMU and passt, gvproxy, ZeroTier."""
 
 SUPER_FRAMES = Framing("super-frame", struct.Struct(">I"), QEMU_MAXIMUM)
-"""The records after the switch: a virtio header and a frame each."""
+"""The format of records after the switch. Each payload is a virtio header and a frame."""
 
 
-# Equal lengths come in runs, of full frames or of acknowledgements. They are found by comparing the
-# lengths by column, and cut all at once, in multiples of _RUN since struct remembers few formats.
+# Records of equal length come in runs: full frames, or acknowledgements. A run is found by
+# comparing the length bytes column by column, and cut by one call, in multiples of _RUN, as struct
+# caches only a few formats.
 _RUN = 8
 _LONGEST_RUN = 128
 
@@ -103,39 +105,39 @@ class RecordDecoder:
 
     @property
     def pending(self) -> bytes:
-        """What came of a record that is not complete."""
+        """The bytes of an incomplete record that have come."""
         return bytes(self._pending)
 
     @property
     def buffered(self) -> int:
-        """Bytes held of a record that is not complete."""
+        """The number of bytes of an incomplete record that have come."""
         return len(self._pending)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the payloads that ``data`` completes, empty ones included.
+        """Return the payloads that ``data`` completes, including empty ones.
 
-        Raises ProtocolError at a length above the framing's maximum; nothing can be decoded
-        after that, for nobody knows where the next record starts. The payloads in front of it
-        in the same chunk are lost with it.
+        Raises ProtocolError for a length above the maximum of the framing. Nothing can be decoded
+        after that, as nothing says where the next record starts. The payloads in front of it in the
+        same chunk are lost too.
         """
         if self._pending:
             data = self._complete(data)
             if not data:
                 return []
-        # One whole record, of a ping or a keystroke, is what has to be quick.
+        # One complete record (a ping, a keystroke) has to be quick.
         size = self._size
         if len(data) >= size and self._unpack(data)[0] == len(data) - size <= self._maximum:
             return [data[size:]]
         return self._cut(data, data)
 
     def feed_views(self, data: bytes) -> list[memoryview]:
-        """Do as ``feed`` does, and copy nothing: better for long payloads, worse for short ones."""
+        """Like ``feed``, but copy nothing: faster for long payloads, slower for short ones."""
         if self._pending:
             data = self._complete(data)
         return self._cut(data, memoryview(data)) if data else []
 
     def _complete(self, data: bytes) -> bytes:
-        """Return all that there is, nothing while not even one record is complete."""
+        """Return all bytes so far, b"" if they are not even one complete record."""
         if len(self._pending) + len(data) < self._needed:
             self._pending += data
             return b""
@@ -144,7 +146,7 @@ class RecordDecoder:
         return data
 
     def _cut(self, data: bytes, source: _Source) -> list[_Source]:
-        """Cut what is complete out of the source, which holds the data; keep the rest."""
+        """Cut the complete records out of ``source``, which has the same bytes; keep the rest."""
         unpack = self._unpack
         size = self._size
         maximum = self._maximum
@@ -158,7 +160,7 @@ class RecordDecoder:
             if length > maximum:
                 raise ProtocolError(
                     f"the stream is not in {self._framing.name} framing: "
-                    f"it announces a record of {length} bytes, {maximum} is the most"
+                    f"it announces a record of {length} bytes, but the maximum is {maximum}"
                 )
             stop = start + length
             if stop > end:
@@ -181,7 +183,7 @@ class RecordDecoder:
         return payloads
 
     def _cut_run(self, source: _Source, start: int, length: int) -> list[_Source]:
-        """Cut a run of records of this length; nothing if there is none."""
+        """Cut a run of records of this length. Return [] if there is no run."""
         if not isinstance(source, bytes):
             return []
         size = self._size
@@ -194,7 +196,7 @@ class RecordDecoder:
         return list(struct.unpack_from(f"{size}x{length}s" * count, source, start))
 
     def feed_eof(self) -> None:
-        """Say that the stream has ended. Raises TruncatedError if it did so inside a record."""
+        """Tell that the stream has ended. Raises TruncatedError if it ended inside a record."""
         if self._pending:
             raise TruncatedError(
                 f"the stream ended inside a record: "

@@ -1,13 +1,13 @@
-"""The hello, and the switch to super-frames: how two fethpipes find out what they are.
+"""The hello and the switch to super-frames: how two fethpipes learn what the other can do.
 
-Both are records that look like Ethernet frames to an address that no bridge forwards, so that a
-peer that knows nothing of them delivers a harmless frame. A hello counts only as the first record
-of a direction with an empty record behind it, and a switch only if it carries the random nonce of
-the hello that its receiver sent: so no host behind the peer can make either up, and a relay that
-hands frames from one stream to others, as a switch does, passes on no hello that counts.
+Both are records that look like Ethernet frames to an address that no bridge forwards. So a peer
+that does not know them delivers a harmless frame. A hello counts only as the first record of a
+direction with an empty record behind it. A switch counts only if it has the random nonce of the
+hello that its receiver sent. So no host behind the peer can forge either of them, and a program
+that relays frames from one stream to others, as a network switch does, passes on no valid hello.
 
-A hello is a list of type-length-value fields. Types that we do not know are skipped: that is how
-later programs can say more to each other.
+A hello is a list of type-length-value fields. Unknown types are skipped, so that later versions can
+add some. All numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ class _Type(IntEnum):
 
 
 class Feature(IntFlag):
-    """What the sender of a hello can take. Bits that we do not know mean nothing to us."""
+    """What the sender of a hello can take. Unknown bits are ignored."""
 
     SUPER_FRAMES = 1
     UDP_SEGMENTS = 2
 
 
 class Hello(NamedTuple):
-    """What one side says of itself."""
+    """What one side tells about itself. ``mtu`` is in bytes, 0 if unknown."""
 
     nonce: bytes
     mtu: int
     features: Feature = Feature(0)
     keepalive: int = 0
-    """Milliseconds after which an idle side sends an empty record; 0 for never."""
+    """The time in milliseconds after which an idle side sends an empty record; 0: it never does."""
 
 
 def encode_hello(hello: Hello) -> bytes:
-    """Return the payload of the record that says hello."""
+    """Return the payload of the hello record."""
     numbers = {
         _Type.FEATURES: hello.features,
         _Type.MTU: hello.mtu,
@@ -74,18 +74,18 @@ def encode_hello(hello: Hello) -> bytes:
 
 
 def encode_switch(nonce: bytes) -> bytes:
-    """Return the payload of the record after which its sender sends super-frames.
+    """Return the payload of the switch record, after which its sender sends super-frames.
 
-    ``nonce`` is that of the receiver's hello. There is one such record to a nonce, so a receiver
-    compares it whole.
+    ``nonce`` is the nonce of the receiver's hello. For each nonce there is only one such payload,
+    so the receiver compares all of it.
     """
     return _frame(_Kind.SWITCH, nonce, _field(_Type.NONCE, nonce))
 
 
 def decode_hello(payload: bytes) -> Hello | None:
-    """Return the hello that a payload is, None if it is just a frame.
+    """Return the hello in a payload, None if the payload is a frame.
 
-    Raises ValueError for a hello that is malformed, or of a version that we do not know.
+    Raises ValueError for a malformed hello, or an unknown version.
     """
     head = _ETHERTYPE + _MAGIC
     if not payload.startswith(_DESTINATION) or not payload.startswith(head, _START):
@@ -113,7 +113,7 @@ _KNOWN_FEATURES = Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS
 
 
 def _frame(kind: _Kind, nonce: bytes, fields: bytes) -> bytes:
-    # The source has to be the address of a single station, and should be of nobody else.
+    # The source must be a unicast address, and should not be that of another host.
     source = b"\x02" + nonce[:5]
     frame = _DESTINATION + source + _ETHERTYPE + _MAGIC + bytes((_VERSION, kind)) + fields
     return frame.ljust(_MINIMUM, bytes((_END,)))
@@ -124,7 +124,7 @@ def _field(kind: _Type, value: bytes) -> bytes:
 
 
 def _split(payload: bytes) -> dict[int, bytes]:
-    """Return the fields by type, the last of each."""
+    """Return the fields by type, the last one of each type."""
     fields: dict[int, bytes] = {}
     offset = _FIELDS
     while len(payload) - offset >= _FIELD.size:

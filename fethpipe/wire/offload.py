@@ -1,10 +1,9 @@
-"""Super-frames: a frame as a kernel hands it on before it is cut and summed, behind a header that
-says what is left to do.
+"""Check super-frames: frames that a kernel has not yet cut into segments, and without checksums.
 
-The header is that of virtio (:mod:`.virtio`). It says where a checksum is missing, and into what
-segments the payload of TCP or UDP is to be cut. Both are instructions to the receiver's kernel, so
-each of its fields is held against the frame, and what Linux would not have written itself is not
-passed on.
+A super-frame has a virtio header (:mod:`.superframe`), which says where a checksum is missing, and
+into which segments the payload of TCP or UDP has to be cut. Both are instructions to the kernel of
+the receiver. So each field of the header is compared with the frame, and a super-frame that Linux
+itself would not have made is dropped.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from .superframe import (
 )
 
 SHORTEST = VNET_LENGTH + HEADER_LENGTH
-"""Bytes of the shortest super-frame."""
+"""The length of the shortest super-frame, in bytes."""
 
 _VLAN_TYPES = (0x8100, 0x88A8)
 _IPV4, _IPV6 = 0x0800, 0x86DD
@@ -41,19 +40,19 @@ _TCP, _UDP = 6, 17
 _CHECKSUM_OFFSETS = {_TCP: 16, _UDP: 6}
 _HEADER_LENGTHS = {_TCP: 20, _UDP: 8}
 _IPV6_LENGTH = 40
-# Hop-by-hop options, routing, destination options: all say their length alike (RFC 8200, 4.2).
+# Hop-by-hop, routing and destination options have their length in the same place (RFC 8200, 4.2).
 _IPV6_EXTENSIONS = (0, 43, 60)
-# VLAN tags, and extension headers: more than frames have, and no more than take no time to skip.
+# VLAN tags, or extension headers: more than frames have, but few enough to be skipped quickly.
 _MOST_HEADERS = 8
 
-# The least segment that Linux cuts TCP into (net/tcp.h: TCP_MIN_GSO_SIZE): without a bound, a peer
-# could have the kernel make 65535 packets of one. Of UDP it makes no more than 128 (linux/udp.h:
-# UDP_MAX_SEGMENTS).
+# In bytes: the smallest TCP segments that Linux makes (net/tcp.h: TCP_MIN_GSO_SIZE). Without a
+# limit, a peer could make the kernel cut one super-frame into 65535 segments. Of UDP it makes at
+# most 128 (linux/udp.h: UDP_MAX_SEGMENTS).
 _LEAST_SEGMENT = 8
 _MOST_DATAGRAMS = 128
 
-# Most small frames of plain IPv4 lack the checksum of TCP or UDP and nothing else. One look tells:
-# virtio header; EtherType, version and header length; fragment; protocol.
+# Most small IPv4 frames lack only the checksum of TCP or UDP. One comparison finds these: virtio
+# header; EtherType, version and header length; fragment; protocol.
 _usual = itemgetter(slice(VNET_LENGTH), slice(22, 25), slice(30, 32), 33)
 _USUAL = {
     (
@@ -99,42 +98,46 @@ def add_headers(frames: Sequence[bytes]) -> list[bytes]:
     return list(map(PLAIN.__add__, frames))
 
 
-def strip_headers(packets: Sequence[bytes], counters: Counters) -> list[bytes]:
-    """Return super-frames as plain frames; those that are not are dropped and counted."""
-    # Flags and segmentation come first, so nothing above this has anything left to do.
-    if packets and max(packets) >= b"\0\1":
-        whole = [packet for packet in packets if not packet[0] & NEEDS_CHECKSUM and not packet[1]]
-        counters.drop("super-frame for a peer that takes none", len(packets) - len(whole))
-        packets = whole
-    return list(map(_strip, packets))
+def strip_headers(super_frames: Sequence[bytes], counters: Counters) -> list[bytes]:
+    """Return super-frames as frames. Those with work left to do are dropped and counted."""
+    # Flags and segmentation come first. If none is above this, no super-frame has work left to do.
+    if super_frames and max(super_frames) >= b"\0\1":
+        whole = [
+            super_frame
+            for super_frame in super_frames
+            if not super_frame[0] & NEEDS_CHECKSUM and not super_frame[1]
+        ]
+        counters.drop("super-frame for a peer that takes none", len(super_frames) - len(whole))
+        super_frames = whole
+    return list(map(_strip, super_frames))
 
 
 def needs_no_offload(headers: bytes) -> bool:
-    """Return whether none of these virtio headers, in a row, leaves anything to be done."""
+    """Return whether all of these virtio headers, one behind the other, leave no work to do."""
     flags, segmentation = headers[::VNET_LENGTH], headers[1::VNET_LENGTH]
     return not flags.strip(_NOTHING_TO_DO) and not segmentation.strip(b"\0")
 
 
 def check_super_frames(
-    packets: Sequence[SuperFrame],
+    super_frames: Sequence[SuperFrame],
     counters: Counters,
     *,
     join: bool = False,
     limit: SegmentLimit = _NO_LIMIT,
 ) -> Sequence[SuperFrame]:
-    """Return those super-frames that a kernel may see; the others are dropped and counted.
+    """Return the super-frames that may go to the kernel. The others are dropped and counted.
 
     They are all bytes or all views, as a decoder returns them. With ``join``, datagrams of one flow
-    become one super-frame.
+    are joined to one super-frame.
     """
-    if len(packets) == 1 and not find_fault(packets[0], limit):
-        return packets
-    if len(packets) <= 1 or not isinstance(packets[0], bytes):
-        return _drop_faulty(packets, counters, limit)
+    if len(super_frames) == 1 and not find_fault(super_frames[0], limit):
+        return super_frames
+    if len(super_frames) <= 1 or not isinstance(super_frames[0], bytes):
+        return _drop_faulty(super_frames, counters, limit)
     checked: list[SuperFrame] = []
-    for _, group in groupby(cast("Sequence[bytes]", packets), flow):
+    for _, group in groupby(cast("Sequence[bytes]", super_frames), flow):
         run = list(group)
-        # What find_fault looks at in a usual packet is the same in the whole flow.
+        # All that find_fault checks in a usual super-frame is the same in the whole flow.
         if len(min(run, key=len)) < _USUAL_LENGTH or _usual(run[0]) not in _USUAL:
             checked += _drop_faulty(run, counters, limit)
         elif join and limit.allows(len(max(run, key=len)) - VNET_LENGTH):
@@ -145,48 +148,53 @@ def check_super_frames(
 
 
 def _drop_faulty(
-    packets: Sequence[SuperFrame], counters: Counters, limit: SegmentLimit
+    super_frames: Sequence[SuperFrame], counters: Counters, limit: SegmentLimit
 ) -> Sequence[SuperFrame]:
-    faults = [find_fault(packet, limit) for packet in packets]
+    faults = [find_fault(super_frame, limit) for super_frame in super_frames]
     if not any(faults):
-        return packets
+        return super_frames
     for fault in filter(None, faults):
         counters.drop(fault)
-    return [packet for packet, fault in zip(packets, faults) if not fault]
+    return [super_frame for super_frame, fault in zip(super_frames, faults) if not fault]
 
 
-def find_fault(packet: SuperFrame, limit: SegmentLimit = _NO_LIMIT) -> str:
-    """Return what is wrong with a super-frame, "" if nothing is."""
-    if len(packet) < SHORTEST:
+def find_fault(super_frame: SuperFrame, limit: SegmentLimit = _NO_LIMIT) -> str:
+    """Return what is wrong with a super-frame, "" if it is valid."""
+    if len(super_frame) < SHORTEST:
         return "shorter than an Ethernet header"
-    if packet[:VNET_LENGTH] == PLAIN:
+    if super_frame[:VNET_LENGTH] == PLAIN:
         return ""
-    # A view is of a long packet, and to hash one is to hash all that it is a view of.
-    if isinstance(packet, bytes) and len(packet) >= _USUAL_LENGTH and _usual(packet) in _USUAL:
+    # Views are of long super-frames, and hashing a view hashes all bytes of it.
+    if (
+        isinstance(super_frame, bytes)
+        and len(super_frame) >= _USUAL_LENGTH
+        and _usual(super_frame) in _USUAL
+    ):
         return ""
-    flags = packet[0]
+    flags = super_frame[0]
     if flags not in (0, NEEDS_CHECKSUM, DATA_VALID):
         return "super-frame with unknown flags"
     if flags & NEEDS_CHECKSUM:
-        return _find_checksum_fault(packet, limit)
-    return "super-frame without a missing checksum" if any(packet[1:VNET_LENGTH]) else ""
+        return _find_checksum_fault(super_frame, limit)
+    return "super-frame without a missing checksum" if any(super_frame[1:VNET_LENGTH]) else ""
 
 
-def _find_checksum_fault(packet: SuperFrame, limit: SegmentLimit) -> str:
-    _, segmentation, head, size, start, offset = VNET.unpack_from(packet)
-    transport = _find_transport(packet)
+def _find_checksum_fault(super_frame: SuperFrame, limit: SegmentLimit) -> str:
+    _, segmentation, head, size, start, offset = VNET.unpack_from(super_frame)
+    transport = _find_transport(super_frame)
     if transport is None:
         return "super-frame without TCP or UDP"
     if (start + VNET_LENGTH, offset) != (transport.start, _CHECKSUM_OFFSETS[transport.protocol]):
         return "super-frame with a misplaced checksum"
     if segmentation:
-        return _find_segment_fault(packet, transport, limit)
+        return _find_segment_fault(super_frame, transport, limit)
     return "super-frame without segments" if head or size else ""
 
 
 class _Transport(NamedTuple):
-    """Where TCP or UDP starts in a super-frame, virtio header included, and where it ends by what
-    IP says.
+    """Where TCP or UDP starts in a super-frame, and where it ends according to IP.
+
+    Both count from the start of the virtio header, in bytes.
     """
 
     version: int
@@ -195,19 +203,19 @@ class _Transport(NamedTuple):
     end: int
 
 
-def _find_segment_fault(packet: SuperFrame, transport: _Transport, limit: SegmentLimit) -> str:
-    _, segmentation, head, size, _, _ = VNET.unpack_from(packet)
+def _find_segment_fault(super_frame: SuperFrame, transport: _Transport, limit: SegmentLimit) -> str:
+    _, segmentation, head, size, _, _ = VNET.unpack_from(super_frame)
     if segmentation not in _SEGMENTATIONS[transport.version, transport.protocol]:
         return "super-frame with unknown segments"
     own = _HEADER_LENGTHS[transport.protocol]
     if transport.protocol == _TCP:
-        own = (packet[transport.start + 12] >> 4) * 4
+        own = (super_frame[transport.start + 12] >> 4) * 4
     data = transport.start + own
     if own < _HEADER_LENGTHS[transport.protocol]:
         return "super-frame without TCP or UDP"
-    if transport.end != len(packet) or not data <= head + VNET_LENGTH <= len(packet):
+    if transport.end != len(super_frame) or not data <= head + VNET_LENGTH <= len(super_frame):
         return "super-frame of another length"
-    left = len(packet) - data
+    left = len(super_frame) - data
     if transport.protocol == _TCP:
         fits = left and size >= _LEAST_SEGMENT
     else:
@@ -226,57 +234,57 @@ _SEGMENTATIONS = {
 }
 
 
-def _find_transport(packet: SuperFrame) -> _Transport | None:
-    """Find the header of TCP or UDP behind Ethernet, VLAN tags and IP, if it is there."""
+def _find_transport(super_frame: SuperFrame) -> _Transport | None:
+    """Find the header of TCP or UDP behind Ethernet, VLAN tags and IP. None if there is none."""
     offset = VNET_LENGTH + 12
-    kind = _read_u16(packet, offset)
+    kind = _read_u16(super_frame, offset)
     for _ in range(_MOST_HEADERS):
         if kind not in _VLAN_TYPES:
             break
         offset += 4
-        kind = _read_u16(packet, offset)
+        kind = _read_u16(super_frame, offset)
     offset += 2
     if kind == _IPV4:
-        found = _find_in_ipv4(packet, offset)
+        found = _find_in_ipv4(super_frame, offset)
     elif kind == _IPV6:
-        found = _find_in_ipv6(packet, offset)
+        found = _find_in_ipv6(super_frame, offset)
     else:
         return None
     if found is None or found.protocol not in _HEADER_LENGTHS:
         return None
-    return found if found.start + _HEADER_LENGTHS[found.protocol] <= len(packet) else None
+    return found if found.start + _HEADER_LENGTHS[found.protocol] <= len(super_frame) else None
 
 
-def _find_in_ipv4(packet: SuperFrame, start: int) -> _Transport | None:
-    if len(packet) < start + 20 or packet[start] >> 4 != 4:
+def _find_in_ipv4(super_frame: SuperFrame, start: int) -> _Transport | None:
+    if len(super_frame) < start + 20 or super_frame[start] >> 4 != 4:
         return None
-    length = (packet[start] & 15) * 4
-    fragment = _read_u16(packet, start + 6) & 0x3FFF
+    length = (super_frame[start] & 15) * 4
+    fragment = _read_u16(super_frame, start + 6) & 0x3FFF
     if length < 20 or fragment:
         return None
-    end = start + _read_u16(packet, start + 2)
-    return _Transport(4, packet[start + 9], start + length, end)
+    end = start + _read_u16(super_frame, start + 2)
+    return _Transport(4, super_frame[start + 9], start + length, end)
 
 
-def _find_in_ipv6(packet: SuperFrame, start: int) -> _Transport | None:
-    if len(packet) < start + _IPV6_LENGTH or packet[start] >> 4 != 6:
+def _find_in_ipv6(super_frame: SuperFrame, start: int) -> _Transport | None:
+    if len(super_frame) < start + _IPV6_LENGTH or super_frame[start] >> 4 != 6:
         return None
-    protocol = packet[start + 6]
+    protocol = super_frame[start + 6]
     offset = start + _IPV6_LENGTH
-    end = offset + _read_u16(packet, start + 4)
+    end = offset + _read_u16(super_frame, start + 4)
     for _ in range(_MOST_HEADERS):
         if protocol not in _IPV6_EXTENSIONS:
             break
-        if offset + 8 > len(packet):
+        if offset + 8 > len(super_frame):
             return None
-        protocol = packet[offset]
-        offset += (packet[offset + 1] + 1) * 8
+        protocol = super_frame[offset]
+        offset += (super_frame[offset + 1] + 1) * 8
     return _Transport(6, protocol, offset, end)
 
 
-def _read_u16(packet: SuperFrame, offset: int) -> int:
-    """Return the number at an offset, 0 beyond the end: that is no type and no length."""
-    if offset + 2 > len(packet):
+def _read_u16(super_frame: SuperFrame, offset: int) -> int:
+    """Return the big-endian number at an offset, 0 beyond the end: no valid type or length."""
+    if offset + 2 > len(super_frame):
         return 0
-    number: int = _U16.unpack_from(packet, offset)[0]
+    number: int = _U16.unpack_from(super_frame, offset)[0]
     return number

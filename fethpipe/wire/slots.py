@@ -1,7 +1,7 @@
-"""Records of one length in a row, for payloads that are read right into their places.
+"""A row of records of one length, into which payloads are read directly.
 
-The frames of bulk traffic are mostly as long as each other. A device that gives one with each call
-can put them where their records have room for them, and nothing is copied, cut or joined any more.
+The frames of bulk traffic mostly have the same length. A device that returns one frame by each call
+can write them into their records, so that nothing is copied, cut or joined.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 LONGEST_READ = 65600
 """More bytes than any that a kernel makes: its header, Ethernet, two VLAN tags, 65535 of IP."""
 
-# A batch ends here so that the other direction gets its turn, and its frames are still in the
-# processor's cache when they are sent.
+# The limits of a batch, in frames and bytes. It ends here so that the other direction gets its
+# turn, and the frames are still in the processor's cache when they are sent.
 BATCH_FRAMES = 128
 BATCH_BYTES = 1 << 15
 
 
 class RecordSlots:
-    """A row of records whose payloads are ``length`` bytes, all of them to be filled in.
+    """A row of records with room for payloads of ``length`` bytes.
 
-    ``prefix`` is what goes before each payload, its encoded length.
-    ``skipped`` is how many bytes come before each payload that belong to no record.
-    ``buffers`` holds, for each record, what readv(2) is to fill: room for what is skipped, if
-    anything is, the payload, and room for what a longer one has beyond it, shared by all.
+    ``prefix`` is the encoded length before each payload. ``skipped`` is the number of bytes that
+    the device puts before each payload and that do not belong to the record. ``buffers`` has the
+    buffers for readv(2) for each record: one for the skipped bytes, if there are any, one for the
+    payload, and one for the rest of a longer payload, which all records share.
     """
 
     def __init__(self, prefix: bytes, length: int, *, skipped: int = 0) -> None:
@@ -41,11 +41,11 @@ class RecordSlots:
             self.buffers.append([*head, payload, self._beyond])
 
     def records(self, count: int) -> memoryview:
-        """Return the first records, which the next payloads will overwrite."""
+        """Return the first ``count`` records. The next payloads will overwrite them."""
         return self._records[: count * self._stride]
 
     def skipped_bytes(self, count: int) -> bytes:
-        """Return what was skipped before each of the first payloads, in a row."""
+        """Return the skipped bytes before each of the first payloads, one behind the other."""
         return bytes(self._skipped[: count * self.skipped])
 
     def packet(self, index: int, size: int) -> bytes:

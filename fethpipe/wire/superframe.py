@@ -1,4 +1,4 @@
-"""The form of a super-frame: a frame behind ``struct virtio_net_hdr``, little-endian, 10 bytes.
+"""The format of a super-frame: ``struct virtio_net_hdr``, little-endian, 10 bytes, then a frame.
 
 Source: Virtual I/O Device 1.2, section 5.1.6.
 """
@@ -14,7 +14,7 @@ VNET = struct.Struct("<BBHHHH")
 VNET_LENGTH = VNET.size
 
 PLAIN = bytes(VNET_LENGTH)
-"""The header of a frame with which nothing is left to do."""
+"""The header of a frame that leaves no work to do."""
 
 NEEDS_CHECKSUM = 1
 DATA_VALID = 2
@@ -22,7 +22,7 @@ TCP_IPV4, TCP_IPV6, UDP_SEGMENTS = 1, 4, 5
 ECN = 0x80
 
 SuperFrame = Union[bytes, memoryview]
-"""A virtio header and a frame; a view where copying would cost."""
+"""A virtio header and a frame. It is a view where a copy would cost time."""
 
 LONG = 1 << 12
-"""From here on, to copy a super-frame costs more than what saves the copy."""
+"""From this length on, in bytes, copying a super-frame costs more than avoiding the copy."""

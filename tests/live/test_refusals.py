@@ -154,4 +154,4 @@ def test_a_record_that_is_too_long(left: Namespace, tmp_path: Path) -> None:
     garbage.write_bytes(bytes.fromhex("0001 0200") + bytes(100))
     with garbage.open("rb") as stdin:
         done = finish(left, "-q", "--framing", "u32be", stdin=stdin.fileno())
-    _refused(done, 76, "it announces a record of 66048 bytes, 65613 is the most")
+    _refused(done, 76, "it announces a record of 66048 bytes, but the maximum is 65613")

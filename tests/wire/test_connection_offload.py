@@ -235,7 +235,7 @@ def test_a_super_frame_that_is_too_long_is_not_sent() -> None:
 def test_an_impossible_length_behind_the_switch_is_an_error(apart: bool) -> None:
     one, other = met()
     switch, length = one.send_switch(), (65614).to_bytes(4, "big")
-    with pytest.raises(ProtocolError, match="65614 bytes, 65613 is the most"):
+    with pytest.raises(ProtocolError, match="65614 bytes, but the maximum is 65613"):
         items(other, [switch, length] if apart else [switch + length])
 
 

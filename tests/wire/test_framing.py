@@ -134,7 +134,9 @@ def test_an_impossible_length_is_refused_before_its_payload(length: int, trailin
     assert decoder.feed(b"\0\0\0\1a") == [b"a"]
     prefix = length.to_bytes(4, "big")
     assert decoder.feed(prefix[:3]) == []
-    with pytest.raises(ProtocolError, match=f"a record of {length} bytes, 65613 is the most"):
+    with pytest.raises(
+        ProtocolError, match=f"a record of {length} bytes, but the maximum is 65613"
+    ):
         decoder.feed(prefix[3:] + trailing)
 
 
