@@ -126,6 +126,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
             mtu=options.mtu,
             metric=options.metric,
             inject=options.inject,
+            bridge=options.bridge,
             offload=_says_hello(options),
             vmnet=_vmnet_options(options),
         ),
@@ -286,6 +287,12 @@ def make_parser() -> argparse.ArgumentParser:
         type=checked(count),
         metavar="N",
         help="metric of the interface; on Linux, of the routes that come with its addresses",
+    )
+    device.add_argument(
+        "--bridge",
+        type=checked(check_name),
+        metavar="NAME",
+        help="make the device a port of this bridge, which must exist, before any frame passes",
     )
     device.add_argument(
         "--inject",

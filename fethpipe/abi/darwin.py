@@ -20,6 +20,8 @@ IF_MAXUNIT = 32767
 # net/if_fake_var.h
 IF_FAKE_S_CMD_SET_PEER = 1
 IF_FAKE_G_CMD_GET_PEER = 1
+# net/if_bridgevar.h
+BRDGADD = 0
 MAX_MTU_SYSCTL = "net.link.fake.max_mtu"
 # net/if_fake.c: IF_MINMTU, FETH_MAX_MTU_MAX
 FETH_MTU = range(72, 16370 + 1)
@@ -70,6 +72,8 @@ _IFDRV = struct.Struct("<16sQQQ")
 _IFMEDIAREQ = struct.Struct("<16s8xi8x8x")
 # net/if_fake_var.h: struct if_fake_request: four reserved words, a union of 128 bytes
 _IF_FAKE_REQUEST = struct.Struct("<32x16s112x")
+# net/if_bridgevar.h: struct ifbreq
+_IFBREQ = struct.Struct("<16s64x")
 # netinet/in.h: struct sockaddr_in; netinet6/in6.h: struct sockaddr_in6
 _SOCKADDR_IN = struct.Struct("<BBH4s8x")
 _SOCKADDR_IN6 = struct.Struct("<BBHI16sI")
@@ -200,6 +204,11 @@ def pack_fake_request(peer: str = "") -> bytes:
 def unpack_fake_request(request: bytes) -> str:
     """Return the name of the peer, empty if there is none."""
     return _text(_IF_FAKE_REQUEST.unpack(request)[0])
+
+
+def pack_bridge_request(member: str) -> bytes:
+    """Return the ifbreq that names a member of a bridge."""
+    return _IFBREQ.pack(_name(member))
 
 
 def pack_media_request(name: str) -> bytes:

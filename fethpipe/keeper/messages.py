@@ -142,6 +142,7 @@ _REQUEST: _Table = {
     "mtu": _optional(_NUMBER),
     "metric": _optional(_NUMBER),
     "inject": _optional(_one_of(_INJECT)),
+    "bridge": _optional(_NAME),
     "offload": _FLAG,
     "vmnet": _optional(_group(VmnetOptions, _VMNET_OPTIONS)),
 }

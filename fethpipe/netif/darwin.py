@@ -71,6 +71,13 @@ class DarwinInterfaces:
         )
         return darwin.unpack_fake_request(answer)
 
+    def add_to_bridge(self, name: str, bridge: str) -> None:
+        """Make the interface a member of a bridge; EINVAL if their MTUs differ, EBUSY if it is a
+        member of another one (bsd/net/if_bridge.c: bridge_ioctl_add).
+        """
+        request = darwin.pack_bridge_request(name)
+        self._drive(Request.SIOCSDRVSPEC, bridge, darwin.BRDGADD, request)
+
     def _drive(self, request: Request, name: str, command: int, data: bytes) -> bytes:
         """Make a request whose argument contains the address of its data."""
         pointed = array.array("B", data)  # stays where it is until the call returns

@@ -64,6 +64,11 @@ class LinuxInterfaces:
         """Set the MAC (6 bytes)."""
         self._set(name, {linux.IFLA_ADDRESS: mac})
 
+    def set_master(self, name: str, master: str) -> None:
+        """Make the interface a port of a bridge."""
+        index = self.link(master).ifindex
+        self._set(name, {linux.IFLA_MASTER: linux.pack_u32(index)})
+
     def set_up(self, name: str) -> None:
         """Bring the interface up."""
         request = linux.pack_link(self.link(name).ifindex, flags=linux.IFF_UP, change=linux.IFF_UP)

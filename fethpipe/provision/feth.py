@@ -25,7 +25,7 @@ from ..device.ndrv import open_ndrv
 from ..errors import DeviceError, UsageError, reason, step
 from ..netif.darwin import UNSUPPORTED, DarwinInterfaces, allow_mtu, host_identity, interface_names
 from ..netif.mac import format_mac, random_mac, stable_mac
-from .kind import Kind
+from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
 log = logging.getLogger("fethpipe")
@@ -64,6 +64,8 @@ def provision_feth(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
         # Open them before the primary side is up, so that its first frame is not missed.
         descriptors = open_descriptors(io, request.inject, undo)
         if not request.attach:
+            if request.bridge is not None:
+                _join_bridge(interfaces, primary, mtu, request.bridge)
             with step(f"bring {primary} up"):
                 interfaces.set_up(primary)
         if request.metric is not None:
@@ -82,6 +84,26 @@ def provision_feth(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
             )
         undo.pop_all()
     return provisioned
+
+
+def _join_bridge(interfaces: DarwinInterfaces, name: str, mtu: int, bridge: str) -> None:
+    """Make a side, which is not up yet, a member of a bridge. It leaves the bridge when it goes."""
+    tried = f"make {name} a port of {bridge}"
+    if not re.fullmatch(r"bridge[0-9]+", bridge):
+        raise DeviceError(f"cannot {tried}: {bridge} is not a bridge")
+    with step(tried):
+        try:
+            bridge_mtu = interfaces.mtu(bridge)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            raise DeviceError(
+                f"cannot {tried}: {bridge} does not exist",
+                hint=f"make it first: ifconfig {bridge} create",
+            ) from error
+    check_bridge_mtu(bridge, bridge_mtu, name, mtu)
+    with step(tried):
+        interfaces.add_to_bridge(name, bridge)
 
 
 def change_feth(provisioned: Provisioned, change: Change) -> None:

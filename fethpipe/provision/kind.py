@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..device import Device
-from ..errors import UsageError
+from ..errors import DeviceError, UsageError
 from .request import KINDS, Change, DeviceRequest, MadeHook, Provisioned
 
 _IPV6_MINIMUM_MTU = 1280
@@ -82,4 +82,32 @@ def provision(
         raise UsageError(
             f"--mtu {mtu} is too small for IPv6: it needs at least {_IPV6_MINIMUM_MTU}"
         )
+    if request.bridge is not None:
+        _check_bridge(kind, request)
     return kind.provision(request, on_made)
+
+
+def _check_bridge(kind: Kind, request: DeviceRequest) -> None:
+    """Refuse what does not go with a port of a bridge. Raises UsageError."""
+    if kind.name == "vmnet":
+        raise UsageError("--bridge is not for vmnet", hint="use --vmnet-mode bridged")
+    if request.attach:
+        raise UsageError(
+            f"use either --attach {request.name} or --bridge {request.bridge}, not both",
+            hint="the owner of the interface can make it a port of the bridge",
+        )
+    if request.addresses:
+        raise UsageError(
+            f"{request.addresses[0]} does not work on a port of a bridge",
+            hint=f"leave --address out, or add the address to {request.bridge}",
+        )
+
+
+def check_bridge_mtu(bridge: str, bridge_mtu: int, name: str, mtu: int) -> None:
+    """Raise DeviceError if a port would have another MTU than its bridge (both in bytes)."""
+    if bridge_mtu != mtu:
+        raise DeviceError(
+            f"cannot make {name} a port of {bridge}: its MTU is {mtu}, and that of {bridge} is "
+            f"{bridge_mtu}",
+            hint=f"use --mtu {bridge_mtu}",
+        )

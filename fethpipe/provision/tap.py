@@ -11,12 +11,15 @@ from ..abi.address import IPInterface
 from ..abi.linux import IFF_UP, LinkMessage
 from ..device import Device
 from ..device.tap import TapDevice, open_tap
-from ..errors import DeviceError, reason, step
+from ..errors import DeviceError, UsageError, reason, step
 from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
 from ..system.netlink import Netlink
-from .kind import Kind
+from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
+
+_HIGHEST = b"\xfe"
+"""How the highest MAC begins that is locally administered and of one station."""
 
 # drivers/net/tun.c: tun_net_initialize: from ETH_MIN_MTU to 65535 minus the Ethernet header.
 TAP_MTU = range(68, 65521 + 1)
@@ -30,6 +33,12 @@ def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     with ExitStack() as undo:
         interfaces = LinuxInterfaces(undo.enter_context(Netlink()))
         prepared = _prepared_tap(interfaces, request)
+        if prepared and request.bridge is not None:
+            raise UsageError(
+                f"--bridge is not for {request.name}, which exists already",
+                hint="its owner can make it a port of the bridge: "
+                f"ip link set {request.name} master {request.bridge}",
+            )
         descriptor, name = open_tap(
             request.name or "fp%d", attach=prepared, offload=request.offload
         )
@@ -40,7 +49,13 @@ def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
         else:
             on_made(name)
             mac = request.mac or stable_mac(host_identity(), name)
-            _configure(interfaces, name, request, mtu=request.mtu or DEFAULT_MTU, mac=mac)
+            if request.bridge is not None and request.mac is None:
+                # A bridge without a MAC of its own takes the lowest of its ports': not ours.
+                mac = _HIGHEST + mac[1:]
+            mtu = request.mtu or DEFAULT_MTU
+            _configure(interfaces, name, request, mtu=mtu, mac=mac)
+            if request.bridge is not None:
+                _join_bridge(interfaces, name, mtu, request.bridge)
             with step(f"bring {name} up"):
                 interfaces.set_up(name)
         with step(f"read the state of {name}"):
@@ -101,6 +116,31 @@ def _configure(
     for address in request.addresses:
         with step(f"add {address} to {name}"), _ipv6_switch(address, name):
             interfaces.add_address(name, address, metric=request.metric)
+
+
+def _join_bridge(interfaces: LinuxInterfaces, name: str, mtu: int, bridge: str) -> None:
+    """Make a TAP, which is not up yet, a port of a bridge. It leaves the bridge when it goes."""
+    tried = f"make {name} a port of {bridge}"
+    with step(tried):
+        try:
+            link = interfaces.link(bridge)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            raise DeviceError(
+                f"cannot {tried}: {bridge} does not exist",
+                hint=f"make it first: ip link add {bridge} type bridge",
+            ) from error
+    if link.kind == "openvswitch":
+        raise DeviceError(
+            f"cannot {tried}: {bridge} is a bridge of Open vSwitch",
+            hint=f"leave --bridge out, and use: ovs-vsctl add-port {bridge} {name}",
+        )
+    if link.kind != "bridge":
+        raise DeviceError(f"cannot {tried}: {bridge} is not a bridge")
+    check_bridge_mtu(bridge, link.mtu, name, mtu)
+    with step(tried):
+        interfaces.set_master(name, bridge)
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+"""A device that is a port of a bridge, from its first frame to its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.live.netns import Namespace
+from tests.live.peers import wait_reachable
+from tests.live.programs import FETHPIPE, LEFT, Fethpipe, finish, tunnel
+
+pytestmark = pytest.mark.live
+
+FAR = "10.9.0.3"
+
+
+@pytest.fixture
+def bridged(left: Namespace) -> Namespace:
+    """Return a namespace whose bridge has an address and no port."""
+    left.run(["ip", "link", "add", "br0", "type", "bridge"])
+    left.run(["ip", "address", "add", f"{FAR}/24", "dev", "br0"])
+    left.run(["ip", "link", "set", "br0", "up"])
+    return left
+
+
+def ports(namespace: Namespace) -> str:
+    return namespace.run(["ip", "-br", "link", "show", "master", "br0"])
+
+
+def mac_of(namespace: Namespace, interface: str) -> str:
+    (link,) = json.loads(namespace.run(["ip", "-j", "link", "show", interface]))
+    mac: str = link["address"]
+    return mac
+
+
+def test_what_is_behind_the_bridge_is_reached_through_the_tunnel(
+    bridged: Namespace, right: Namespace
+) -> None:
+    right_options = ("--address", f"{LEFT}/24")
+    with tunnel(bridged, right, left_options=("--bridge", "br0"), right_options=right_options):
+        assert ports(bridged).startswith("fp0 ")
+        wait_reachable(right, FAR)
+    assert ports(bridged) == ""
+
+
+def test_the_bridge_keeps_its_own_mac(bridged: Namespace) -> None:
+    """One without a MAC that was set takes the lowest of its ports', and its leases go with it."""
+    bridged.run(["ip", "tuntap", "add", "dev", "d0", "mode", "tap"])
+    bridged.run(["ip", "link", "set", "d0", "address", "02:00:5e:00:53:01", "master", "br0"])
+    with Fethpipe(bridged, "--bridge", "br0", stdin=subprocess.PIPE) as program:
+        assert program.ready().mac.startswith("fe:")
+        assert mac_of(bridged, "br0") == "02:00:5e:00:53:01"
+
+
+def test_a_killed_program_leaves_no_port(bridged: Namespace) -> None:
+    with Fethpipe(bridged, "--bridge", "br0", stdin=subprocess.PIPE) as program:
+        assert program.ready().interface == "fp0"
+        program.send_signal(signal.SIGKILL)
+        bridged.wait_gone("fp0")
+    assert ports(bridged) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--bridge", "br1"], 73, "br1 does not exist; make it first: ip link add br1 type bridge"),
+        (["--bridge", "lo"], 73, "cannot make fp0 a port of lo: lo is not a bridge"),
+        (["--bridge", "br0", "--mtu", "1400"], 73, "that of br0 is 1500; use --mtu 1500"),
+        (["--bridge", "br0", "--address", "10.9.0.1/24"], 64, "or add the address to br0"),
+        (["--bridge", "br0", "--attach", "fp0"], 64, "use either --attach fp0 or --bridge br0"),
+    ],
+)
+def test_a_bridge_that_cannot_take_the_device(
+    bridged: Namespace, options: list[str], status: int, said: str
+) -> None:
+    finished = finish(bridged, *options)
+    assert (finished.status, said in finished.stderr) == (status, True), finished.stderr
+    assert "fp0" not in bridged.interfaces()
+
+
+def test_a_tap_that_exists_is_put_into_the_bridge_by_its_owner(bridged: Namespace) -> None:
+    bridged.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", "65534"])
+    launcher = ["setpriv", "--reuid=65534", "--clear-groups"]
+    finished = finish(bridged, "--name", "fp0", "--bridge", "br0", launcher=[*launcher, *FETHPIPE])
+    assert finished.status == 64
+    assert "ip link set fp0 master br0" in finished.stderr
