@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_layering import FLOORS
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+ARCHITECTURE = (ROOT / "docs/ARCHITECTURE.md").read_text()
 TESTS = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py")))
 # Programs that only macOS has, or has in this form.
 MAC_COMMAND = re.compile(r"^    sudo (?:ifconfig|route|ipconfig|launchctl|sysctl net\.link) ", re.M)
@@ -39,3 +42,17 @@ def test_what_needs_a_mac_says_so(document: Path) -> None:
     for found in MAC_COMMAND.finditer(text):
         before = text[: found.start()].rpartition("\n## ")[2]
         assert re.search(r"\bMac\b|macOS", before), found[0]
+
+
+def test_the_files_that_the_page_about_the_architecture_names_exist() -> None:
+    named = set(re.findall(r"`((?:fethpipe|tests)/[\w./]*)`", ARCHITECTURE))
+    assert len(named) > 40
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_page_about_the_architecture_has_every_floor() -> None:
+    rows = re.findall(r"^\| (\d+) \| `fethpipe/(\w+)(?:/|\.py)` \|", ARCHITECTURE, re.MULTILINE)
+    told = {name: int(floor) for floor, name in rows}
+    assert [int(floor) for floor, _ in rows] == sorted(told.values())
+    starts = {"fethpipe", "__main__"}  # the package itself, and "python3 -m"
+    assert told == {name: floor for name, floor in FLOORS.items() if name not in starts}
