@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 
@@ -12,7 +13,11 @@ from ..system.child import fork_child
 from .messages import pack_change, pack_request, unpack_provisioned
 from .root import serve
 
+log = logging.getLogger("fethpipe")
+
 _ANSWER_SECONDS = 10.0
+_END_SECONDS = 15.0
+"""More than an interface of vmnet takes to stop."""
 
 
 class KeeperProcess:
@@ -35,10 +40,11 @@ class KeeperProcess:
 
     def close(self) -> None:
         """Let the keeper destroy the device, and wait until it has ended. Safe to call twice."""
-        self.channel.finish()
-        if self._process is not None:
-            os.waitpid(self._process, 0)
-            self._process = None
+        process, self._process = self._process, None
+        if not self.channel.finish(_END_SECONDS):
+            log.warning("the keeper does not end: it may leave the device behind")
+        elif process is not None:
+            os.waitpid(process, 0)
 
     def _ask(self, request: Message) -> tuple[Message, list[int]]:
         answer, descriptors = self.channel.ask("the keeper", request, seconds=_ANSWER_SECONDS)

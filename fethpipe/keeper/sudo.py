@@ -85,7 +85,8 @@ def sudo_keeper(
             raise _refusal(process) from error
         near.set_timeout(None)
         undo.pop_all()
-    process.wait()  # sudo has ended; the keeper goes on
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_END_SECONDS)  # sudo ends; the keeper goes on
     if process.stderr:
         process.stderr.close()
     return KeeperProcess(near)

@@ -12,8 +12,8 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from ..errors import (
@@ -135,17 +135,26 @@ class Channel:
                 os.close(descriptor)
             raise
 
-    def finish(self) -> None:
+    def finish(self, seconds: float | None = None) -> bool:
         """Shut down our direction, wait until the other side has closed the channel, and close.
 
-        Safe to call twice.
+        Return whether it did so in so many seconds. Safe to call twice.
         """
-        with suppress(OSError):
-            self._socket.settimeout(None)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        ended = True
+        try:
             self._socket.shutdown(socket.SHUT_WR)
-            while self._socket.recv(_CHUNK):
-                pass
+            more = True
+            while more:
+                left = None if deadline is None else max(0.001, deadline - time.monotonic())
+                self._socket.settimeout(left)
+                more = bool(self._socket.recv(_CHUNK))
+        except socket.timeout:  # it is not a TimeoutError before Python 3.10
+            ended = False
+        except OSError:  # reset, or closed already
+            pass
         self.close()
+        return ended
 
     def close(self) -> None:
         """Close the socket; safe to call twice."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,7 +16,10 @@ from ..system.child import fork_child
 from ..system.privileges import Person
 from .launcher import GRACE_SECONDS, launch
 
+log = logging.getLogger("fethpipe")
+
 _START_SECONDS = 10.0
+_END_SECONDS = 5.0
 
 
 class Command:
@@ -30,6 +35,7 @@ class Command:
         self._channel = channel
         self._launcher = launcher
         self._process = 0
+        self._pidfd: list[int] = []  # where the system has such: a number may be another's by then
 
     def start(self) -> None:
         """Start COMMAND. Raises LaunchError, or TemporaryLaunchError if another try may work."""
@@ -45,7 +51,7 @@ class Command:
                 raise TemporaryLaunchError(why)
             raise LaunchError(why, hint=self._hint)
         self._process = answer["started"]
-        self.read_descriptor, self.write_descriptor = descriptors
+        self.read_descriptor, self.write_descriptor, *self._pidfd = descriptors
 
     def finish(self, patience: float = GRACE_SECONDS) -> int:
         """Close the stream, wait until COMMAND has ended, and return its exit status.
@@ -73,11 +79,13 @@ class Command:
     def close(self) -> None:
         """End COMMAND, if it is running, and the launcher. Safe to call twice."""
         self._close_stream()
-        self._channel.close()
-        with suppress(ChildProcessError):
-            _, status = os.waitpid(self._launcher, 0)
-            if status:
-                self._kill_orphan()
+        launcher, self._launcher = self._launcher, 0
+        if not self._channel.finish(_END_SECONDS):
+            log.warning("the launcher of %s does not end", self.name)
+            self._kill_orphan()
+        elif launcher and os.waitpid(launcher, 0)[1]:
+            self._kill_orphan()
+        self._forget_process()
 
     def _await_end(self, seconds: float) -> int | None:
         self._channel.set_timeout(seconds)
@@ -88,7 +96,7 @@ class Command:
         except (ChannelClosedError, ChannelError) as error:
             self._kill_orphan()
             raise LaunchError(f"the launcher of {self.name} has gone") from error
-        self._process = 0
+        self._forget_process()
         status: int = answer["ended"]
         return status
 
@@ -97,9 +105,16 @@ class Command:
 
         It sees the end of the stream in any case, but may not end because of that.
         """
-        if self._process:
-            with suppress(ProcessLookupError, PermissionError):
+        with suppress(ProcessLookupError, PermissionError):
+            if self._pidfd and sys.platform == "linux":
+                signal.pidfd_send_signal(self._pidfd[0], signal.SIGKILL)
+            elif self._process:
                 os.kill(self._process, signal.SIGKILL)
+
+    def _forget_process(self) -> None:
+        self._process = 0
+        while self._pidfd:
+            os.close(self._pidfd.pop())
 
     def _close_stream(self) -> None:
         for descriptor in (self.read_descriptor, self.write_descriptor):

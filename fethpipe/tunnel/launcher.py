@@ -6,10 +6,10 @@ stays in the session and the process group of the terminal, so that ssh can ask 
 Ctrl-C reaches COMMAND, unless the terminal belongs to another user. It has the argument vector from
 the start and accepts no other: the pump can say "start" and "stop", and nothing else.
 
-It gets ``{"do": "start"}``, and answers with ``{"started": PID}`` and two descriptors (the stdout
-of COMMAND, then its stdin), or with ``{"error": WHY, "temporary": BOOL}``. It also gets
-``{"do": "stop"}``. When COMMAND has ended, it sends ``{"ended": STATUS}``, negative for a signal.
-The end of the channel means "stop".
+It gets ``{"do": "start"}``, and answers with ``{"started": PID}`` and descriptors (the stdout of
+COMMAND, then its stdin, then its pidfd where the system has such), or with
+``{"error": WHY, "temporary": BOOL}``. It also gets ``{"do": "stop"}``. When COMMAND has ended, it
+sends ``{"ended": STATUS}``, negative for a signal. The end of the channel means "stop".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -27,6 +28,7 @@ from ..errors import FethpipeError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError
 from ..system.confinement import drop_capabilities
 from ..system.descriptors import close_all_but
+from ..system.namespace import end_with_parent
 from ..system.privileges import Person, drop_privileges
 from ..system.signals import SignalPipe
 
@@ -99,8 +101,10 @@ class Launcher:
                     stdout=its_stdout,
                     stderr=self._stderr,
                     env=self._environment,
+                    preexec_fn=_end_with_launcher,  # noqa: PLW1509 - there are no threads
                 )
-                self._channel.send({"started": self._process.pid}, (from_it, to_it))
+                pidfd = _open_pidfd(self._process.pid, ours)
+                self._channel.send({"started": self._process.pid}, (from_it, to_it, *pidfd))
             except OSError as error:
                 temporary = error.errno in _TEMPORARY
                 self._channel.send({"error": reason(error), "temporary": temporary})
@@ -133,6 +137,24 @@ class Launcher:
             self._process = None
             self._due = []
             self._channel.send({"ended": status})
+
+
+def _end_with_launcher() -> None:
+    """Have COMMAND killed if somebody kills us (Linux): then nobody else may be allowed to."""
+    if sys.platform == "linux":
+        end_with_parent(signal.SIGKILL)
+
+
+def _open_pidfd(process: int, owner: ExitStack) -> tuple[int, ...]:
+    """Return a descriptor of a process, that its owner closes, where the system has such."""
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return ()
+    try:
+        pidfd = os.pidfd_open(process)
+    except OSError:  # before Linux 5.3
+        return ()
+    owner.callback(os.close, pidfd)
+    return (pidfd,)
 
 
 def _pipe(owner: ExitStack) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from tests.live.private import (
     Process,
     command_lines,
     descriptors_of,
+    wait_for_process,
 )
 from tests.live.programs import Fethpipe, changed, finish
 from tests.patience import PATIENCE
@@ -414,6 +415,47 @@ def test_a_pump_cannot_make_its_device_stay(private: Private, left: Namespace) -
     )
     process = left.popen(private.entering(sys.executable, "-c", stolen))
     assert process.wait(PATIENCE) == -signal.SIGKILL
+    private.wait_empty(AT_ONCE)
+
+
+_IMPATIENT = changed(
+    "keeper.client _END_SECONDS = 0.5",
+    "tunnel.command _END_SECONDS = 0.5",
+    "tunnel.command GRACE_SECONDS = 0.2",
+)
+
+
+@pytest.mark.parametrize("role", ["keeper", "launcher"])
+def test_a_stopped_process_is_not_waited_for_for_ever(
+    private: Private, left: Namespace, role: str
+) -> None:
+    with Fethpipe(left, *COMMAND, launcher=private.entering(*_IMPATIENT)) as program:
+        roles = Roles(private, ready_pid(program))
+        stopped: Process = getattr(roles, role)
+        os.kill(stopped.pid, signal.SIGSTOP)
+        os.kill(roles.command.pid, signal.SIGKILL)
+        if role == "launcher":
+            program.send_signal(signal.SIGTERM)
+        assert program.ended_by(time.monotonic() + AT_ONCE)
+        os.kill(stopped.pid, signal.SIGCONT)
+        status, said = program.end()
+        assert status == 69
+        assert f"the {role} " in said
+        assert "does not end" in said
+    private.wait_empty(AT_ONCE)
+
+
+def test_a_command_that_ignores_the_end_goes_with_its_launcher(
+    private: Private, left: Namespace
+) -> None:
+    script = "trap '' TERM INT HUP; echo COMMAND runs >&2; while :; do sleep 0.05; done"
+    before = ["env", f"SUDO_UID={UID}", f"SUDO_GID={GID}"]  # the pump is somebody else then
+    launcher = private.fethpipe(*before)
+    with Fethpipe(left, "--", "sh", "-c", script, launcher=launcher) as program:
+        roles = Roles(private, ready_pid(program))
+        os.kill(roles.launcher.pid, signal.SIGKILL)
+        wait_for_process(roles.command.pid, time.monotonic() + AT_ONCE)
+        assert program.end()[0] in (0, 69)
     private.wait_empty(AT_ONCE)
 
 
