@@ -298,7 +298,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--inject",
         choices=["ndrv", "bpf"],
         help="feth only: how frames are sent: ndrv: one by one through AF_NDRV (default); bpf: in "
-        "batches through BPF, where macOS 14.4 or newer allows it",
+        "batches through BPF, where macOS 14.1 or newer allows it",
     )
     vmnet = parser.add_argument_group("vmnet only")
     vmnet.add_argument(

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 
 from fethpipe.errors import DeviceError
-from fethpipe.ether.frame import Buffer
+from fethpipe.ether.frame import MAX_FRAME, Buffer
 from fethpipe.stats import Counters
 from fethpipe.wire.slots import RecordSlots
 from fethpipe.wire.superframe import PLAIN, SuperFrame
@@ -30,6 +30,7 @@ class FakeDevice:
     def __init__(self, name: str = "fake0", *, offload: bool = False, fills: bool = False) -> None:
         self.name = name
         self.counters = Counters()
+        self.frame_limit = MAX_FRAME
         self.offload = FakeOffload(self, super_frames=offload) if offload or fills else None
         self._socket, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         for end in (self._socket, self._kernel):

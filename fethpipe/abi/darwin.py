@@ -25,6 +25,9 @@ BRDGADD = 0
 MAX_MTU_SYSCTL = "net.link.fake.max_mtu"
 # net/if_fake.c: IF_MINMTU, FETH_MAX_MTU_MAX
 FETH_MTU = range(72, 16370 + 1)
+# The longest frame, in bytes. Before macOS 15 a longer one is never sent, and no frame after it
+# (copy_mbuf and feth_start): so with VLANs no MTU above 16366 is safe.
+FETH_FRAME_LIMIT = 16384
 # sys/socket.h
 AF_INET = 2
 AF_LINK = 18
@@ -142,7 +145,7 @@ class Request(IntEnum):
     BIOCIMMEDIATE = _iow("B", 112, _U32)
     BIOCSHDRCMPLT = _iow("B", 117, _U32)
     BIOCSSEESENT = _iow("B", 119, _U32)
-    # net/bpf_private.h, from macOS 14.4
+    # net/bpf_private.h, from macOS 14.1
     BIOCSBATCHWRITE = _iow("B", 143, _U32)
 
 

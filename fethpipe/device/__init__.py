@@ -71,6 +71,10 @@ class Device(Protocol):
     counters: Counters
 
     @property
+    def frame_limit(self) -> int:
+        """Return the length in bytes of the longest frame that the kernel may ever be given."""
+
+    @property
     def offload(self) -> Offload | None:
         """Return what its kernel can do besides single frames, None if nothing."""
 

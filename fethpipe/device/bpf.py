@@ -3,7 +3,7 @@
 A device has two buffers in the kernel: one fills while the other waits to be read. A read must ask
 for exactly the length of a buffer, and returns everything that has come.
 
-BPF can also send, where the kernel takes many frames by one write (BIOCSBATCHWRITE, macOS 14.4).
+BPF can also send, where the kernel takes many frames by one write (BIOCSBATCHWRITE, macOS 14.1).
 That is private to Apple's own programs, and may change or disappear.
 """
 

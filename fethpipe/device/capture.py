@@ -123,6 +123,11 @@ class CapturedDevice:
         self._device.counters = counters
 
     @property
+    def frame_limit(self) -> int:
+        """Return the limit of the device."""
+        return self._device.frame_limit
+
+    @property
     def offload(self) -> Offload | None:
         """Return what deals in super-frames, if the device can."""
         return self._offload

@@ -8,11 +8,13 @@ import logging
 import os
 from collections.abc import Sequence
 
+from ..abi.darwin import FETH_FRAME_LIMIT
 from ..errors import reason
-from ..ether.frame import Buffer
+from ..ether.frame import Buffer, can_be_sent
 from ..stats import Counters
 from .bpf import BpfBatchWriter, BpfReader
 from .ndrv import ndrv_writer
+from .writer import sendable
 
 log = logging.getLogger("fethpipe")
 
@@ -35,6 +37,7 @@ class FethDevice:
     ) -> None:
         self.name = name
         self.counters = Counters()
+        self.frame_limit = FETH_FRAME_LIMIT
         self.offload = None  # neither BPF nor AF_NDRV has super-frames
         self._bpf_descriptor = bpf_descriptor
         self._descriptors = [bpf_descriptor, ndrv_descriptor]
@@ -55,6 +58,7 @@ class FethDevice:
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order."""
+        frames = sendable(frames, self.frame_limit, self.counters)
         if self._batches is None:
             self._ndrv.write_frames(frames)
         else:
@@ -62,7 +66,10 @@ class FethDevice:
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
         """Send one frame that lies in several buffers."""
-        self._ndrv.write_vectored(buffers)
+        if can_be_sent(sum(map(len, buffers)), self.frame_limit):
+            self._ndrv.write_vectored(buffers)
+        else:
+            sendable((b"".join(buffers),), self.frame_limit, self.counters)
 
     def kernel_drops(self) -> int:
         """Return the number of frames that the kernel dropped because its queue was full."""

@@ -8,15 +8,9 @@ from __future__ import annotations
 import socket
 
 from ..abi import darwin
-from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
 from ..system.libc_darwin import bind, connect
 from .writer import FrameWriter
-
-_VLAN_TAG = 4
-# In bytes. The kernel starts with 8192, and refuses a longer frame. This has room for the longest
-# possible frame, since the MTU may be raised while we run. No queue grows with it.
-_SEND_BUFFER = darwin.FETH_MTU[-1] + HEADER_LENGTH + _VLAN_TAG
 
 # ENOBUFS passes when the kernel has caught up, if ever. These pauses are for a whole batch and not
 # for each frame: they limit how long a batch may take.
@@ -35,8 +29,9 @@ def open_ndrv(interface: str) -> int:
     with ndrv:
         ndrv.setblocking(False)
         try:
-            if ndrv.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < _SEND_BUFFER:
-                ndrv.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            # The kernel starts with 8192 bytes, and refuses a longer frame. Not more than the
+            # longest frame, so that it refuses whatever is longer. No queue grows with it.
+            ndrv.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, darwin.FETH_FRAME_LIMIT)
         except OSError as error:
             raise OSError(error.errno, error.strerror, "SO_SNDBUF") from error
         # Both calls are needed, each once: without connect a socket has no destination, and a

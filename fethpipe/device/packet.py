@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ..abi import linux
 from ..errors import DeviceError
-from ..ether.frame import Buffer
+from ..ether.frame import MAX_FRAME, Buffer
 from ..stats import Counters
 from ..wire.slots import LONGEST_READ
 from .writer import FrameWriter, gone
@@ -50,6 +50,7 @@ class PacketDevice:
     def __init__(self, descriptor: int, name: str, *, see_sent: bool = False) -> None:
         self.name = name
         self.counters = Counters()
+        self.frame_limit = MAX_FRAME
         self.offload = None
         self._socket = socket.socket(fileno=descriptor)
         self._index = socket.if_nametoindex(name)

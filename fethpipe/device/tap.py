@@ -17,7 +17,7 @@ from itertools import repeat
 
 from ..abi import linux
 from ..errors import DeviceError, NotAllowedError, reason
-from ..ether.frame import HEADER_LENGTH, Buffer
+from ..ether.frame import HEADER_LENGTH, MAX_FRAME, Buffer
 from ..stats import Counters
 from ..system.netlink import Netlink
 from ..wire.offload import add_headers, needs_no_offload, strip_headers
@@ -106,6 +106,7 @@ class TapDevice:
     def __init__(self, descriptor: int, name: str) -> None:
         self.name = name
         self.counters = Counters()
+        self.frame_limit = MAX_FRAME
         self._descriptor = descriptor
         self.super_frames = _has_headers(descriptor)
         self.header = VNET_LENGTH if self.super_frames else 0

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ..errors import DeviceError, reason
-from ..ether.frame import Buffer
+from ..ether.frame import HEADER_LENGTH, Buffer, can_be_sent
 from ..stats import Counters
 
+TOO_LONG = "too long for the device"
 REFUSALS: Mapping[int | None, str] = {
-    errno.EMSGSIZE: "too long for the device",
+    errno.EMSGSIZE: TOO_LONG,
     errno.ENETDOWN: "interface down",
     errno.ENOBUFS: "kernel out of buffers",
     errno.ENOMEM: "kernel out of buffers",
@@ -22,8 +23,7 @@ REFUSALS: Mapping[int | None, str] = {
 }
 """Why a frame was dropped, by errno; any other errno is about the device, not about the frame."""
 
-# EPIPE: macOS shuts an AF_NDRV socket down when its interface is destroyed.
-_GONE = (errno.EPIPE, errno.ENXIO, errno.ENODEV)
+_GONE = (errno.ENXIO, errno.ENODEV)
 
 _T = TypeVar("_T")
 
@@ -31,6 +31,20 @@ _T = TypeVar("_T")
 def gone(name: str, error: OSError) -> DeviceError:
     """Return the error that the interface of this name no longer exists."""
     return DeviceError(f"{name} has gone: {reason(error)}", hint="somebody deleted it")
+
+
+def sendable(frames: Sequence[bytes], limit: int, counters: Counters) -> Sequence[bytes]:
+    """Return the frames that a kernel may be given, and count the others as dropped.
+
+    ``limit`` is the ``frame_limit`` of the device in bytes.
+    """
+    lengths = [len(frame) for frame in frames]
+    if not frames or (min(lengths) >= HEADER_LENGTH and max(lengths) <= limit):
+        return frames
+    for length in lengths:
+        if not can_be_sent(length, limit):
+            counters.drop(TOO_LONG if length > limit else "too short for a frame")
+    return [frame for frame in frames if can_be_sent(len(frame), limit)]
 
 
 class FrameWriter:

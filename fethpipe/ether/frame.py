@@ -14,3 +14,13 @@ MAX_FRAME = 65535
 
 Buffer = Union[bytes, bytearray, memoryview]
 """A frame, or a part of one."""
+
+
+def can_be_sent(length: int, limit: int) -> bool:
+    """Return whether a device whose longest frame has ``limit`` bytes may be given a frame of this
+    length, in bytes.
+
+    No other frame may reach a kernel: a shorter one panics a Mac, and a longer one stops a feth
+    for good before macOS 15.
+    """
+    return HEADER_LENGTH <= length <= limit

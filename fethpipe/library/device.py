@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from ..device import VectoredDevice
-from ..errors import DeviceError
-from ..ether.frame import Buffer
+from ..errors import DeviceError, UsageError
+from ..ether.frame import HEADER_LENGTH, Buffer, can_be_sent
 from ..stats import Counters
 
 
@@ -102,12 +102,20 @@ class EthernetDevice:
             yield self.receive()
 
     def send(self, frame: bytes) -> bool:
-        """Send a frame, and return whether the kernel took it. ``counters.drops`` tells why not."""
+        """Send a frame, and return whether the kernel took it. ``counters.drops`` tells why not.
+
+        Raises UsageError for a frame of under 14 bytes or over ``frame_limit``.
+        """
         return self.send_batch((frame,)) == 1
 
     def send_batch(self, frames: Sequence[bytes]) -> int:
-        """Send frames in order, and return how many the kernel took. It can refuse any of them."""
+        """Send frames in order, and return how many the kernel took. It can refuse any of them.
+
+        Raises UsageError like ``send``, before it sends any.
+        """
         self._check_open()
+        for frame in frames:
+            self._check_length(len(frame))
         before = self.counters.frames_sent
         self._device.write_frames(frames)
         return self.counters.frames_sent - before
@@ -115,9 +123,15 @@ class EthernetDevice:
     def send_vectored(self, buffers: Sequence[Buffer]) -> bool:
         """Send one frame that lies in several buffers, without joining them, like ``send``."""
         self._check_open()
+        self._check_length(sum(map(len, buffers)))
         before = self.counters.frames_sent
         self._device.write_vectored(buffers)
         return self.counters.frames_sent > before
+
+    @property
+    def frame_limit(self) -> int:
+        """Return the length in bytes of the longest frame that can be sent, whatever the MTU."""
+        return self._device.frame_limit
 
     @property
     def closed(self) -> bool:
@@ -129,6 +143,13 @@ class EthernetDevice:
         self._closed = True
         self._held.clear()
         self._cleanup.close()
+
+    def _check_length(self, length: int) -> None:
+        if not can_be_sent(length, self.frame_limit):
+            raise UsageError(
+                f"cannot send a frame of {length} bytes to {self.name}",
+                hint=f"a frame has {HEADER_LENGTH} to {self.frame_limit} bytes",
+            )
 
     def _check_open(self) -> None:
         if self._closed:

@@ -27,7 +27,7 @@ _OLD_BUFFER = 1 << 19
 _LARGE_BUFFERS = (22, 0)  # Darwin 22 is macOS 13
 _LONG_WRITES = (23, 0)  # macOS 14
 _OLD_LONGEST_WRITE = 2048
-_BATCH_WRITES = (23, 4)  # macOS 14.4
+_BATCH_WRITES = (23, 1)  # macOS 14.1
 _SMALL_BUFFER = 4096
 _OVERFLOW = 400
 
@@ -309,7 +309,7 @@ def _batch_descriptor(pairs: FethPairs) -> int:
         set_batch_write(descriptor)
     except OSError as error:
         os.close(descriptor)
-        since = "" if pairs.release >= _BATCH_WRITES else ", it came with macOS 14.4"
+        since = "" if pairs.release >= _BATCH_WRITES else ", it came with macOS 14.1"
         raise NotAvailableError(f"BIOCSBATCHWRITE: {reason(error)}{since}") from error
     return descriptor
 

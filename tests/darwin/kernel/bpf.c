@@ -248,7 +248,7 @@ static int set_buffer_length(int descriptor, struct bpf_node *node, uint32_t *le
 
 static bool has_batch_write(void)
 {
-    return kernel_release_from(23, 4) && !kernel_deviation(DEVIATION_batch_write_missing);
+    return kernel_release_from(23, 1) && !kernel_deviation(DEVIATION_batch_write_missing);
 }
 
 static int set_batch_write(struct bpf_node *node, bool on)

@@ -1,0 +1,109 @@
+"""Nothing that a caller can pass to a device panics a Mac, or stops a feth for good."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fethpipe import EthernetDevice, UsageError, create_device
+from fethpipe.netif.darwin import DarwinInterfaces
+from tests.darwin.rig import IO, PRIMARY
+from tests.xnu.child import on_apples_code
+from tests.xnu.inside import Mac
+from tests.xnu.play import Player, frame
+
+SAMPLE, ALL = 60, 25_000
+LONGEST = 16384
+Action = tuple[str, Any]
+
+_LENGTHS = st.one_of(
+    st.integers(0, 20),
+    st.sampled_from([60, 1514, 1518, 1519, 2048, 8191, 8192, LONGEST - 1, LONGEST]),
+    st.integers(LONGEST - 4, LONGEST + 8),
+    st.integers(0, 70_000),
+)
+_ACTIONS: st.SearchStrategy[Action] = st.one_of(
+    st.tuples(st.sampled_from(["send", "vectored"]), _LENGTHS),
+    st.tuples(st.just("batch"), st.lists(_LENGTHS, max_size=5)),
+    st.tuples(st.sampled_from(["down", "up"]), st.sampled_from([PRIMARY, IO])),
+    st.tuples(st.sampled_from(["join", "part"]), st.just(IO)),
+    st.tuples(st.just("mtu"), st.sampled_from([72, 1500, 2048])),
+)
+
+
+def _act(device: EthernetDevice, interfaces: DarwinInterfaces, verb: str, value: Any) -> None:
+    if verb == "send":
+        device.send(frame(value))
+    elif verb == "vectored":
+        whole = frame(value)
+        device.send_vectored([whole[:14], whole[14:]])
+    elif verb == "batch":
+        device.send_batch([frame(each) for each in value])
+    elif verb in ("up", "down"):
+        interfaces.set_up(value, up=verb == "up")
+    elif verb in ("join", "part"):
+        if bool(interfaces.peer(IO)) == (verb == "part"):
+            interfaces.set_peer(IO, PRIMARY if verb == "join" else "")
+    else:
+        for name in (PRIMARY, IO):
+            interfaces.set_mtu(name, value)
+
+
+def _play(device: EthernetDevice, actions: list[Action]) -> None:
+    """Do all of it, and see that a frame passes afterwards."""
+    player = Player()
+    with DarwinInterfaces() as interfaces:
+        for action in actions:
+            with suppress(UsageError):
+                _act(device, interfaces, *action)
+        for name in (PRIMARY, IO):
+            interfaces.set_up(name)
+            interfaces.set_mtu(name, 1500)
+        if not interfaces.peer(IO):
+            interfaces.set_peer(IO, PRIMARY)
+    player.reader("far", 0, PRIMARY)
+    assert device.send(frame(77))
+    assert player.read("far")[-1][3] == 77
+    player.close("far")
+
+
+def _test_lengths(count: int) -> None:
+    with create_device() as device:
+
+        @settings(max_examples=count, database=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(_ACTIONS, max_size=6))
+        def play(actions: list[Action]) -> None:
+            _play(device, actions)
+
+        play()
+
+
+@on_apples_code
+def test_any_length_in_any_state(mac: Mac) -> None:
+    _test_lengths(SAMPLE)
+
+
+@pytest.mark.exhaustive
+@on_apples_code
+def test_any_length_in_any_state_many_times(mac: Mac) -> None:
+    _test_lengths(ALL)
+
+
+@on_apples_code
+def test_the_library_says_what_length_a_frame_may_have(mac: Mac) -> None:
+    with create_device() as device:
+        for bad in (0, 13, LONGEST + 1):
+            for send in (
+                device.send,
+                lambda data: device.send_batch([frame(60), data]),
+                lambda data: device.send_vectored([data]),
+            ):
+                with pytest.raises(UsageError, match=f"{bad} bytes"):
+                    send(frame(bad))
+        assert device.counters.frames_sent == 0
+        for good in (14, LONGEST):
+            assert device.send(frame(good))
