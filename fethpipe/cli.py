@@ -91,8 +91,8 @@ def serve(argv: Sequence[str], nonce: str) -> int:
 
 
 def _close_inherited(config: Config) -> None:
-    """Close what whoever started us had open. Where COMMAND is the stream, stdin and stdout are
-    not; but a terminal goes away from those who show it when nobody has it open.
+    """Close the descriptors that we inherited. If COMMAND is the stream, also stdin and stdout,
+    except for a terminal: it would end for the program that shows it when nobody has it open.
     """
     kept = {0, 1, 2}
     if config.command or config.remote:

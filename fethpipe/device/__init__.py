@@ -11,53 +11,56 @@ from ..wire.slots import RecordSlots
 
 
 class Offload(Protocol):
-    """What the kernel of a device can do for us besides single frames: make and take super-frames,
-    and read right into records.
+    """What the kernel of a device can do besides single frames: make and take super-frames, and
+    read directly into records.
 
-    A super-frame counts as one frame, its virtio header not at all.
+    In the counters, a super-frame is one frame, and its virtio header does not count.
     """
 
     super_frames: bool
-    """Whether it makes and takes super-frames. Without, only ``read_into`` may be called."""
+    """Whether it makes and takes super-frames. If not, only ``read_into`` may be called."""
 
     udp: bool
-    """Whether it knows super-frames of UDP, besides those of TCP."""
+    """Whether it has super-frames of UDP, besides those of TCP."""
 
     header: int
-    """Bytes that the kernel puts before each frame: of the virtio header, if there is one."""
+    """The length in bytes of the virtio header before each frame, 0 if there is none."""
 
     def enable(self, *, udp: bool) -> None:
-        """Make super-frames from now on, those of UDP too if ``udp``.
+        """Make super-frames from now on, with ``udp`` also those of UDP.
 
-        They are taken at any time. From now on only ``read_super_frames`` returns everything.
+        The device takes them at any time. From now on, only ``read_super_frames`` returns all that
+        comes. Raises DeviceError.
         """
 
     def disable(self) -> None:
-        """Make whole frames again; what is left of super-frames, ``read_frames`` drops."""
+        """Make only frames again. ``read_frames`` drops super-frames that are left in the queue."""
 
     def longest_frame(self) -> int:
         """Return the bytes of the longest frame that the interface passes on now, by its MTU."""
 
     def read_super_frames(self) -> list[bytes]:
-        """Return the super-frames of one batch; for the rest like ``read_frames``."""
+        """Return one batch of super-frames. Otherwise like ``read_frames``."""
 
     def write_super_frames(self, super_frames: Sequence[bytes | memoryview]) -> None:
-        """Send super-frames that were checked; for the rest like ``write_frames``."""
+        """Send checked super-frames. Otherwise like ``write_frames``."""
 
     def read_lone(self) -> bytes:
-        """Return the next super-frame where it is likely to be the only one that waits, and b""
-        to have ``read_super_frames`` called. For one, it is the shorter way.
+        """Return the next super-frame, if it is probably the only one that waits. Otherwise return
+        b"", and the caller must call ``read_super_frames``. For a single one this is faster.
         """
 
     def write_lone(self, super_frame: bytes | memoryview) -> None:
-        """Send one super-frame, as ``write_super_frames`` does."""
+        """Send one super-frame, like ``write_super_frames``."""
 
     def read_into(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
-        """Fill slots from the first on with what waits, and return how many are good.
+        """Read into the slots, from the first one on. Return the number of valid slots, and the
+        frames or super-frames that are not in a slot.
 
-        What has another length ends this. It is returned beside, behind all the others if those
-        are no frames as they are. The slots hold frames if they skip the header, else
-        super-frames; for the rest like ``read_frames``.
+        A payload of another length ends the batch, and is returned separately. If the slots have
+        headers to skip and one of them leaves work to do, none is valid, and all are returned
+        separately. The slots have frames if they skip the header, and super-frames otherwise. For
+        the rest, this is like ``read_frames``.
         """
 
 
@@ -76,7 +79,7 @@ class Device(Protocol):
 
     @property
     def offload(self) -> Offload | None:
-        """Return what its kernel can do besides single frames, None if nothing."""
+        """Return what the kernel can do besides single frames, None if nothing."""
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable while the kernel holds frames."""

@@ -99,8 +99,8 @@ def _refusal(name: str, error: OSError, *, attach: bool) -> DeviceError | NotAll
 class TapDevice:
     """A TAP, from the descriptor that :func:`open_tap` made, here or in another process.
 
-    It is its own :class:`..device.Offload`. Inside, a packet is what one call of the kernel's
-    moves: a super-frame where there are virtio headers, else a frame.
+    It is its own :class:`..device.Offload`. In this class only, "packet" means what one system call
+    moves: a super-frame if there are virtio headers, otherwise a frame.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -123,7 +123,7 @@ class TapDevice:
 
     @property
     def offload(self) -> TapDevice:
-        """Return what its kernel can do besides single frames."""
+        """Return what the kernel can do besides single frames."""
         return self
 
     def fileno(self) -> int:
@@ -131,7 +131,7 @@ class TapDevice:
         return self._descriptor
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, up to a batch."""
+        """Return the frames that wait, at most one batch. Raises DeviceError."""
         packets = self._read_batch()
         return strip_headers(packets, self.counters) if self.header else packets
 
@@ -150,20 +150,20 @@ class TapDevice:
         self.counters.bytes_sent += size - self.header
 
     def enable(self, *, udp: bool) -> None:
-        """Have the kernel make super-frames from now on; what it has queued are frames."""
+        """Let the kernel make super-frames from now on. Those in its queue still are frames."""
         try:
             self._allow(_TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0))
         except OSError as error:
             raise gone(self.name, error) from error
 
     def disable(self) -> None:
-        """Have the kernel make frames again; ``read_frames`` drops the super-frames left over."""
-        with suppress(OSError):  # it has gone: whoever reads it next is told
+        """Let the kernel make only frames again. ``read_frames`` drops queued super-frames."""
+        with suppress(OSError):  # if the interface has gone, the next read tells it
             self._allow(0)
 
     def longest_frame(self) -> int:
-        """Return what a port of a bridge takes (net/core/dev.c: is_skb_forwardable), as of the last
-        second.
+        """Return the longest frame that a bridge forwards (net/core/dev.c: is_skb_forwardable), in
+        bytes. The MTU is looked up at most once in a second.
         """
         now = time.monotonic()
         if self._netlink and now >= self._longest_until:
@@ -173,7 +173,7 @@ class TapDevice:
         return self._longest
 
     def read_super_frames(self) -> list[bytes]:
-        """Return the super-frames that wait, up to a batch."""
+        """Return the super-frames that wait, at most one batch. Raises DeviceError."""
         return self._read_batch()
 
     def write_super_frames(self, super_frames: Sequence[bytes | memoryview]) -> None:
@@ -181,8 +181,8 @@ class TapDevice:
         self._write_batch(super_frames)
 
     def read_lone(self) -> bytes:
-        """Return the next super-frame if the last one was short and came alone; b"" if
-        ``read_super_frames`` is to be asked.
+        """Return the next super-frame, if the last one was short and came alone. Otherwise return
+        b"", and the caller must call ``read_super_frames``.
         """
         if not self._lone or not self._short:
             return b""
@@ -210,7 +210,7 @@ class TapDevice:
         counters.bytes_sent += size - self.header
 
     def read_into(self, slots: RecordSlots) -> tuple[int, list[bytes]]:
-        """Read right into records, one packet for each, until one has another length."""
+        """Read directly into records, one packet into each, until one has another length."""
         expected = size = slots.skipped + slots.length
         count = 0
         try:
@@ -252,13 +252,13 @@ class TapDevice:
             self._netlink.close()
 
     def _read_batch(self) -> list[bytes]:
-        """Return the packets that wait, up to a batch, and count them."""
+        """Return the packets that wait, at most one batch, and count them."""
         batch: list[bytes] = []
         try:
             if self._lone:
                 batch.append(os.read(self._descriptor, LONGEST_READ))
             else:
-                # In C, for every packet: what came before the exception is kept.
+                # The loop runs in C. The packets before an exception are kept.
                 reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST_READ))
                 batch.extend(reads)
         except BlockingIOError:
@@ -279,12 +279,12 @@ class TapDevice:
             self._limit = 2
         else:
             self._patience = 1
-            # Packets that grow make the first batch longer, once.
+            # If packets become longer, only the first batch has too many bytes.
             self._limit = max(2, min(BATCH_FRAMES, BATCH_BYTES * len(batch) // size))
         return batch
 
     def _write_batch(self, batch: Sequence[bytes | memoryview]) -> None:
-        """Send packets as the kernel wants them, and count them."""
+        """Send packets, which have a header if the kernel expects one, and count them."""
         if len(batch) == 1:
             self.write_lone(batch[0])
             return
@@ -292,7 +292,7 @@ class TapDevice:
         writes = map(os.write, repeat(self._descriptor), batch)
         while True:
             try:
-                sizes.extend(writes)  # in C as well, and again from behind a refused packet
+                sizes.extend(writes)  # in C too; it goes on behind a packet that was refused
                 break
             except OSError as error:
                 self._refused(error)

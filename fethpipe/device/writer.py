@@ -1,4 +1,4 @@
-"""Send frames with one write each, and tell what a kernel answers to that."""
+"""Send frames by one write each, and handle the errors of the kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSALS: Mapping[int | None, str] = {
     errno.EAGAIN: "kernel queue full",
     errno.EINVAL: "refused by the kernel",
 }
-"""Why a frame was dropped, by errno; any other errno is about the device, not about the frame."""
+"""Why a frame was dropped, by errno. Any other errno is about the device, not about the frame."""
 
 _GONE = (errno.ENXIO, errno.ENODEV)
 
@@ -29,12 +29,12 @@ _T = TypeVar("_T")
 
 
 def gone(name: str, error: OSError) -> DeviceError:
-    """Return the error that the interface of this name no longer exists."""
+    """Return the error that says that the interface of this name no longer exists."""
     return DeviceError(f"{name} has gone: {reason(error)}", hint="somebody deleted it")
 
 
 def sendable(frames: Sequence[bytes], limit: int, counters: Counters) -> Sequence[bytes]:
-    """Return the frames that a kernel may be given, and count the others as dropped.
+    """Return the frames that may be passed to the kernel, and count the others as dropped.
 
     ``limit`` is the ``frame_limit`` of the device in bytes.
     """

@@ -1,15 +1,15 @@
-"""The keeper: the one process that stays root.
+"""The keeper: the only process that stays root.
 
-The keeper makes the device, hands its descriptors over, then waits. At the end of the channel,
-however the pump went, it destroys what it made. Rules:
+The keeper makes the device, passes its descriptors to the pump, then waits. When the pump's end of
+the channel is closed, for whatever reason, it destroys what it made. Rules:
 
-1. It takes a few typed requests (:mod:`.messages`), never a command line, and checks every field:
-   the pump talks to a peer that nobody trusts.
-2. It makes one device, once. It changes only that one, told from others by name and index, and only
-   where that was decided before the pump was there: each state has its requests.
-3. It never holds or reads the stream, and closes its own copies of the device's descriptors as
-   soon as they are handed over.
-4. A malformed request costs the request, nothing else.
+1. It accepts a few typed requests (:mod:`.messages`), never a command line, and checks every field,
+   because the pump talks to a peer that nobody trusts.
+2. It makes one device, once. It changes only that one, which it knows by name and index, and only
+   if that was allowed when the keeper was started. Each state has its own requests.
+3. It never holds or reads the stream. It closes its own copies of the device's descriptors as soon
+   as it has passed them on.
+4. It refuses a malformed request, and goes on.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from .messages import RequestError, pack_provisioned, unpack_change, unpack_requ
 
 _STDERR = 2
 
-# For each state what may be asked, and the state that follows when it is done.
+# The requests that each state accepts, and the state that follows.
 _NO_DEVICE, _DEVICE = "no device", "device"
 _STATES = {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {}}
 _STATES_WITH_CHANGES = {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"change": _DEVICE}}
 
-# What ZeroTier's service has controllers hand out: its presets are IPv4 networks of /16 and /24, a
-# 6PLANE address is in a /40, an RFC 4193 one in an /88; and so many addresses at most
-# (ZeroTierOne.h: ZT_MAX_ZT_ASSIGNED_ADDRESSES).
+# The widest networks that ZeroTier's controllers assign: their presets are IPv4 networks of /16 and
+# /24, a 6PLANE address is in a /40, an RFC 4193 one in an /88. And the most addresses that they
+# assign (ZeroTierOne.h: ZT_MAX_ZT_ASSIGNED_ADDRESSES).
 _WIDEST_NETWORKS = {4: 16, 6: 40}
 _MOST_ADDRESSES = 32
 

@@ -1,9 +1,9 @@
-"""Whether root may run a program: nobody but root and its user can change what it would import.
+"""Check whether root may run our program: only root and this user may be able to change its code.
 
-That is the interpreter, by the path that is called and by where that leads, the standard library
-with its compiled modules, the configuration of a virtual environment, our own package, and every
-folder above them. Groups count as others, but for root's, the user's private one, and macOS's
-administrators.
+The code is the interpreter, by the path that is called and by the file behind all links, the
+standard library with its compiled modules, the configuration of a virtual environment, our own
+package, and every folder above them. Members of a group count as other users, except for root's
+group, the user's private group, and the administrators of macOS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..system.libc_darwin import read_acl
 
-_MACOS_ADMINISTRATORS = 80  # sudoers lets this group do everything, and Homebrew's folders are its
+_MACOS_ADMINISTRATORS = 80  # they may do everything by sudo, and own the folders of Homebrew
 _NOT_IMPORTED = ("site-packages", "dist-packages")  # python -S
 # <linux/posix_acl_xattr.h>, <linux/posix_acl.h>
 _ACL = "system.posix_acl_access"
@@ -34,12 +34,15 @@ _MACOS_CHANGES |= {"writesecurity", "chown"}
 
 
 def interpreter() -> Path:
-    """Return the interpreter that runs us, by the path that no link leads from."""
+    """Return the interpreter that runs us, with all links resolved."""
     return Path(sys.executable).resolve()
 
 
 def find_unsafe(package: Path) -> Path | None:
-    """Return one of what root would import that somebody else could change, if there is any."""
+    """Return a file or folder that root would import from and that another user could change.
+
+    Return None if there is none.
+    """
     seen: set[Path] = set()
     for path in _imported(package):
         for each in (path, *path.parents):
@@ -51,7 +54,7 @@ def find_unsafe(package: Path) -> Path | None:
 
 
 def _imported(package: Path) -> Iterator[Path]:
-    """Yield all files and folders that Python could look into, and where links among them lead."""
+    """Yield all files and folders that Python could import from, and the targets of links."""
     called, real = Path(sys.executable).absolute(), interpreter()
     yield called
     yield real
@@ -90,7 +93,7 @@ def _others_may_change(path: Path) -> bool:
         return True
     if status.st_uid not in (0, os.getuid()):
         return True
-    if stat.S_ISLNK(status.st_mode):  # it has no mode; the folder that it is in has
+    if stat.S_ISLNK(status.st_mode):  # a link has no mode; its folder decides
         return False
     by_group = status.st_mode & stat.S_IWGRP and not _is_trusted(status.st_gid)
     return bool(by_group or status.st_mode & stat.S_IWOTH) or _acl_lets_others_write(path)
@@ -98,7 +101,7 @@ def _others_may_change(path: Path) -> bool:
 
 @cache
 def _is_trusted(group: int) -> bool:
-    """Return whether the group has nobody in it who is neither this user nor as good as root."""
+    """Return whether all members of the group are this user, or as powerful as root."""
     if group == 0 or (group == _MACOS_ADMINISTRATORS and sys.platform == "darwin"):
         return True
     try:
@@ -122,8 +125,8 @@ def _acl_lets_others_write(path: Path) -> bool:
 
 
 def posix_acl_lets_others_write(acl: bytes) -> bool:
-    """Return whether a named user or group may write; the mask is not looked at, who would set it
-    can change it.
+    """Return whether a named user or group may write. The mask is ignored, since it can be changed
+    later.
     """
     entries = _ACL_ENTRY.iter_unpack(acl[_ACL_HEADER.size :])
     return any(
@@ -137,9 +140,9 @@ def posix_acl_lets_others_write(acl: bytes) -> bool:
 
 
 def acl_text_lets_others_write(text: str) -> bool:
-    """Return whether an ACL, as acl_to_text(3) of macOS has it, lets anybody change something.
+    """Return whether an ACL, in the format of acl_to_text(3) of macOS, lets anybody change a file.
 
-    Each line is ``group:UUID:everyone:12:deny:delete``, say.
+    A line looks like ``group:UUID:everyone:12:deny:delete``.
     """
     for line in text.splitlines():
         fields = line.split(":")

@@ -1,9 +1,9 @@
-"""Give up for good what a process that reads a peer's bytes does not need.
+"""Confine a process that reads the bytes of a peer: take from it for good what it does not need.
 
-A process is confined once it holds all that it works with, and before it reads the first byte of a
-stranger. From then on it can use what it holds, and have nothing else: see abi.seccomp for what
-that means on Linux. On macOS a sandbox does it, of which Apple promises nothing; so what could not
-be had is told, and the program goes on without it.
+A process is confined when it has opened everything that it uses, and before it reads the first byte
+from a peer. From then on it can use what it has open, and can open nothing else; abi.seccomp says
+what that means on Linux. On macOS a sandbox does it, about which Apple promises nothing. If a step
+fails, that is logged, and the program goes on without it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _PROFILES = (
 
 
 class Confinement(NamedTuple):
-    """What holds now, and what could not be had and why; both in words."""
+    """The steps that worked, and those that failed and why, both in words."""
 
     holds: tuple[str, ...]
     lacks: tuple[str, ...]
@@ -75,7 +75,7 @@ def confine() -> Confinement:
 
 
 def empty_bounding_set() -> None:
-    """Let no program that we start have a capability, where we may decide that (Linux)."""
+    """Keep all capabilities from programs that we start, if we are allowed to (Linux)."""
     if os.uname().sysname == "Linux":
         libc = load_libc()
         for number in range(_MOST_CAPABILITIES):
@@ -83,8 +83,8 @@ def empty_bounding_set() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities (Linux). Root gets them back with the next program that it starts,
-    anybody with a program that is root's by its mode (capabilities(7)).
+    """Give up all capabilities (Linux). Root gets them back when it starts a program, and any user
+    by starting a set-user-ID program of root (capabilities(7)).
     """
     if os.uname().sysname != "Linux":
         return
@@ -94,7 +94,7 @@ def drop_capabilities() -> None:
 
 
 def _limit() -> tuple[list[str], list[str]]:
-    """Forbid core dumps, which would hold what passed, and new processes."""
+    """Forbid core dumps, which would contain frames, and new processes."""
     lacks = []
     for name in ("RLIMIT_CORE", "RLIMIT_NPROC"):
         try:

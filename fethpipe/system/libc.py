@@ -1,4 +1,4 @@
-"""The C library, for calls that Python has no function for."""
+"""The C library, for system calls that Python does not have."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 
 
 def load_libc() -> ctypes.CDLL:
-    """Return the C library; it is not loaded at import, for systems differ in its functions."""
+    """Return the C library. It is not loaded at import, as systems differ in its functions."""
     return ctypes.CDLL(None, use_errno=True)
 
 
 def check_call(result: int, call: str) -> None:
-    """Raise OSError, with the name of the call in ``filename``, unless the result is 0."""
+    """Raise OSError, with the name of the call in ``filename``, if the result is not 0."""
     if result != 0:
         raise failed_call(ctypes.get_errno(), call)
 

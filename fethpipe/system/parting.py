@@ -1,13 +1,13 @@
 """Leave a terminal to its owner.
 
-Whoever has a terminal can read what is typed there, and have it take for typed what he likes
-(TIOCSTI). So a process that is not its owner's must not have it: the program forks. The first
-process stays, becomes the owner's and shows what the second one says, quoted: text, and a status
-line. It passes signals on, and ends with the second one and with its status. The second one gets a
-session of its own.
+A process that has a terminal can read what the user types, and can insert text as if it were typed
+(TIOCSTI). So a process of another user must not have it, and the program forks. The first process
+keeps the terminal, becomes its owner, and shows what the second one writes, quoted: text, and a
+status line. It passes on signals, and ends when the second one ends, with the same exit status. The
+second one gets a session of its own.
 
-Lines on the socket between them, to the second process: ``signal N`` and ``width N``, the columns
-that a status line has room for, 0 where none can be shown. The other way it is status lines.
+The socket between them carries lines. To the second process: ``signal N`` and ``width N``, the
+columns for a status line, 0 if none can be shown. From the second process: status lines.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PTY_SLAVES = range(136, 144)  # major numbers (Documentation/admin-guide/device
 
 
 def terminal_owner(person: Person | None) -> int | None:
-    """Return the number of the user whose terminal we have, -1 if nobody knows, None without one.
+    """Return the uid of the owner of our terminal, -1 if it is unknown, None without a terminal.
 
     ``person`` is who called sudo. A pseudo-terminal that sudo made for this one program is his, who
     reads and types there; the system says that it is root's.
@@ -60,21 +60,21 @@ def terminal_owner(person: Person | None) -> int | None:
 
 
 class Link:
-    """What the second process has of the first."""
+    """The second process's connection to the first one."""
 
     def __init__(self, control: socket.socket, owner: int, kept: int) -> None:
         self.owner = owner
         self.terminal_descriptor = kept
-        """The terminal that stderr was, for its owner's COMMAND; -1 if it was none."""
+        """The terminal that was stderr, for a COMMAND of its owner; -1 if it was none."""
         self._control = control
         self._pending = b""
 
     def fileno(self) -> int:
-        """Return the descriptor that selects as readable when the first process says something."""
+        """Return the descriptor, which is readable when the first process has sent something."""
         return self._control.fileno()
 
     def attend(self, signals: SignalPipe) -> bool:
-        """Take what the first process says; False when it has gone."""
+        """Read what the first process has sent. Return False if it has ended."""
         try:
             data = self._control.recv(_CHUNK)
         except OSError:
@@ -89,12 +89,12 @@ class Link:
         return bool(data)
 
     def leave_session(self) -> None:
-        """Have a session of our own, and nothing of the terminal."""
+        """Start a session of our own, without the terminal."""
         os.setsid()
         self.forget_terminal()
 
     def forget_terminal(self) -> None:
-        """Close the descriptor of the terminal; safe to call twice."""
+        """Close the descriptor of the terminal. Safe to call twice."""
         if self.terminal_descriptor >= 0:
             os.close(self.terminal_descriptor)
         self.terminal_descriptor = -1
@@ -131,7 +131,7 @@ def part_from_terminal(
 
 
 class _Keeping:
-    """The first process: shows what the second one says."""
+    """The first process: it shows what the second one writes."""
 
     def __init__(self, text: int, control: socket.socket, child: int, *, shows: bool) -> None:
         self.descriptors = {text, control.fileno()}
@@ -195,7 +195,7 @@ class _Keeping:
             self._control.send(line.encode() + b"\n", socket.MSG_DONTWAIT)
 
     def _finish(self) -> None:
-        """Show what was said last. Others may have the pipe open for long."""
+        """Show what is left. Do not wait for the end of the pipe, as others may have it open."""
         deadline = time.monotonic() + _LAST_SECONDS
         while self._text in self._open and select([self._text], [], [], 0)[0]:
             if not self._show_text() or time.monotonic() > deadline:
@@ -224,13 +224,13 @@ def _keep_terminal(
 
 
 def _write_whole(data: bytes) -> None:
-    """Write to the terminal, however long that takes: nobody waits for us."""
+    """Write all bytes to the terminal. This may wait, as no other process waits for us."""
     while data:
         data = data[os.write(_STDERR, data) :]
 
 
 def _printable(line: bytes) -> bytes:
-    """Return a line of somebody who may want to do things to the terminal."""
+    """Return a line with all control characters escaped."""
     text = line.decode("utf-8", "backslashreplace").rstrip("\r").expandtabs()
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text).encode()
 
@@ -247,7 +247,7 @@ def _has_controlling_terminal() -> bool:
 
 
 def _owners_of_controlling_terminal() -> set[int]:
-    """Return its owner where Linux tells which one it is: proc(5), tty_nr of /proc/PID/stat."""
+    """Return its owner, if Linux tells which terminal it is: proc(5), tty_nr of /proc/PID/stat."""
     with suppress(OSError, ValueError):
         number = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[4])
         if os.major(number) in _PTY_SLAVES:
@@ -257,7 +257,7 @@ def _owners_of_controlling_terminal() -> set[int]:
 
 
 def _sudo_made_this_session() -> bool:
-    """Return whether sudo leads our session and started us, and nobody else (use_pty)."""
+    """Return whether sudo started us and made a session for us alone (use_pty)."""
     parent = os.getppid()
     try:
         if os.getsid(0) != parent:

@@ -31,7 +31,7 @@ class SignalPipe:
         return {self._read, self._write}
 
     def put(self, number: int) -> None:
-        """Have a signal come, of which somebody told us."""
+        """Add a signal, as if it had come to this process."""
         with suppress(OSError):  # full: so many have come already
             os.write(self._write, bytes((number,)))
 

@@ -1,12 +1,10 @@
-"""From the device to the stream: which form frames take, and how a batch is moved in that form.
-
-There are three forms, and one of them at a time:
+"""Move frames from the device to the stream, in one of three forms:
 
 - records of frames, before the switch or without one;
-- records of super-frames, after it. One that comes alone, a ping or a keystroke, takes a shorter
-  way: each call of a Python function costs 1 to 3 % of its round trip;
-- records that the device fills in place, in either case, while frames go on being as long as each
-  other. That is what bulk traffic mostly is, and then nothing is copied, cut or joined.
+- records of super-frames, after the switch. A super-frame that comes alone (a ping, a keystroke)
+  takes a shorter way, as each call of a Python function costs 1 to 3 % of its round trip;
+- records that the device fills in place, before or after the switch, as long as all frames have the
+  same length. Most bulk traffic does, and then nothing is copied, cut or joined.
 """
 
 from __future__ import annotations
@@ -19,13 +17,13 @@ from ..wire.connection import Connection
 from ..wire.slots import RecordSlots
 from ..wire.superframe import LONG
 
-# After two batches of so many, all of one length that is worth it, more are likely to come.
+# After two batches of at least this many frames, all of the same length, more will probably come.
 _ALIKE = 8
 _LEAST_SLOT = 256
 
 
 class Forward:
-    """Moves frames from a device to a stream that has nothing pending, a batch at a time."""
+    """Moves frames from a device to a stream that has nothing pending, one batch at a time."""
 
     def __init__(self, device: Device, connection: Connection, stream: Stream) -> None:
         self._device = device
@@ -37,9 +35,9 @@ class Forward:
         self._last_length = 0  # of all in the last batch, if that was one length
 
     def switch(self, offload: Offload, *, udp: bool) -> None:
-        """Send super-frames from now on, those of UDP too if ``udp``.
+        """Send super-frames from now on, with ``udp`` also those of UDP.
 
-        They come out of the device no sooner than this says so.
+        The device makes super-frames only after this call. Raises DeviceError.
         """
         offload.enable(udp=udp)
         self._offload = offload
@@ -48,7 +46,7 @@ class Forward:
         self._stream.write(self._connection.send_switch())
 
     def close(self) -> None:
-        """Have the device make frames again: the next peer may take no super-frames."""
+        """Let the device make only frames again, as the next peer may not take super-frames."""
         if self._offload:
             self._offload.disable()
 
@@ -77,7 +75,7 @@ class Forward:
         if offload is None:
             return
         count, others = offload.read_into(slots)
-        # One of another length ends a batch, so they had better be few.
+        # A frame of another length ends a batch, so there should be few of them.
         if count < (_ALIKE if others else 2):
             self._slots = None
             self._last_length = 0
@@ -89,7 +87,7 @@ class Forward:
         self._write(pieces)
 
     def _choose_slots(self, batch: Sequence[bytes]) -> None:
-        """Have more of these read right into records, if they go on being as long as each other."""
+        """Read the next frames directly into records, if two batches had frames of one length."""
         offload = self._device.offload
         if len(batch) < _ALIKE or offload is None:
             return

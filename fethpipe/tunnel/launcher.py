@@ -140,13 +140,13 @@ class Launcher:
 
 
 def _end_with_launcher() -> None:
-    """Have COMMAND killed if somebody kills us (Linux): then nobody else may be allowed to."""
+    """Let the kernel kill COMMAND if we are killed (Linux), as others may not be allowed to."""
     if sys.platform == "linux":
         end_with_parent(signal.SIGKILL)
 
 
 def _open_pidfd(process: int, owner: ExitStack) -> tuple[int, ...]:
-    """Return a descriptor of a process, that its owner closes, where the system has such."""
+    """Return a descriptor of a process, if the system has such descriptors. ``owner`` closes it."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return ()
     try:

@@ -1,9 +1,9 @@
 """The identifier of a vmnet interface, which decides its MAC.
 
-vmnet gives the same identifier the same MAC again (vmnet.h: vmnet_interface_id_key), and without
-one a new MAC at each start, which takes another address from the DHCP server for a day. So the
-identifier is made from this Mac and the options. Two interfaces that run at a time must not share
-one: a lock on a file tells that an identifier is taken, and then the next is tried.
+With the same identifier, vmnet gives an interface the same MAC (vmnet.h: vmnet_interface_id_key).
+Without one, it gives a new MAC at each start, which takes another address of the DHCP server for a
+day. So the identifier is made from this Mac and the options. Two running interfaces must not have
+the same one: a lock on a file says that an identifier is in use, and then the next one is tried.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from contextlib import suppress
 
 from ..provision.request import VmnetOptions
 
-_MOST_INTERFACES = 32  # that vmnet lets one Mac have
-# That of the keepers' ledgers: a keeper that starts removes what nobody has locked there.
+_MOST_INTERFACES = 32  # vmnet's limit for one Mac
+# The folder of the ledgers: a keeper that starts removes files there that are not locked.
 _ROOTS_FOLDER = "/var/run/fethpipe"
 
 
 class Identifier:
-    """An identifier that nobody else gets until it is closed."""
+    """An identifier that is in use until it is closed."""
 
     def __init__(self, value: bytes, path: str, lock: int) -> None:
         self.value = value
@@ -31,7 +31,7 @@ class Identifier:
         self._lock = lock
 
     def close(self) -> None:
-        """Let others have it; safe to call twice."""
+        """Let others use it. Safe to call twice."""
         if self._lock >= 0:
             with suppress(OSError):
                 os.unlink(self._path)
@@ -42,7 +42,7 @@ class Identifier:
 def claim_identifier(host: bytes, options: VmnetOptions) -> Identifier | None:
     """Return the first free identifier of this Mac and these options.
 
-    Return None where none can be locked: then vmnet chooses, and the MAC is a new one.
+    Return None if none can be locked: then vmnet chooses, and the MAC is a new one.
     """
     for number in range(_MOST_INTERFACES):
         value = make_identifier(host, options, number)
@@ -58,7 +58,7 @@ def claim_identifier(host: bytes, options: VmnetOptions) -> Identifier | None:
 
 
 def make_identifier(host: bytes, options: VmnetOptions, number: int) -> bytes:
-    """Return 16 bytes in the form of a UUID. ``host`` stays secret: only a hash leaves."""
+    """Return a UUID (16 bytes), made from a hash, as ``host`` must not be shown to others."""
     words = "\0".join(map(str, (*options, number)))
     digest = hashlib.blake2s(words.encode(), key=hashlib.blake2s(host).digest(), person=b"fpvmnet")
     return uuid.UUID(bytes=digest.digest()[:16], version=4).bytes
@@ -73,7 +73,7 @@ def _folder() -> str:
 
 
 def _lock(path: str) -> int:
-    """Return a descriptor that holds the lock. Raises BlockingIOError when somebody else does."""
+    """Return a descriptor that holds the lock. Raises BlockingIOError if another process does."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.open(path, flags, 0o600)
@@ -82,6 +82,6 @@ def _lock(path: str) -> int:
         except OSError:
             os.close(lock)
             raise
-        if os.fstat(lock).st_nlink:  # else its owner removed it just now
+        if os.fstat(lock).st_nlink:  # otherwise its owner has just removed it
             return lock
         os.close(lock)

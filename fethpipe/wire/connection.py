@@ -83,12 +83,12 @@ class _Phase(Enum):
 class Connection:
     """The protocol of one stream, without the stream.
 
-    Payloads that carry no frame are counted in ``counters.drops``, never delivered.
-    ``hello`` is what we say of ourselves, with a nonce that nobody can guess; without it we neither
-    say hello nor listen to one. ``peer`` is what the peer has said.
-    ``limit`` is how long the segments of super-frames may be.
-    ``switched`` tells that super-frames come, and no longer frames.
-    ``peer_keeps_alive`` tells that the peer sends empty records, so that it can be missed.
+    Payloads that are not valid frames are counted in ``counters.drops`` and not returned.
+    ``hello`` is our own hello, with a random nonce. Without it, we neither send a hello nor accept
+    one. ``peer`` is the hello of the peer. ``limit`` is the longest frame, in bytes, that a segment
+    of a super-frame may make. ``switched`` says that the peer now sends super-frames instead of
+    frames. ``peer_keeps_alive`` says that the peer sends empty records, so that its silence can be
+    noticed.
     """
 
     def __init__(
