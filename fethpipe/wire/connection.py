@@ -85,10 +85,9 @@ class Connection:
 
     Payloads that are not valid frames are counted in ``counters.drops`` and not returned.
     ``hello`` is our own hello, with a random nonce. Without it, we neither send a hello nor accept
-    one. ``peer`` is the hello of the peer. ``limit`` is the longest frame, in bytes, that a segment
-    of a super-frame may make. ``switched`` says that the peer now sends super-frames instead of
-    frames. ``peer_keeps_alive`` says that the peer sends empty records, so that its silence can be
-    noticed.
+    one. ``peer`` is the hello of the peer. ``limit`` says how long the segments of super-frames may
+    be. ``switched`` says that the peer now sends super-frames instead of frames.
+    ``peer_keeps_alive`` says that the peer sends empty records, so that its silence can be noticed.
     """
 
     def __init__(
