@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 from enum import IntFlag
 from typing import Any
@@ -18,6 +19,8 @@ from ..netif.mac import format_mac
 from ..netif.name import interface_index
 from ..netif.status import Status
 from ..system.netlink import Netlink
+
+log = logging.getLogger("fethpipe")
 
 
 def status(options: argparse.Namespace) -> None:
@@ -47,9 +50,9 @@ def _read_all() -> list[Status]:
     for name in _names():
         try:
             facts.append(_read(name))
-        except DeviceError:
+        except DeviceError as error:
             if interface_index(name):  # otherwise it was destroyed in the meantime
-                raise
+                log.warning("%s is left out: %s", name, error.message)
     return facts
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT
 from ..errors import DeviceError, UsageError, errno_behind, step
-from ..netif.darwin import UNSUPPORTED, DarwinInterfaces, allow_mtu
+from ..netif.darwin import BUSY_SECONDS, UNSUPPORTED, DarwinInterfaces, allow_mtu
 from ..netif.existing import existing
 from ..netif.mac import format_mac
 from ..netif.status import Status
@@ -254,7 +254,7 @@ def create_feth(unit: int | None = None, *, largest_mtu: int | None = None) -> F
             allow_mtu(largest_mtu)
     with step(f"create {name}"), DarwinInterfaces() as interfaces:
         try:
-            return Feth(interfaces.create(name))._made()
+            return Feth(interfaces.create(name, patience=BUSY_SECONDS))._made()
         except FileExistsError as error:
             raise DeviceError(f"cannot create {name}: it already exists") from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import errno
 import socket
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import TypeVar
@@ -26,6 +27,10 @@ from .status import Status
 UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 """The errors with which a driver refuses a request that its kind of interface does not have."""
 
+BUSY_SECONDS = 1.0
+"""How long a feth may be in the way after it was destroyed."""
+_BUSY_PAUSE_SECONDS = 0.01
+
 _T = TypeVar("_T")
 
 
@@ -42,12 +47,23 @@ class DarwinInterfaces:
 
     # ---- feth ----
 
-    def create(self, name: str) -> str:
-        """Make a feth and return its name. The name ``feth`` gets the lowest free unit.
+    def create(self, name: str, *, patience: float = 0) -> str:
+        """Make a feth and return its name. The bare ``feth`` gets the lowest free unit.
 
-        Raises FileExistsError if an interface of this name exists.
+        While one of this name is still being destroyed, which the list of interfaces does not show,
+        the answer is EBUSY; it is asked again for ``patience`` seconds. Raises FileExistsError if
+        there is one.
         """
-        return darwin.unpack_name(self._request(Request.SIOCIFCREATE2, darwin.pack_name(name)))
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                made = self._request(Request.SIOCIFCREATE2, darwin.pack_name(name))
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_BUSY_PAUSE_SECONDS)
+            else:
+                return darwin.unpack_name(made)
 
     def destroy(self, name: str) -> None:
         """Destroy a feth. Its peer stays, without a peer."""
@@ -142,10 +158,10 @@ class DarwinInterfaces:
             name=name,
             flags=self.flags(name),
             mtu=self.mtu(name),
-            largest_mtu=self.largest_mtu(name),
-            metric=self.metric(name),
+            largest_mtu=_ask(self.largest_mtu, name),
+            metric=_ask(self.metric, name),
             mac=mac,
-            peer=_ask(self.peer, name) or "",
+            peer=(_ask(self.peer, name) or "") if name.startswith("feth") else "",
             active=_ask(self.active, name),
             addresses=addresses,
         )
@@ -190,12 +206,13 @@ class DarwinInterfaces:
 
 
 def _ask(question: Callable[[str], _T], name: str) -> _T | None:
-    """Return the answer, None if this kind of interface has no answer."""
+    """Return the answer, None if there is none: lo0, for one, does not tell its largest MTU.
+
+    Which errno says so is up to the driver, so each of them does.
+    """
     try:
         return question(name)
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            raise
+    except OSError:
         return None
 
 

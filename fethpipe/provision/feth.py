@@ -23,7 +23,14 @@ from ..device.bpf import open_bpf, set_batch_write
 from ..device.feth import FethDevice
 from ..device.ndrv import open_ndrv
 from ..errors import DeviceError, UsageError, reason, step
-from ..netif.darwin import UNSUPPORTED, DarwinInterfaces, allow_mtu, host_identity, interface_names
+from ..netif.darwin import (
+    BUSY_SECONDS,
+    UNSUPPORTED,
+    DarwinInterfaces,
+    allow_mtu,
+    host_identity,
+    interface_names,
+)
 from ..netif.mac import format_mac, random_mac, stable_mac
 from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
@@ -205,10 +212,12 @@ def _make_pair(make: _SideMaker, pair: tuple[str, str] | None) -> tuple[str, str
     """Make both sides of this pair, or of the lowest free one."""
     if pair is not None:
         try:
-            make(pair)
+            make(pair, patience=BUSY_SECONDS)
         except _TakenError as taken:
+            busy = getattr(taken.__cause__, "errno", None) == errno.EBUSY
+            why = "it is still being destroyed" if busy else "it already exists"
             raise DeviceError(
-                f"cannot create {taken.name}: it already exists",
+                f"cannot create {taken.name}: {why}",
                 hint=f"choose another unit, or use --attach {pair[0]}",
             ) from taken.__cause__
         return pair
@@ -253,16 +262,20 @@ class _SideMaker:
         self._undo = undo
         self._on_made = on_made
 
-    def __call__(self, pair: tuple[str, str]) -> None:
-        """Make both sides. Raises _TakenError if one exists already."""
+    def __call__(self, pair: tuple[str, str], *, patience: float = 0) -> None:
+        """Make both sides. Raises _TakenError if one exists already, or still after ``patience``
+        seconds.
+        """
         primary, io = pair
         macs = {primary: self._mac or _stable_mac(primary), io: random_mac()}
         with ExitStack() as both:
             for name in pair:
                 with step(f"create {name}"):
                     try:
-                        self._interfaces.create(name)
-                    except FileExistsError as error:
+                        self._interfaces.create(name, patience=patience)
+                    except OSError as error:
+                        if error.errno not in (errno.EEXIST, errno.EBUSY):
+                            raise
                         raise _TakenError(name) from error
                 both.callback(_undo_creation, self._interfaces, name)
                 _set_mac(self._interfaces, name, macs[name])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
+from fethpipe import create_feth
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError
 from fethpipe.provision.feth import (
@@ -102,3 +104,46 @@ def test_an_interface_that_goes_is_told(mac: Mac) -> None:
         pair.device.write_frames([frame(60)])
     with pytest.raises(DeviceError, match="ENXIO"):
         check_feth(pair.provisioned)()
+
+
+# ---- a feth that is still being destroyed ----
+
+
+def _leave_detaching(mac: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Destroy a feth, and let the kernel finish that only when somebody sleeps."""
+    Player().create(PRIMARY)
+    monkeypatch.setattr(time, "sleep", lambda seconds: mac.kernel.thaw())
+    mac.kernel.freeze()
+    Player().destroy(PRIMARY)
+    assert mac.kernel.names() == []
+
+
+@on_apples_code
+def test_the_next_unit_is_taken_while_one_is_being_destroyed(mac: Mac) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        _leave_detaching(mac, patch)
+        assert Pair().made == ["feth10001", "feth20001"]
+
+
+@on_apples_code
+def test_a_unit_that_was_asked_for_is_waited_for(mac: Mac) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        _leave_detaching(mac, patch)
+        assert Pair(name=PRIMARY).made == [PRIMARY, IO]
+
+
+@on_apples_code
+def test_the_library_waits_for_it_too(mac: Mac) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        _leave_detaching(mac, patch)
+        assert create_feth(10000).name == PRIMARY
+
+
+@on_apples_code
+def test_it_is_not_waited_for_for_ever(mac: Mac) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        _leave_detaching(mac, patch)
+        patch.setattr(time, "sleep", lambda seconds: None)
+        with pytest.raises(DeviceError, match="feth10000: it is still being destroyed"):
+            Pair(name=PRIMARY)
+        mac.kernel.thaw()

@@ -218,9 +218,9 @@ static int set_interface(int descriptor, struct bpf_node *node, const char name[
         return error;
     if (linux_bind(descriptor, &address, sizeof address) != 0)
         return errno;
+    node->promiscuous = node->promiscuous && node->interface == interface->id;
     node->interface = interface->id;
     memcpy(node->interface_name, interface->name, NAME_SIZE);
-    node->promiscuous = false;
     reset(descriptor, node);
     return 0;
 }

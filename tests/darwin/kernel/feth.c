@@ -318,7 +318,9 @@ int link_request(struct interface *interface, uint32_t request, void *argument)
         return 0;
     case DARWIN_SIOCSIFMTU:
         return set_mtu(interface, ifreq->value);
-    case DARWIN_SIOCGIFDEVMTU:
+    case DARWIN_SIOCGIFDEVMTU: /* asks the driver: that of lo0 does not know it */
+        if (interface->kind == KIND_LOOPBACK)
+            return EOPNOTSUPP;
         ifreq->device_mtu.current = interface->mtu;
         ifreq->device_mtu.minimum = MINIMUM_MTU;
         ifreq->device_mtu.maximum =
