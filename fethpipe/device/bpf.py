@@ -18,7 +18,7 @@ from ..abi.darwin import Request
 from ..errors import DeviceError, reason
 from ..stats import Counters
 from ..system.libc_darwin import ioctl
-from .writer import gone
+from .writer import REFUSALS, gone
 
 # Twice this is what the kernel holds for us, as much as a TAP's queue of 1000 full frames; more
 # would be latency, not speed. Before macOS 13 the kernel makes 512 KiB of it.
@@ -119,6 +119,10 @@ class BpfReader:
         return DeviceError(f"cannot receive from {self._name}: BPF: {reason(error)}")
 
 
+# What the kernel says of frames. EINVAL is not among them: it is about the records.
+_OF_FRAMES = REFUSALS.keys() - {errno.EINVAL}
+
+
 class BpfBatchWriter:
     """Sends through BPF, each batch by one write. The caller owns the descriptor.
 
@@ -128,11 +132,34 @@ class BpfBatchWriter:
     which is 40 frames at an MTU of 1500, and 4 at 16370.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, name: str, counters: Counters) -> None:
         self._descriptor = descriptor
+        self._name = name
+        self._counters = counters
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send a batch. Raises OSError if the kernel does not take all of it."""
+        """Send frames in order. Those that the kernel refuses are counted by reason.
+
+        Raises DeviceError if the interface has gone, and OSError if the kernel does not take
+        batches as it should.
+        """
+        try:
+            self._write(frames)
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE and len(frames) > 1:
+                for frame in frames:  # one of them is longer than the MTU allows
+                    self.write_frames((frame,))
+            elif error.errno == errno.ENXIO:
+                raise gone(self._name, error) from error
+            elif error.errno in _OF_FRAMES:
+                self._counters.drop(REFUSALS[error.errno], len(frames))
+            else:
+                raise
+            return
+        self._counters.frames_sent += len(frames)
+        self._counters.bytes_sent += sum(map(len, frames))
+
+    def _write(self, frames: Sequence[bytes]) -> None:
         batch = darwin.pack_bpf_batch(frames)
         if os.write(self._descriptor, batch) != len(batch):
             raise OSError(errno.EIO, "the kernel took a part of the batch only")

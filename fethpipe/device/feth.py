@@ -24,7 +24,7 @@ class FethDevice:
     made on its I/O side, here or in another process.
 
     Where there is a ``batch_descriptor``, of a BPF device that takes batches, frames are sent
-    through that. AF_NDRV takes over, for good, at the first thing that goes wrong there.
+    through that. AF_NDRV takes over, for good, if the kernel does not take batches as it should.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FethDevice:
         self._batches: BpfBatchWriter | None = None
         if batch_descriptor is not None:
             self._descriptors.append(batch_descriptor)
-            self._batches = BpfBatchWriter(batch_descriptor)
+            self._batches = BpfBatchWriter(batch_descriptor, name, self.counters)
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable while the kernel holds frames."""
@@ -92,6 +92,3 @@ class FethDevice:
             self._batches = None
             # Send the whole batch again: better send a frame twice than lose it.
             self._ndrv.write_frames(frames)
-            return
-        self.counters.frames_sent += len(frames)
-        self.counters.bytes_sent += sum(map(len, frames))

@@ -13,8 +13,8 @@ from ..system.libc_darwin import bind, connect
 from .writer import FrameWriter
 
 # ENOBUFS passes when the kernel has caught up, if ever. These pauses are for a whole batch and not
-# for each frame: they limit how long a batch may take.
-_PAUSES_SECONDS = (0.0001, 0.0005, 0.002)
+# for each frame: they limit how long a batch may take, to half a millisecond more.
+_PAUSES_SECONDS = (0.0001, 0.0004)
 
 
 def open_ndrv(interface: str) -> int:

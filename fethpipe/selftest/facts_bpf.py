@@ -17,6 +17,7 @@ from ..device.bpf import BpfBatchWriter, open_bpf, set_batch_write
 from ..errors import reason
 from ..ether.datagram import has_whole_checksum, make_datagram
 from ..ether.frame import HEADER_LENGTH
+from ..stats import Counters
 from ..system.libc_darwin import ioctl
 from .frames import PATIENCE_SECONDS, drain, is_ours, make_frame, receive
 from .pairs import ADDRESS, FethPairs, buffer_length, refused
@@ -318,7 +319,7 @@ def _write_batch(pairs: FethPairs) -> str:
     frames = [make_frame(_EVEN_SIZE) for _ in range(_BURST)]
     descriptor = _batch_descriptor(pairs)
     try:
-        BpfBatchWriter(descriptor).write_frames(frames)
+        BpfBatchWriter(descriptor, pairs.late.io, Counters()).write_frames(frames)
     finally:
         os.close(descriptor)
     arrived = receive(pairs.late.far, _BURST)

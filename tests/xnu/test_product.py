@@ -147,3 +147,23 @@ def test_it_is_not_waited_for_for_ever(mac: Mac) -> None:
         with pytest.raises(DeviceError, match="feth10000: it is still being destroyed"):
             Pair(name=PRIMARY)
         mac.kernel.thaw()
+
+
+# ---- batches ----
+
+
+@on_apples_code
+def test_batches_go_on_after_what_the_kernel_refuses(mac: Mac) -> None:
+    """Where there are none, AF_NDRV sends: it does not look at the MTU."""
+    pair = Pair(inject="bpf")
+    batches = len(pair.provisioned.descriptors) == 3
+    pair.device.write_frames([frame(60), frame(1519), frame(61)])
+    assert pair.arrived() == ([60, 61] if batches else [60, 1519, 61])
+    pair.player.down(IO)
+    pair.device.write_frames([frame(60), frame(60)])
+    pair.player.up(IO)
+    pair.device.write_frames([frame(62)] * 50)
+    assert pair.arrived() == [62] * 50
+    drops = {"interface down": 2, **({"too long for the device": 1} if batches else {})}
+    assert dict(pair.device.counters.drops) == drops
+    assert pair.device.counters.frames_sent == (52 if batches else 53)
