@@ -1,10 +1,7 @@
 """Anonymous network namespaces, and the processes that run in them.
 
-A namespace here is a descriptor and nothing else: no name in /run/netns, no process that keeps it.
-The kernel removes it, with every interface inside, when the descriptor and the last process in it
-are gone. Whatever is created while the thread has entered a namespace stays in it: that is how
-processes start there, without an `nsenter` whose time would count, and how sockets there report on
-interfaces.
+Processes start in a namespace while the thread has entered it, without an `nsenter` whose time
+would count.
 
 Nothing here sleeps. Processes are waited for with pidfds, lines with select, interfaces with
 rtnetlink notifications; each wait has a deadline.
@@ -13,7 +10,6 @@ rtnetlink notifications; each wait has a deadline.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -27,16 +23,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Callable
 
+from tests.live.network import Network, unshare
+
 _CLONE_NEWNS, _CLONE_NEWPID, _CLONE_NEWNET = 0x20000, 0x20000000, 0x40000000  # <linux/sched.h>
 _SIOCGIFFLAGS, _SIOCGIFADDR = 0x8913, 0x8915  # <linux/sockios.h>
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40  # <linux/if.h>
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10  # <linux/rtnetlink.h>
-
-_IPV6_OFF = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")  # of the namespace that looks
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.unshare.argtypes = [ctypes.c_int]
-_libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
 
 
 class BenchError(Exception):
@@ -45,31 +37,21 @@ class BenchError(Exception):
 
 def leave_world() -> None:
     """Have a network and mounts of our own; the next child is PID 1 of a new PID namespace."""
-    _check(_libc.unshare(_CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWPID), "unshare")
+    unshare(_CLONE_NEWNET | _CLONE_NEWNS | _CLONE_NEWPID)
 
 
-class Namespace:
+class Namespace(Network):
     """One network namespace, `lo` up and IPv6 off, so only the benchmark's packets are in it."""
 
     def __init__(self) -> None:
-        with _restored():
-            _check(_libc.unshare(_CLONE_NEWNET), "unshare")
-            self._fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            if _IPV6_OFF.exists():  # else this kernel has none
-                _IPV6_OFF.write_text("1")
+        super().__init__()
+        with self.entered():
             self._queries = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
         self.configure("link set lo up")
 
     def close(self) -> None:
         self._queries.close()
-        os.close(self._fd)
-
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        with _restored():
-            _check(_libc.setns(self._fd, _CLONE_NEWNET), "setns")
-            yield
+        super().close()
 
     def start(
         self,
@@ -243,22 +225,3 @@ def living() -> set[int]:
 
 def _readable(fds: Sequence[int], deadline: float) -> list[int]:
     return select.select(fds, [], [], max(0.0, deadline - time.monotonic()))[0]
-
-
-@contextlib.contextmanager
-def _restored() -> Iterator[None]:
-    """Come back to the network namespace that the thread is in now."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield
-    finally:
-        try:
-            _check(_libc.setns(home, _CLONE_NEWNET), "setns")
-        finally:
-            os.close(home)
-
-
-def _check(result: int, call: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{call}: {os.strerror(number)}")

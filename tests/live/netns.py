@@ -1,9 +1,5 @@
 """Anonymous network namespaces, and what runs in them.
 
-A namespace here is a descriptor: it has no name in /run/netns, and the kernel removes it, with
-every interface inside, when that descriptor and the last process in it are gone. Sockets and
-processes get into it by being made while the thread has entered it.
-
 Nothing here sleeps. Interfaces and addresses are waited for with rtnetlink notifications, and
 each wait has a deadline and says what it waited for.
 """
@@ -11,7 +7,6 @@ each wait has a deadline and says what it waited for.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import shutil
@@ -19,21 +14,17 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Callable
 
 import pytest
 
+from tests.live.network import Network
 from tests.patience import PATIENCE
 
-_CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _CHANGES = 0x1 | 0x100  # <linux/rtnetlink.h>: RTMGRP_LINK, RTMGRP_IPV6_IFADDR
 _IFA_F_TENTATIVE = 0x40  # <linux/if_addr.h>
-_IPV6 = Path("/proc/sys/net/ipv6/conf/default")  # of the namespace that looks
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def require_kernel() -> None:
@@ -59,7 +50,7 @@ def readable(descriptor: int | socket.socket, seconds: float) -> bool:
     return bool(select.select([descriptor], [], [], max(0.0, seconds))[0])
 
 
-class Namespace:
+class Namespace(Network):
     """A network namespace, loopback up.
 
     Without ``ipv6`` the kernel sends no frame of its own accord, so that frames can be counted.
@@ -68,24 +59,9 @@ class Namespace:
 
     def __init__(self, *, ipv6: bool = False) -> None:
         require_kernel()
+        super().__init__(ipv6=ipv6)
         self._children: list[subprocess.Popen[bytes]] = []
-        with _coming_back():
-            _check(_libc.unshare(_CLONE_NEWNET), "unshare")
-            self._descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            if _IPV6.exists():
-                # Nobody else has an address here, so none has to be looked for.
-                (_IPV6 / "dad_transmits").write_text("0")
-                (_IPV6 / "router_solicitation_delay").write_text("0")
-                (_IPV6 / "disable_ipv6").write_text("0" if ipv6 else "1")
-        self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
         self.run(["ip", "link", "set", "lo", "up"])
-
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """Make what is made in this block in the namespace."""
-        with _coming_back():
-            _check(_libc.setns(self._descriptor, _CLONE_NEWNET), "setns")
-            yield
 
     def popen(
         self,
@@ -176,8 +152,7 @@ class Namespace:
         self._children.clear()
         if self._descriptor >= 0:
             self._kill_orphans()
-            os.close(self._descriptor)
-            self._descriptor = -1
+        super().close()
 
     def _kill_orphans(self) -> None:
         """Kill the children of our children, which lost their parent just now."""
@@ -194,29 +169,5 @@ class Namespace:
     def __enter__(self) -> Namespace:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _coming_back() -> Iterator[None]:
-    """Come back to the network namespace that the thread is in now."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield
-    finally:
-        try:
-            _check(_libc.setns(home, _CLONE_NEWNET), "setns")
-        finally:
-            os.close(home)
-
-
-def _check(result: int, call: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{call}: {os.strerror(number)}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tests.live.netns import Namespace, require_tools
 from tests.live.private import pids_in
@@ -13,6 +15,7 @@ from tests.live.programs import LEFT, RIGHT, Lines
 from tests.live.traffic import transfer
 from tests.patience import PATIENCE
 
+_Self = TypeVar("_Self", bound="_Console")
 _HEADERS = 28
 """Bytes of an IPv4 header and of an ICMP header."""
 
@@ -69,23 +72,20 @@ def kill_program(namespace: Namespace, name: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-class Switch:
-    """A vde_switch, in no namespace in particular: its sockets are files."""
+class _Console:
+    """A program of others with a console that says when it can be reached."""
 
-    def __init__(self, namespace: Namespace, folder: Path) -> None:
-        require_tools("vde_switch", "vde_plug")
-        self.url = f"vde://{folder}/switch"
-        # It says "vde$" on its console when it can be reached.
-        self._stdin, keep = os.pipe()
+    def __init__(
+        self, namespace: Namespace, argv: Sequence[str], ready: str, *, asked: bytes = b""
+    ) -> None:
+        require_tools(argv[0])
+        self._stdin, self._keep = os.pipe()
         output, its_output = os.pipe()
         self._console = Lines(output)
-        self._keep = keep
-        self._process = namespace.popen(
-            ["vde_switch", "--sock", f"{folder}/switch"], stdin=self._stdin, stdout=its_output
-        )
+        self._process = namespace.popen(argv, stdin=self._stdin, stdout=its_output)
         os.close(its_output)
-        os.write(keep, b"showinfo\n")
-        assert self._console.next(containing="Success"), "vde_switch did not start"
+        os.write(self._keep, asked)
+        assert self._console.next(containing=ready), f"{argv[0]} did not start"
 
     def kill(self) -> None:
         """Kill it."""
@@ -98,48 +98,33 @@ class Switch:
         os.close(self._keep)
         self._console.close()
 
-    def __enter__(self) -> Switch:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
 
-class Qemu:
+class Switch(_Console):
+    """A vde_switch, in no namespace in particular: its sockets are files."""
+
+    def __init__(self, namespace: Namespace, folder: Path) -> None:
+        require_tools("vde_plug")
+        self.url = f"vde://{folder}/switch"
+        argv = ["vde_switch", "--sock", f"{folder}/switch"]
+        super().__init__(namespace, argv, "Success", asked=b"showinfo\n")
+
+
+class Qemu(_Console):
     """A QEMU without a guest: its netdevs are joined by a hub."""
 
     def __init__(self, namespace: Namespace, *netdevs: str) -> None:
-        require_tools("qemu-system-x86_64")
         argv = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none"]
         for number, netdev in enumerate(netdevs):
             kind, _, rest = netdev.partition(",")
             argv += ["-netdev", f"{kind},id=n{number},{rest}"]
             argv += ["-netdev", f"hubport,id=h{number},hubid=0,netdev=n{number}"]
-        self._stdin, self._keep = os.pipe()
-        output, its_output = os.pipe()
-        self._monitor = Lines(output)
-        self._process = namespace.popen(
-            [*argv, "-qmp", "stdio"], stdin=self._stdin, stdout=its_output
-        )
-        os.close(its_output)
-        assert self._monitor.next(containing="QMP"), "QEMU did not start"
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait(PATIENCE)
-
-    def close(self) -> None:
-        """Let go of its monitor; the process is the namespace's to kill."""
-        os.close(self._stdin)
-        os.close(self._keep)
-        self._monitor.close()
-
-    def __enter__(self) -> Qemu:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        super().__init__(namespace, [*argv, "-qmp", "stdio"], "QMP")
 
 
 def unix_socket(namespace: Namespace, path: Path) -> socket.socket:

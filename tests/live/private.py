@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import pytest
 
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.programs import ROOT
+from tests.patience import PATIENCE
 
 USER, UID, GID, EXTRA_GID = "fethpipe-user", 42420, 42421, 42422
 HOME, SHELL = "/run/home", "/bin/dash"
@@ -251,3 +253,38 @@ def _command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except (FileNotFoundError, ProcessLookupError):  # before it is opened, or while it is read
         return ""
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, their children and so on, from the top down."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, path.read_text().split())
+    return [*found, *(deeper for child in found for deeper in descendants(child))]
+
+
+def end_by_signal(
+    argv: Sequence[str], line: bytes, number: signal.Signals, *, child: bool = False
+) -> int:
+    """Start a program, and send it, or its first child, a signal when it has printed a line that
+    starts like this; wait until nobody of its family runs, and return its status.
+    """
+    # Unbuffered: select does not tell of a line that a buffer holds.
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        said = b""
+        while not said.startswith(line):
+            assert readable(process.stdout.fileno(), PATIENCE)
+            said = process.stdout.readline()
+            assert said, f"it ended before it printed {line.decode()!r}"
+        with contextlib.ExitStack() as stack:
+            children = descendants(process.pid)
+            assert len(children) >= 3
+            family = [os.pidfd_open(pid) for pid in children]
+            for descriptor in family:
+                stack.callback(os.close, descriptor)
+            os.kill(children[0] if child else process.pid, number)
+            for descriptor in family:
+                assert readable(descriptor, PATIENCE)  # it has ended
+        return process.wait(PATIENCE)

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.live.netns import Namespace, require_kernel, require_tools
+from tests.live.private import descendants
 from tests.live.programs import Lines
 
 SSHD = "/usr/sbin/sshd"
@@ -196,16 +197,6 @@ class Sshd:
 def hide(*folders: str) -> list[str]:
     """Return commands for ``mounts`` that empty folders."""
     return [f"mount -t tmpfs none {folder}" for folder in folders if Path(folder).exists()]
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the children of a process, their children and so on, from the top down."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return []
-    found = [int(child) for child in children]
-    return [*found, *(deeper for child in found for deeper in descendants(child))]
 
 
 def command_line(pid: int) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fethpipe import __version__
-from tests.live.netns import readable, require_kernel, require_tools
+from tests.live.netns import require_kernel, require_tools
+from tests.live.private import end_by_signal
 from tests.live.programs import FETHPIPE, ROOT
 from tests.patience import PATIENCE
 
@@ -144,8 +144,8 @@ def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: 
     ("module", "defect", "complaint", "reason"),
     [
         pytest.param(
-            "tunnel/run.py",
-            "def _announce(*_, **__): raise SystemFailureError('no tunnel today')",
+            "tunnel/ready.py",
+            "def announce(*_, **__): raise SystemFailureError('no tunnel today')",
             "end: no tunnel today\n",
             "the near end ended before it was ready",
             id="cannot be made",
@@ -209,28 +209,4 @@ def test_json_tells_a_failure_as_well() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 def test_nothing_of_it_outlives_a_signal(number: signal.Signals) -> None:
-    # Unbuffered: select does not tell of a line that a buffer holds.
-    with subprocess.Popen(SELFTEST, cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as process:
-        assert process.stdout is not None
-        line = b""
-        while not line.startswith(b"near end: fp0 is up"):
-            assert readable(process.stdout.fileno(), PATIENCE)
-            line = process.stdout.readline()
-        family = [os.pidfd_open(pid) for pid in descendants(process.pid)]
-        assert len(family) >= 3  # the tester and two ends
-        process.send_signal(number)
-        try:
-            for descriptor in family:
-                assert readable(descriptor, PATIENCE)  # it has ended
-        finally:
-            for descriptor in family:
-                os.close(descriptor)
-        assert process.wait(PATIENCE) == -number
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Yield the process's children, and theirs, as far as they did not leave their parents."""
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            yield child
-            yield from descendants(child)
+    assert end_by_signal(SELFTEST, b"near end: fp0 is up", number) == -number

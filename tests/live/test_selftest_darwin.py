@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.darwin.simulation import DEVIATIONS, SimulatedDarwin
-from tests.live.netns import readable
+from tests.live.private import end_by_signal
 from tests.live.programs import ROOT, on_mac
 from tests.patience import PATIENCE
 
@@ -224,30 +220,5 @@ def test_the_words_for_people(darwin: SimulatedDarwin) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_pair_outlives_a_signal(darwin: SimulatedDarwin, number: signal.Signals) -> None:
-    argv = command(darwin)
-    # Unbuffered: select does not tell of a line that a buffer holds.
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as process:
-        assert process.stdout is not None
-        line = b""
-        while not line.startswith(b"ok "):
-            assert readable(process.stdout.fileno(), PATIENCE)
-            line = process.stdout.readline()
-        children = list(descendants(process.pid))
-        family = [os.pidfd_open(pid) for pid in children]
-        try:
-            assert len(family) >= 3  # the tester and two keepers
-            os.kill(children[0], number)
-            for descriptor in family:
-                assert readable(descriptor, PATIENCE)  # it has ended
-        finally:
-            for descriptor in family:
-                os.close(descriptor)
+    end_by_signal(command(darwin), b"ok ", number, child=True)
     assert darwin.interfaces() == {}
-
-
-def descendants(pid: int) -> Iterator[int]:
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            yield child
-            with contextlib.suppress(FileNotFoundError):
-                yield from descendants(child)

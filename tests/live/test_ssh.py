@@ -15,8 +15,9 @@ import pytest
 from fethpipe.tunnel.launcher import GRACE_SECONDS
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.ordinary import NOBODY
+from tests.live.private import descendants
 from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
-from tests.live.sshd import FAR, PASSWORD, USER, USER_ID, Sshd, descendants, hide, join, kill
+from tests.live.sshd import FAR, PASSWORD, USER, USER_ID, Sshd, hide, join, kill
 from tests.live.traffic import transfer
 from tests.patience import PATIENCE
 
