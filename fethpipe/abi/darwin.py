@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from typing import NamedTuple
 
 # net/if.h
@@ -30,9 +30,20 @@ FETH_MTU = range(72, 16370 + 1)
 FETH_FRAME_LIMIT = 16384
 # sys/socket.h
 AF_INET = 2
+AF_ROUTE = 17
 AF_LINK = 18
 AF_NDRV = 27
 AF_INET6 = 30
+# net/route.h
+RTM_VERSION = 5
+RTM_ADD = 1
+RTM_DELETE = 2
+RTF_UP = 0x1
+RTF_GATEWAY = 0x2
+RTF_STATIC = 0x800
+RTA_DST = 0x1
+RTA_GATEWAY = 0x2
+RTA_NETMASK = 0x4
 # netinet6/nd6.h
 ND6_INFINITE_LIFETIME = 0xFFFFFFFF
 # net/if_media.h
@@ -83,6 +94,8 @@ _SOCKADDR_IN6 = struct.Struct("<BBHI16sI")
 # netinet6/in6_var.h: struct in6_aliasreq (flags and times at its end), struct in6_ifreq
 _IN6_ALIASREQ = struct.Struct("<16s28s28s28siqqII")
 _IN6_IFREQ = struct.Struct("<16s28s244x")
+# net/route.h: struct rt_msghdr: length, version, type; flags, which addresses; metrics at its end
+_RT_MSGHDR = struct.Struct("<HBB4xii76x")
 # net/if_dl.h: struct sockaddr_dl before its data
 _SOCKADDR_DL = struct.Struct("<BBHBBBB")
 # net/ndrv.h: struct sockaddr_ndrv
@@ -262,6 +275,16 @@ def pack_add_address6(name: str, address: IPv6Interface) -> bytes:
         ND6_INFINITE_LIFETIME,
         ND6_INFINITE_LIFETIME,
     )
+
+
+def pack_route(kind: int, network: IPv4Network, gateway: IPv4Address) -> bytes:
+    """Return the message of RTM_ADD or RTM_DELETE for a routing socket."""
+    addresses = (network.network_address, gateway, network.netmask)
+    packed = b"".join(_sockaddr_in(address.packed) for address in addresses)
+    length = _RT_MSGHDR.size + len(packed)
+    flags = RTF_UP | RTF_GATEWAY | RTF_STATIC
+    which = RTA_DST | RTA_GATEWAY | RTA_NETMASK
+    return _RT_MSGHDR.pack(length, RTM_VERSION, kind, flags, which) + packed
 
 
 def pack_remove_address6(name: str, address: IPv6Interface) -> bytes:

@@ -23,6 +23,7 @@ from .deadline import os_errors_as
 from .facts_bpf import check_bpf, check_traffic
 from .facts_feth import check_feth, check_gone
 from .facts_ndrv import check_ndrv
+from .facts_route import check_route
 from .frames import measure, try_sizes
 from .pairs import ADDRESS, FethPairs, OpenPair, send_buffer
 from .report import Report
@@ -44,6 +45,7 @@ def try_system(report: Report) -> None:
         check_ndrv(report, pairs)
         check_bpf(report, pairs)
         check_traffic(report, pairs)
+        check_route(report)
         _move_frames(report, pairs)
         check_gone(report, pairs)
     reflect(report)

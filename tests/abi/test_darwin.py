@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +101,12 @@ _V4, _V6 = "10.9.0.1/24", "fd00:9::1/64"
             bytes(16),
             "sockaddr_in",
             id="no broadcast address in a network of two",
+        ),
+        pytest.param(
+            darwin.pack_route(1, IPv4Network("192.0.2.0/25"), IPv4Address("10.9.0.2"))[:92],
+            struct.pack("<HBBHHIIiiiii", 140, 5, 1, 0, 0, 0x803, 7, 0, 0, 0, 0, 0) + bytes(56),
+            "rt_msghdr",
+            id="a route",
         ),
         pytest.param(
             darwin.pack_remove_address(_NAME, IPv4Interface(_V4)),

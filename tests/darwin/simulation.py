@@ -53,6 +53,7 @@ DEVIATIONS = {
     "reception_lost": "BPF devices never get a frame (set before BIOCSETIF)",
     "frames_reordered": "the first two frames of a read change places if they are equally long",
     "drops_uncounted": "BIOCGSTATS tells of no drops",
+    "routes_refused": "adding a route is EINVAL",
     "max_mtu_follows": "the sysctl holds for interfaces that were made before it was set too",
 }
 

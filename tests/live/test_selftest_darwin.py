@@ -106,6 +106,7 @@ class Case(NamedTuple):
 
 CASES = [
     Case("max_mtu_ignored", 1, "max_mtu raised", "2048", ("size 8192", "size 8193", "size 16384")),
+    Case("routes_refused", 1, "route", "EINVAL (Invalid argument)"),
     Case("max_mtu_follows", 1, "max_mtu kept", "it went from 2048 to 16370"),
     Case("mac_ignored", 1, "MAC", "66:65:74:68:27:11"),
     Case("link_never_active", 1, "link", "inactive"),

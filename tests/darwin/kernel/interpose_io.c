@@ -3,11 +3,13 @@
  */
 #define _DEFAULT_SOURCE
 #include "interpose.h"
+#include "system.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -70,9 +72,26 @@ EXPORT ssize_t __read_chk(int descriptor, void *buffer, size_t length, size_t ro
     return read(descriptor, buffer, length);
 }
 
+static bool is_route(int descriptor)
+{
+    struct stat status;
+
+    return kernel != NULL && fstat(descriptor, &status) == 0 && route_is(status.st_ino);
+}
+
+static ssize_t ask_for_route(const void *data, size_t length)
+{
+    kernel_lock();
+    int error = route_write(data, length);
+    kernel_unlock();
+    return error == 0 ? (ssize_t)length : answer(error);
+}
+
 EXPORT ssize_t write(int descriptor, const void *data, size_t length)
 {
     struct target target = find(descriptor);
+    if (!is_simulated(target) && is_route(descriptor))
+        return ask_for_route(data, length);
     return is_simulated(target) ? simulate_write(descriptor, target, data, length, 0)
                                 : linux_write(descriptor, data, length);
 }
@@ -151,6 +170,10 @@ EXPORT int socket(int domain, int type, int protocol)
     struct call call = {"socket", "ndrv", NULL, 0};
     int descriptor = -1;
 
+    if (kernel != NULL && domain == DARWIN_AF_ROUTE) {
+        int refused = route_open(type, &descriptor);
+        return refused == 0 ? descriptor : answer(refused);
+    }
     if (kernel == NULL || domain != DARWIN_AF_NDRV)
         return linux_socket(domain, type, protocol);
     kernel_lock();

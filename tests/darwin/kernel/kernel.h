@@ -44,7 +44,7 @@
  *   by the peer's IP stack, nor by a BPF device of the side that sent it.
  * - Before macOS 15, a frame of more than 8 KiB may wait for the next one.
  * - A VLAN-tagged frame without payload (18 or 19 bytes) is lost: Linux takes it for garbage.
- * - stat(2) of /dev/bpfN, ifconf, routing sockets, kqueue, and any request that abi.json does not
+ * - stat(2) of /dev/bpfN, ifconf, kqueue, routing sockets but for adding and deleting a route, and any request that abi.json does not
  *   list.
  *
  * Strictness.  Every error number is Linux's of the same name.  What a correct program would not
@@ -56,7 +56,7 @@
  * Numbers: darwin_abi.h is generated from abi.json when the library is built.
  *
  * Files: state.c (shared state, rules, logs), link.c (the Linux side), requests.c, feth.c and
- * inet.c (interface requests), bpf.c and bpf_io.c, ndrv.c, system.c (uname, sysctl, enumeration),
+ * inet.c (interface requests), bpf.c and bpf_io.c, ndrv.c, route.c, system.c (uname, sysctl, enumeration),
  * interpose.c and interpose_io.c (the C library's calls), linux.c (Linux's), harness.c (the
  * tests').
  */
@@ -178,7 +178,8 @@ struct call_record {
     X(reception_lost)                                                                              \
     X(frames_reordered)                                                                            \
     X(drops_uncounted)                                                                             \
-    X(max_mtu_follows)
+    X(max_mtu_follows)                                                                             \
+    X(routes_refused)
 
 #define COUNTERS(X)                                                                                \
     X(interface_requests)                                                                          \

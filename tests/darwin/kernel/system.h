@@ -12,6 +12,10 @@ struct if_nameindex;
 int system_uname(struct utsname *name);
 int system_sysctl(const char *name, void *old, size_t *old_size, const void *new, size_t new_size);
 int system_host_uuid(uint8_t uuid[16]);
+/* route.c; a socket is known in the process that opened it */
+int route_open(int type, int *descriptor);
+bool route_is(uint64_t inode);
+int route_write(const uint8_t *message, size_t length);
 int system_interfaces(struct ifaddrs **list); /* one block, for free() */
 struct if_nameindex *system_name_index(void); /* one block, for free() */
 
