@@ -14,7 +14,7 @@ from typing import NamedTuple, Union
 from ..errors import ProtocolError
 from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
-from .framing import SUPER_FRAMES, Command, Framing, RecordDecoder
+from .framing import SUPER_FRAMES, AgentCommand, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
 from .offload import SHORTEST, SegmentLimit, add_headers, check_super_frames, find_fault
 from .slots import RecordSlots
@@ -169,7 +169,7 @@ class Connection:
         A frame that is too long for the framing is dropped and counted.
         """
         if self._gives_commands:
-            frames = [bytes((Command.FRAME,)) + frame for frame in frames]
+            frames = [bytes((AgentCommand.FRAME,)) + frame for frame in frames]
         elif self._outgoing is SUPER_FRAMES:
             frames = add_headers(frames)
         elif len(frames) == 1 and len(frames[0]) <= self._outgoing.maximum:
@@ -227,7 +227,7 @@ class Connection:
         """Return an empty record, which only shows that we are alive."""
         return self._outgoing.encode([b""])
 
-    def send_command(self, command: Command, payload: bytes = b"") -> bytes:
+    def send_command(self, command: AgentCommand, payload: bytes = b"") -> bytes:
         """Return the record of a command to ZeroTier's agent. Only for the role of the host."""
         if not self._gives_commands:
             raise ValueError(f"the {self._framing.name} framing has no commands to send here")
@@ -326,19 +326,19 @@ class Connection:
         return [SuperFramesReceived(checked)] if checked else []
 
     def _read_commands(self, payloads: list[bytes]) -> list[Event]:
-        """Return the events of records from ZeroTier's host: each starts with a ``Command``."""
+        """Return the events of records from ZeroTier's host, each with an ``AgentCommand``."""
         events: list[Event] = []
         batch: list[bytes] = []
         for payload in payloads:
             command, rest = payload[:1], payload[1:]
-            if command == bytes((Command.FRAME,)):
+            if command == bytes((AgentCommand.FRAME,)):
                 batch.append(rest)
                 continue
             events += self._read_frames(batch)
             batch = []
-            if command == bytes((Command.CONFIGURE,)):
+            if command == bytes((AgentCommand.CONFIGURE,)):
                 events.append(ConfigureReceived(tuple(rest.split(b"\0"))))
-            elif command == bytes((Command.EXIT,)):
+            elif command == bytes((AgentCommand.EXIT,)):
                 events.append(ExitReceived())
             elif command:
                 self.counters.drop("unknown command")

@@ -19,7 +19,7 @@ from ..errors import ProtocolError, TruncatedError
 from ..ether.frame import HEADER_LENGTH, MAX_FRAME
 
 
-class Command(IntEnum):
+class AgentCommand(IntEnum):
     """The first byte of each payload to ZeroTier's agent (MacEthernetTapAgent.c)."""
 
     FRAME = 0
@@ -34,7 +34,7 @@ class Framing(NamedTuple):
     prefix: struct.Struct
     maximum: int
     commands: bool = False
-    """Whether payloads towards the device start with a byte of :class:`Command`."""
+    """Whether payloads towards the device start with a byte of :class:`AgentCommand`."""
 
     def encode(self, payloads: Iterable[bytes]) -> bytes:
         """Return the records of these payloads, in order, as one buffer.

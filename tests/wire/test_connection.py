@@ -15,7 +15,7 @@ from fethpipe.wire.connection import (
     FramesReceived,
     Role,
 )
-from fethpipe.wire.framing import FRAMINGS, Command, Framing
+from fethpipe.wire.framing import FRAMINGS, AgentCommand, Framing
 from tests.fakes import scatter
 from tests.strategies import chunked, corrupted, cuts, frames, framings
 from tests.wire.driving import Item, receive, receive_three_ways
@@ -132,16 +132,16 @@ def test_only_zerotiers_agent_takes_commands() -> None:
         assert outcome.items == [payload]
 
 
-@pytest.mark.parametrize("command", Command)
-def test_a_command_arrives(command: Command) -> None:
+@pytest.mark.parametrize("command", AgentCommand)
+def test_a_command_arrives(command: AgentCommand) -> None:
     stream = Connection(ZEROTIER, role=Role.HOST).send_command(command, FRAME)
     (item,) = receive(ZEROTIER, [stream]).items
     assert (
         item
         == {
-            Command.FRAME: FRAME,
-            Command.CONFIGURE: ConfigureReceived(tuple(FRAME.split(b"\0"))),
-            Command.EXIT: ExitReceived(),
+            AgentCommand.FRAME: FRAME,
+            AgentCommand.CONFIGURE: ConfigureReceived(tuple(FRAME.split(b"\0"))),
+            AgentCommand.EXIT: ExitReceived(),
         }[command]
     )
 
@@ -152,7 +152,7 @@ def test_a_command_arrives(command: Command) -> None:
 )
 def test_only_zerotiers_host_gives_commands(name: str, role: Role) -> None:
     with pytest.raises(ValueError, match=f"the {name} framing has no commands to send here"):
-        Connection(FRAMINGS[name], role=role).send_command(Command.EXIT)
+        Connection(FRAMINGS[name], role=role).send_command(AgentCommand.EXIT)
 
 
 # ---- sending ----
