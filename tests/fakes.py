@@ -129,6 +129,7 @@ class FakeOffload:
         self.super_frames = self.udp = super_frames
         self.header = len(PLAIN) if super_frames else 0
         self.enabled = self.enabled_udp = False
+        self.carrier = True
         self.batches = self.filled = 0
         self._device = device
         self._lone = False
@@ -142,6 +143,9 @@ class FakeOffload:
 
     def longest_frame(self) -> int:
         return 1518
+
+    def set_carrier(self, *, up: bool) -> None:
+        self.carrier = up
 
     def read_super_frames(self) -> list[bytes]:
         assert self.enabled

@@ -47,6 +47,7 @@ IOCTLS = {
     "TIOCGPGRP": 0x540F,
     "SIOCGIFNAME": 0x8910,
     "TUNSETOFFLOAD": 0x400454D0,
+    "TUNSETCARRIER": 0x400454E2,
 }
 # asm-generic/fcntl.h, linux/fcntl.h. Not F_SETOWN, which sends signals to others.
 FCNTLS = {

@@ -39,6 +39,11 @@ class Offload(Protocol):
     def longest_frame(self) -> int:
         """Return the bytes of the longest frame that the interface passes on now, by its MTU."""
 
+    def set_carrier(self, *, up: bool) -> None:
+        """Set whether the link is up, as when somebody puts a cable in or out: DHCP clients, routing
+        daemons and bridges see it. Addresses and routes stay.
+        """
+
     def read_super_frames(self) -> list[bytes]:
         """Return one batch of super-frames. Otherwise like ``read_frames``."""
 

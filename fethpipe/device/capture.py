@@ -174,6 +174,9 @@ class _CapturedOffload:
     def longest_frame(self) -> int:
         return self._offload.longest_frame()
 
+    def set_carrier(self, *, up: bool) -> None:
+        self._offload.set_carrier(up=up)
+
     def read_super_frames(self) -> list[bytes]:
         super_frames = self._offload.read_super_frames()
         self._record(super_frames)

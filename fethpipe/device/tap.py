@@ -172,6 +172,11 @@ class TapDevice:
                 self._longest = self._netlink.link(self.name).mtu + HEADER_LENGTH + _VLAN_TAG
         return self._longest
 
+    def set_carrier(self, *, up: bool) -> None:
+        """Set whether the link is up; Linux before 5.0 cannot, and it stays up."""
+        with suppress(OSError):
+            fcntl.ioctl(self._descriptor, linux.TUNSETCARRIER, linux.pack_u32(up))
+
     def read_super_frames(self) -> list[bytes]:
         """Return the super-frames that wait, at most one batch. Raises DeviceError."""
         return self._read_batch()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -138,6 +138,8 @@ def run(
             configure=partial(_configure, device, keeper.change) if keeper else None,
             check=kind.check(provisioned) if kind.check else None,
         )
+        if session:
+            _set_carrier(device, up=False)
         announce(provisioned, config.ready_descriptor)
         if on_ready:
             on_ready()
@@ -302,7 +304,7 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
             status.meet(super_frames=Feature.SUPER_FRAMES in _features(device) & peer.features)
 
     try:
-        with Stream(incoming, outgoing) as stream, without_waiting():
+        with Stream(incoming, outgoing) as stream, without_waiting(), _link_up(device):
             return Pump(
                 device,
                 stream,
@@ -318,6 +320,21 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
     finally:
         if status:
             status.erase()
+
+
+@contextmanager
+def _link_up(device: Device) -> Iterator[None]:
+    """Keep the link of the device up as long as there is a far end, and let it go down after."""
+    _set_carrier(device, up=True)
+    try:
+        yield
+    finally:
+        _set_carrier(device, up=False)
+
+
+def _set_carrier(device: Device, *, up: bool) -> None:
+    if device.offload:
+        device.offload.set_carrier(up=up)
 
 
 def _features(device: Device) -> Feature:

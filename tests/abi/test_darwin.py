@@ -89,6 +89,12 @@ _V4, _V6 = "10.9.0.1/24", "fd00:9::1/64"
             "if_fake_request",
             id="peer",
         ),
+        pytest.param(
+            darwin.pack_bridge_request("feth10000"),
+            layouts.ifbreq("feth10000"),
+            "ifbreq",
+            id="member of a bridge",
+        ),
         pytest.param(darwin.pack_fake_request(), bytes(160), "if_fake_request", id="no peer"),
         pytest.param(
             darwin.pack_add_address(_NAME, IPv4Interface(_V4)),

@@ -51,6 +51,10 @@ def ifdrv(name: str, command: int, length: int) -> bytes:
     return struct.pack("=16sQQ", name.encode(), command, length)
 
 
+def ifbreq(member: str) -> bytes:
+    return member.encode().ljust(80, b"\0")
+
+
 def if_fake_request(peer: str, reserved: int = 0) -> bytes:
     return struct.pack("=QQQQ128s", 0, 0, 0, reserved, peer.encode())
 

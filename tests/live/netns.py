@@ -118,9 +118,12 @@ class Namespace(Network):
         link watch runs, what is sent there is lost (net/core/link_watch.c).
         """
         self.wait_until(
-            lambda: "state UP" in self.run(["ip", "link", "show", interface]),
+            lambda: not {"DOWN", "LOWERLAYERDOWN"} & self._words(interface),
             f"{interface} did not come up",
         )
+
+    def _words(self, interface: str) -> set[str]:
+        return set(self.run(["ip", "-br", "link", "show", interface]).split())
 
     def wait_usable(self, address: str, *, seconds: float = PATIENCE) -> None:
         """Wait until duplicate address detection is done with an IPv6 address."""

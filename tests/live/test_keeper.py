@@ -118,6 +118,7 @@ def keeps_to_itself(roles: Roles) -> None:
 
 
 def passes_frames(namespace: Namespace) -> None:
+    namespace.wait_up("fp0")
     with PacketSocket(namespace, "fp0") as device:
         device.send(make_frame(1))
         assert device.receive() == make_frame(1)
