@@ -478,8 +478,8 @@ def _descriptor(text: str) -> int:
     except OSError as error:
         if "SUDO_UID" in os.environ:
             raise ValueError(
-                "not open, since sudo closes all descriptors above 2: leave sudo out, and fethpipe"
-                " calls it for what needs root"
+                "not open, as sudo closes all descriptors above 2: leave sudo out, fethpipe"
+                " calls it itself"
             ) from error
         raise ValueError("not an open descriptor") from error
     return number

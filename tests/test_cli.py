@@ -312,7 +312,7 @@ def test_a_number_and_a_name(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_descriptor_that_sudo_closed(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", "1000")
     line = refuse("--ready-fd", "99999", *COMMAND)
-    assert "'99999': not open, since sudo closes all descriptors above 2: leave sudo out" in line
+    assert "'99999': not open, as sudo closes all descriptors above 2: leave sudo out" in line
 
 
 def test_an_open_descriptor_is_accepted(parse: Parse, tmp_path: Path) -> None:

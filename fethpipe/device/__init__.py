@@ -40,7 +40,7 @@ class Offload(Protocol):
         """Return the bytes of the longest frame that the interface passes on now, by its MTU."""
 
     def set_carrier(self, *, up: bool) -> None:
-        """Set whether the link is up, as when somebody puts a cable in or out: DHCP clients, routing
+        """Set whether the link is up, as if a cable was plugged in or out: DHCP clients, routing
         daemons and bridges see it. Addresses and routes stay.
         """
 

@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 def gone(name: str, error: OSError) -> DeviceError:
     """Return the error that says that the interface of this name no longer exists."""
-    return DeviceError(f"{name} has gone: {reason(error)}", hint="somebody deleted it")
+    return DeviceError(f"{name} has gone: {reason(error)}", hint="somebody deleted it; start again")
 
 
 def sendable(frames: Sequence[bytes], limit: int, counters: Counters) -> Sequence[bytes]:

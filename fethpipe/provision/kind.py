@@ -90,7 +90,7 @@ def provision(
 def _check_bridge(kind: Kind, request: DeviceRequest) -> None:
     """Refuse what does not go with a port of a bridge. Raises UsageError."""
     if kind.name == "vmnet":
-        raise UsageError("--bridge is not for vmnet", hint="use --vmnet-mode bridged")
+        raise UsageError("--bridge does not work with vmnet", hint="use --vmnet-mode bridged")
     if request.attach:
         raise UsageError(
             f"use either --attach {request.name} or --bridge {request.bridge}, not both",
@@ -107,7 +107,7 @@ def check_bridge_mtu(bridge: str, bridge_mtu: int, name: str, mtu: int) -> None:
     """Raise DeviceError if a port would have another MTU than its bridge (both in bytes)."""
     if bridge_mtu != mtu:
         raise DeviceError(
-            f"cannot make {name} a port of {bridge}: its MTU is {mtu}, and that of {bridge} is "
+            f"cannot make {name} a port of {bridge}: its MTU is {mtu}, but {bridge} has "
             f"{bridge_mtu}",
             hint=f"use --mtu {bridge_mtu}",
         )

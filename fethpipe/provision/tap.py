@@ -35,7 +35,7 @@ def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
         prepared = _prepared_tap(interfaces, request)
         if prepared and request.bridge is not None:
             raise UsageError(
-                f"--bridge is not for {request.name}, which exists already",
+                f"--bridge does not work with {request.name}, which exists already",
                 hint="its owner can make it a port of the bridge: "
                 f"ip link set {request.name} master {request.bridge}",
             )

@@ -181,7 +181,7 @@ class Connection:
         return self._framing.encode([encode_hello(self._hello), b""]) if self._hello else b""
 
     def send_switch(self) -> bytes:
-        """Return the switch record. After it, every record that we send has a super-frame.
+        """Return the switch record. After it, each record that we send is a super-frame or empty.
 
         Raises ValueError if the peer does not take super-frames.
         """

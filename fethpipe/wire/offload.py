@@ -73,10 +73,11 @@ _strip = itemgetter(slice(VNET_LENGTH, None))
 
 
 class SegmentLimit:
-    """How long a segment may be that a super-frame is cut into, as a frame: no longer than a plain
-    frame that the device takes, for kernels do not look at segments.
+    """The longest segment, as a frame, into which a super-frame may be cut: no longer than a frame
+    that the device takes, because kernels do not check the segments.
 
-    ``ask`` returns what the device takes now; it is asked again when a segment seems too long.
+    ``ask`` returns the longest frame that the device takes now, in bytes. It is called again when a
+    segment seems too long.
     """
 
     def __init__(self, ask: Callable[[], int] | None = None) -> None:
@@ -84,7 +85,7 @@ class SegmentLimit:
         self._longest = ask() if ask else _LONGER_THAN_ANY
 
     def allows(self, length: int) -> bool:
-        """Return whether a segment of so many bytes, Ethernet header included, may be."""
+        """Return whether a segment may have this many bytes, including its Ethernet header."""
         if length > self._longest and self._ask:
             self._longest = self._ask()
         return length <= self._longest

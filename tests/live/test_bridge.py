@@ -68,7 +68,7 @@ def test_a_killed_program_leaves_no_port(bridged: Namespace) -> None:
     [
         (["--bridge", "br1"], 73, "br1 does not exist; make it first: ip link add br1 type bridge"),
         (["--bridge", "lo"], 73, "cannot make fp0 a port of lo: lo is not a bridge"),
-        (["--bridge", "br0", "--mtu", "1400"], 73, "that of br0 is 1500; use --mtu 1500"),
+        (["--bridge", "br0", "--mtu", "1400"], 73, "but br0 has 1500; use --mtu 1500"),
         (["--bridge", "br0", "--address", "10.9.0.1/24"], 64, "or add the address to br0"),
         (["--bridge", "br0", "--attach", "fp0"], 64, "use either --attach fp0 or --bridge br0"),
     ],
