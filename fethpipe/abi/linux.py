@@ -37,6 +37,7 @@ TUN_F_USO4 = 0x20  # from Linux 6.2
 TUN_F_USO6 = 0x40
 
 # fcntl.h: from Linux 2.6.35; fcntl has them from Python 3.10.
+SIOCGIFNAME = 0x8910  # linux/sockios.h
 F_SETPIPE_SZ = 1031
 F_GETPIPE_SZ = 1032
 
@@ -157,6 +158,16 @@ def unpack_packet_drops(statistics: bytes) -> int:
     """Return the number of frames that a socket had no room for since the last request."""
     drops: int = _TPACKET_STATS.unpack(statistics)[1]
     return drops
+
+
+def pack_index_request(index: int) -> bytes:
+    """Return the ifreq of SIOCGIFNAME, 40 bytes."""
+    return struct.pack("=16si20x", b"", index)
+
+
+def unpack_request_name(request: bytes) -> str:
+    """Return the name in an ifreq."""
+    return request[:16].partition(b"\0")[0].decode()
 
 
 def pack_promiscuous(index: int) -> bytes:

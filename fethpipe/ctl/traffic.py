@@ -9,7 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from datetime import datetime, timezone
 from itertools import chain
 
@@ -21,7 +21,15 @@ from ..ether.pcap import FILE_HEADER, PcapDecoder, pack_records
 from ..ether.responder import Responder, format_answer
 from ..library.device import EthernetDevice
 from ..library.opening import open_far_end, open_interface
-from ..system.privileges import can_become, drop_privileges, nobody_account, person_behind_sudo
+from ..system.confinement import confine, empty_bounding_set
+from ..system.parting import leave_terminal
+from ..system.privileges import (
+    acting_as,
+    can_become,
+    drop_privileges,
+    nobody_account,
+    person_behind_sudo,
+)
 from ..system.signals import SignalPipe
 
 log = logging.getLogger("fethpipe")
@@ -37,11 +45,11 @@ holds."""
 def capture(options: argparse.Namespace) -> None:
     """Show or write the frames that pass through an interface, until a signal comes."""
     with ExitStack() as stack:
-        signals = stack.enter_context(SignalPipe(_STOPPING))
+        stop = _Stop(stack)
         device = stack.enter_context(open_interface(options.name, see_sent=True))
         show = _open_output(options.file, stack)
         log.info("listening on %s", device.name)
-        for frames in chain(_batches(device, signals), _last_batches(device)):
+        for frames in chain(_batches(device, stop), _last_batches(device)):
             show(frames)
         passed, dropped = device.counters.frames_received, device.kernel_drops()
         log.info("%d frames, %d dropped by the kernel", passed, dropped)
@@ -50,13 +58,15 @@ def capture(options: argparse.Namespace) -> None:
 def icmp(options: argparse.Namespace) -> None:
     """Answer requests for an address, until a signal comes."""
     responder = Responder(options.address, options.mac)
-    with SignalPipe(_STOPPING) as signals, open_far_end(options.name) as device:
-        _become_ordinary()
+    with ExitStack() as stack:
+        stop = _Stop(stack)
+        device = stack.enter_context(open_far_end(options.name))
+        _give_up_rights()
         print(
             f"listening on {device.name} as {responder.address} ({responder.mac.hex(':')})",
             flush=True,
         )
-        for frames in _batches(device, signals):
+        for frames in _batches(device, stop):
             answers = [answer for answer in map(responder.answer, frames) if answer]
             device.send_batch([answer.frame for answer in answers])
             if answers and not options.quiet:
@@ -68,11 +78,12 @@ def inject(options: argparse.Namespace) -> None:
     sent = refused = skipped = 0
     with ExitStack() as stack:
         file = _open_input(options.file, stack)
+        stop = _Stop(stack)
         device = stack.enter_context(open_far_end(options.name))
-        _become_ordinary()
+        _give_up_rights()
         decoder = PcapDecoder()
         try:
-            while chunk := os.read(file, _CHUNK):
+            while stop.wait_for(file) and (chunk := os.read(file, _CHUNK)):
                 records = decoder.feed(chunk)
                 frames = [each.frame for each in records if len(each.frame) >= each.length]
                 frames = [frame for frame in frames if len(frame) >= HEADER_LENGTH]
@@ -80,7 +91,8 @@ def inject(options: argparse.Namespace) -> None:
                 taken = device.send_batch(frames)
                 sent += taken
                 refused += len(frames) - taken
-            decoder.feed_eof()
+            if not stop.stopped:
+                decoder.feed_eof()
         except ValueError as error:
             raise UsageError(f"cannot read {options.file}: {error}") from error
         except OSError as error:
@@ -91,12 +103,37 @@ def inject(options: argparse.Namespace) -> None:
         log.warning("%d frames were not sent: they are incomplete in the file", skipped)
 
 
-def _batches(device: EthernetDevice, signals: SignalPipe) -> Iterator[list[bytes]]:
-    """Yield frames in batches until a signal comes."""
-    while True:
-        readable, _, _ = select.select([device.fileno(), signals.fileno()], [], [])
-        if signals.fileno() in readable:
-            return
+class _Stop:
+    """Leave a terminal of somebody else's, and tell when it is time to stop: a signal has come, or
+    the terminal has gone.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stopped = False
+        person = nobody_account()
+        self._link = leave_terminal(person.uid, _STOPPING) if can_become(person) else None
+        self._signals = stack.enter_context(SignalPipe(_STOPPING))
+        self._watched = [self._signals.fileno()]
+        if self._link:
+            self._link.leave_session()
+            self._watched.append(self._link.fileno())
+
+    def wait_for(self, descriptor: int) -> bool:
+        """Wait until a descriptor is readable; return False if it is time to stop."""
+        while not self.stopped:
+            readable, _, _ = select.select([descriptor, *self._watched], [], [])
+            if self._link and self._link.fileno() in readable:
+                self.stopped = not self._link.attend(self._signals)
+            elif self._signals.fileno() in readable:
+                self.stopped = True
+            else:
+                return True
+        return False
+
+
+def _batches(device: EthernetDevice, stop: _Stop) -> Iterator[list[bytes]]:
+    """Yield frames in batches until it is time to stop."""
+    while stop.wait_for(device.fileno()):
         if frames := device.receive_batch(timeout=0):
             yield frames
 
@@ -113,21 +150,21 @@ def _last_batches(device: EthernetDevice) -> Iterator[list[bytes]]:
 def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes]], None]:
     """Return the function that takes captured frames. Afterwards this process is not root."""
     if file is None:
-        _become_ordinary()
+        time.tzset()  # reads a file, which later is not allowed
+        _give_up_rights()
         return _print_frames
     if file == "-":
         if os.isatty(_STDOUT):
             raise UsageError(
                 "stdout is a terminal, but pcap is binary data", hint="use -w FILE, or a pipe"
             )
-        _become_ordinary()
+        _give_up_rights()
         _write_all(FILE_HEADER)
         return lambda frames: _write_all(pack_records(frames, time.time_ns()))
-    # The user who ran sudo must own the file; root's own file needs root's rights to be opened.
-    if person_behind_sudo(os.environ):
-        _become_ordinary()
-    target = stack.enter_context(closing(open_capture(file, option="-w")))
-    _become_ordinary()
+    owner = person_behind_sudo(os.environ)
+    with acting_as(owner) if owner and can_become(owner) else nullcontext():
+        target = stack.enter_context(closing(open_capture(file, option="-w")))
+    _give_up_rights()
     return target.record
 
 
@@ -152,8 +189,10 @@ def _open_input(file: str, stack: ExitStack) -> int:
     return descriptor
 
 
-def _become_ordinary() -> None:
-    """Stop being root, if we are: what comes next handles bytes from other people."""
-    person = person_behind_sudo(os.environ) or nobody_account()
+def _give_up_rights() -> None:
+    """Keep nothing but what is open: what comes next handles bytes from other people."""
+    person = nobody_account()
     if can_become(person):
+        empty_bounding_set()
         drop_privileges(person)
+    confine()

@@ -7,6 +7,7 @@ kernel takes the VLAN tag out of a frame and passes it separately; here it is pu
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
 from collections.abc import Sequence
 
@@ -106,7 +107,10 @@ class PacketDevice:
     def _check(self, error: OSError) -> None:
         """Raise DeviceError, unless the interface exists and is just down: it may come up again."""
         try:
-            there = socket.if_nametoindex(self.name) == self._index
+            # Not if_nametoindex(3), which makes a socket: a confined process can make none.
+            request = linux.pack_index_request(self._index)
+            answer = fcntl.ioctl(self._socket, linux.SIOCGIFNAME, request)
+            there = linux.unpack_request_name(answer) == self.name
         except OSError:
             there = False
         if error.errno != errno.ENETDOWN or not there:

@@ -27,7 +27,7 @@ from ..errors import FethpipeError, system_step
 from .confinement import confine
 from .descriptors import close_all_but
 from .libc_darwin import process_name
-from .privileges import Person, drop_privileges
+from .privileges import Person, drop_privileges, find_person, person_behind_sudo
 from .signals import SignalPipe
 from .stderr import can_show_status, open_stderr, terminal
 
@@ -57,6 +57,18 @@ def terminal_owner(person: Person | None) -> int | None:
     if owner == 0 and person is not None and _sudo_made_this_session():
         return person.uid
     return owner
+
+
+def leave_terminal(user: int, passed_on: Sequence[signal.Signals]) -> Link | None:
+    """Leave the terminal to its owner, if we have one and this user does not own it.
+
+    For the rest like ``part_from_terminal``.
+    """
+    owner = terminal_owner(person_behind_sudo(os.environ))
+    if owner is None or owner == user:
+        return None
+    person = find_person(str(owner)) if owner > 0 else None
+    return part_from_terminal(person, passed_on, owner)
 
 
 class Link:

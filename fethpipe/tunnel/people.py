@@ -8,7 +8,7 @@ from signal import Signals
 from typing import NamedTuple
 
 from ..errors import NotAllowedError
-from ..system.parting import Link, part_from_terminal, terminal_owner
+from ..system.parting import Link, leave_terminal
 from ..system.privileges import (
     Person,
     can_become,
@@ -48,10 +48,4 @@ def choose_people(user: str | None) -> People:
 
 def part(people: People, signals: Sequence[Signals]) -> Link | None:
     """Leave the terminal to its owner, if we have one and the pump does not own it."""
-    if people.pump is None:
-        return None
-    owner = terminal_owner(person_behind_sudo(os.environ))
-    if owner is None or owner == people.pump.uid:
-        return None
-    person = find_person(str(owner)) if owner > 0 else None
-    return part_from_terminal(person, signals, owner)
+    return leave_terminal(people.pump.uid, signals) if people.pump else None

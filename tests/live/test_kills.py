@@ -14,7 +14,7 @@ import pytest
 
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
-from tests.live.private import USER, Private, pids_in, wait_for_process
+from tests.live.private import USER, Private, command_lines, pids_in, wait_for_process
 from tests.live.programs import FETHPIPE, Fethpipe, changed
 from tests.live.sshd import Sshd, join
 from tests.live.test_ssh import arguments
@@ -90,16 +90,25 @@ def _kill_one(
         program.is_ready(due - time.monotonic())
         program.ended_by(due)
         ready = program.is_ready(0)
-        victims = sorted({pid for each in way.namespaces for pid in pids_in(each)} - before)
-        if victims:
+        found = sorted({pid for each in way.namespaces for pid in pids_in(each)} - before)
+        lines = command_lines(found)
+        # Who kills sudo leaves the program alone that sudo runs, whatever that is.
+        victims = [pid for pid in found if not lines[pid].startswith("sudo ")]
+        victim = random.choice(victims) if victims else 0
+        if victim:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(random.choice(victims), signal.SIGKILL)
+                os.kill(victim, signal.SIGKILL)
         if not program.ended_by(time.monotonic() + 0.05):
             _end(program)
         deadline = time.monotonic() + AT_ONCE
         while left := {pid for each in way.namespaces for pid in pids_in(each)} - before:
             for pid in left:
-                wait_for_process(pid, deadline)
+                try:
+                    wait_for_process(pid, deadline)
+                except AssertionError as error:
+                    raise AssertionError(
+                        f"{error}, after the end of {lines.get(victim)}"
+                    ) from error
         for namespace, expected in zip(way.namespaces, interfaces):
             namespace.wait_until(
                 lambda: namespace.interfaces() == expected,  # noqa: B023 - called at once
