@@ -27,9 +27,10 @@ as_user() {
     fi
 }
 
-# Make a folder that whoever called sudo may write to, and print its path.
+# Make a folder that whoever called sudo may write to, and print its path. Not where mktemp would put
+# it: root's own folder for temporary files lets nobody else in.
 user_folder() {
-    folder=$(mktemp -d)
+    folder=$(mktemp -d /tmp/fethpipe-mac.XXXXXX)
     [ -z "${SUDO_UID-}" ] || chown "$SUDO_UID:$SUDO_GID" "$folder"
     printf '%s\n' "$folder"
 }
@@ -63,9 +64,12 @@ recipe() { # DOCUMENT NAME
     cat "$REPORT/recipe"
 }
 
-# Print the names of all interfaces, in one line.
+# Print the names of all interfaces of the kinds that the steps make, in one line.
 interfaces() {
-    "$PYTHON" -c 'import socket; print(*sorted(name for _, name in socket.if_nameindex()))'
+    "$PYTHON" -c '
+import socket
+kinds = ("feth", "bridge", "vmenet")
+print(*sorted(name for _, name in socket.if_nameindex() if name.startswith(kinds)))'
 }
 
 # From here on, nobody is behind sudo: what this starts is what a root shell starts.
