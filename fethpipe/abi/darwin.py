@@ -23,6 +23,12 @@ IF_FAKE_G_CMD_GET_PEER = 1
 # net/if_bridgevar.h
 BRDGADD = 0
 MAX_MTU_SYSCTL = "net.link.fake.max_mtu"
+# Read when a feth is made (bsd/net/if_fake.c: feth_clone_create). 0 on a Mac where nobody has set
+# them; otherwise a feth leaves checksums out, joins segments, or adds bytes to its frames.
+FETH_SETTINGS = tuple(
+    f"net.link.fake.{name}"
+    for name in ("hwcsum", "tso_support", "lro", "fcs", "trailer_length", "separate_frame_header")
+)
 # net/if_fake.c: IF_MINMTU, FETH_MAX_MTU_MAX
 FETH_MTU = range(72, 16370 + 1)
 # The longest frame, in bytes. Before macOS 15 a longer one is never sent, and no frame after it

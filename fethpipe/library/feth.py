@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT
 from ..errors import DeviceError, UsageError, errno_behind, step
-from ..netif.darwin import BUSY_SECONDS, UNSUPPORTED, DarwinInterfaces, allow_mtu
+from ..netif.darwin import BUSY_SECONDS, UNSUPPORTED, DarwinInterfaces, allow_mtu, check_settings
 from ..netif.existing import existing
 from ..netif.mac import format_mac
 from ..netif.status import Status
@@ -249,6 +249,7 @@ def create_feth(unit: int | None = None, *, largest_mtu: int | None = None) -> F
     require_macos(f"create {name}")
     if unit is not None and unit not in range(IF_MAXUNIT + 1):
         raise UsageError(f"{name} cannot exist: units go from 0 to {IF_MAXUNIT}")
+    check_settings()
     if largest_mtu is not None:
         with step(f"allow an MTU of {largest_mtu}"):
             allow_mtu(largest_mtu)

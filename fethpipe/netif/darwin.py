@@ -6,6 +6,7 @@ The kernel accepts IPv6 requests on an AF_INET6 socket only. All others go to an
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import socket
 import time
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from ..abi import darwin
 from ..abi.darwin import InterfaceFlag, Request
+from ..errors import DeviceError, step
 from ..system.libc_darwin import (
     host_uuid,
     interface_addresses,
@@ -248,6 +250,29 @@ def interface_with(address: IPv4Address) -> str | None:
             if found.ip == address:
                 return entry.interface
     return None
+
+
+def altered_setting() -> str:
+    """Return the sysctl that has every new feth carry other frames than it is given, "" if none.
+
+    With one of them, pings pass and TCP does not. An older macOS lacks some. Raises OSError.
+    """
+    for name in darwin.FETH_SETTINGS:
+        with contextlib.suppress(FileNotFoundError):
+            if sysctl_number(name):
+                return name
+    return ""
+
+
+def check_settings() -> None:
+    """Raise DeviceError if a setting of this Mac spoils every feth that is made."""
+    with step("read the settings of feth"):
+        altered = altered_setting()
+    if altered:
+        raise DeviceError(
+            f"cannot create a feth: {altered} is not 0, so its frames would be altered",
+            hint=f"run: sudo sysctl {altered}=0",
+        )
 
 
 def allow_mtu(mtu: int) -> None:

@@ -28,6 +28,7 @@ from ..netif.darwin import (
     UNSUPPORTED,
     DarwinInterfaces,
     allow_mtu,
+    check_settings,
     host_identity,
     interface_names,
 )
@@ -55,9 +56,10 @@ def provision_feth(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
         if request.attach:
             primary, io = _existing_pair(interfaces, request.name or "")
             if request.mac is not None:
-                _set_mac(interfaces, primary, request.mac)
+                _change_mac(interfaces, primary, request.mac)
             _set_mtus(interfaces, primary, io, request.mtu)
         else:
+            check_settings()
             mtu = request.mtu or DEFAULT_MTU
             with step(f"allow an MTU of {mtu}"):
                 allow_mtu(mtu)
@@ -312,6 +314,21 @@ def _stable_mac(primary: str) -> bytes:
 def _set_mac(interfaces: DarwinInterfaces, name: str, mac: bytes) -> None:
     with step(f"set the MAC of {name} to {format_mac(mac)}"):
         interfaces.set_mac(name, mac)
+
+
+def _change_mac(interfaces: DarwinInterfaces, name: str, mac: bytes) -> None:
+    """Set the MAC of an interface in use: macOS reads it when the link becomes active."""
+    with step(f"read the state of {name}"):
+        up = bool(interfaces.flags(name) & InterfaceFlag.IFF_UP)
+    if up:
+        with step(f"bring {name} down"):
+            interfaces.set_up(name, up=False)
+    try:
+        _set_mac(interfaces, name, mac)
+    finally:
+        if up:
+            with step(f"bring {name} up"):
+                interfaces.set_up(name)
 
 
 def _set_mtus(interfaces: DarwinInterfaces, primary: str, io: str, mtu: int | None) -> None:

@@ -15,7 +15,7 @@ from ..abi.darwin import FETH_MTU
 from ..errors import FethpipeError, NotAllowedError
 from ..ether.frame import HEADER_LENGTH
 from ..keeper.client import KeeperProcess, fork_keeper
-from ..netif.darwin import DarwinInterfaces, allow_mtu, interface_names
+from ..netif.darwin import DarwinInterfaces, allow_mtu, altered_setting, interface_names
 from ..netif.mac import parse_mac
 from ..provision.request import Change, DeviceRequest, Provisioned
 from .cable_darwin import reflect
@@ -26,7 +26,7 @@ from .facts_ndrv import check_ndrv
 from .facts_route import check_route
 from .frames import measure, try_sizes
 from .pairs import ADDRESS, FethPairs, OpenPair, send_buffer
-from .report import Report
+from .report import DiffersError, Report
 
 _MAC = parse_mac("02:00:5e:00:53:21")
 
@@ -38,6 +38,7 @@ def try_system(report: Report) -> None:
     """
     if os.geteuid() != 0:
         raise NotAllowedError("the self-test needs root to make feth interfaces", hint="use sudo")
+    report.check("settings", "no setting of this Mac alters the frames of a feth", _see_settings)
     with ExitStack() as stack:
         with os_errors_as("cannot set up the self-test"):
             pairs = _set_up(stack)
@@ -49,6 +50,13 @@ def try_system(report: Report) -> None:
         _move_frames(report, pairs)
         check_gone(report, pairs)
     reflect(report)
+
+
+def _see_settings() -> str:
+    altered = altered_setting()
+    if altered:
+        raise DiffersError(f"{altered} is not 0")
+    return ""
 
 
 def _set_up(stack: ExitStack) -> FethPairs:

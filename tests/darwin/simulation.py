@@ -238,6 +238,10 @@ class SimulatedDarwin:
     def max_mtu(self, value: int) -> None:
         self._library.simulation_set_max_mtu(self._kernel, value)
 
+    def alter_frames(self, which: int) -> None:
+        """Somebody has set the sysctl of this number, from 1, of those that alter frames."""
+        self._library.simulation_alter_frames(self._kernel, which)
+
     def occupy(self, *units: int) -> None:
         """Another program holds these /dev/bpfN open."""
         for unit in units:
@@ -358,6 +362,7 @@ def _load() -> ctypes.PyDLL:
         ("forget_violations", None, [pointer]),
         ("max_mtu", unsigned, [pointer]),
         ("set_max_mtu", None, [pointer, unsigned]),
+        ("alter_frames", None, [pointer, unsigned]),
         ("occupy", None, [pointer, number, ctypes.c_bool]),
         ("act", number, [pointer, text, ctypes.c_bool, text]),
         ("report", pointer, [pointer]),

@@ -164,6 +164,14 @@ def test_it_tells_precisely_what_differs(darwin: SimulatedDarwin, cases: list[Ca
     assert told.status == (0 if all(case.works for case in cases) else 71)
 
 
+def test_it_names_a_setting_that_spoils_every_feth(darwin: SimulatedDarwin) -> None:
+    darwin.alter_frames(1)
+    told = run(darwin)
+    assert told.differs == {"settings": "net.link.fake.hwcsum is not 0"}
+    assert "cannot create a feth: net.link.fake.hwcsum is not 0" in told.whole["error"]
+    assert told.status == 73
+
+
 def test_no_deviation_is_left_out() -> None:
     assert {case.name for case in CASES} == DEVIATIONS.keys()
 
@@ -221,5 +229,5 @@ def test_the_words_for_people(darwin: SimulatedDarwin) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_pair_outlives_a_signal(darwin: SimulatedDarwin, number: signal.Signals) -> None:
-    end_by_signal(command(darwin), b"ok ", number, child=True)
+    end_by_signal(command(darwin), b"ok             making", number, child=True)
     assert darwin.interfaces() == {}

@@ -17,6 +17,7 @@ from fethpipe.provision.feth import (
     provision_feth,
 )
 from fethpipe.provision.request import DeviceRequest, Provisioned
+from tests.darwin.layouts import REQUEST
 from tests.darwin.rig import IO, PRIMARY
 from tests.xnu.child import on_apples_code
 from tests.xnu.inside import Mac
@@ -167,3 +168,53 @@ def test_batches_go_on_after_what_the_kernel_refuses(mac: Mac) -> None:
     drops = {"interface down": 2, **({"too long for the device": 1} if batches else {})}
     assert dict(pair.device.counters.drops) == drops
     assert pair.device.counters.frames_sent == (52 if batches else 53)
+
+
+# ---- settings of the Mac ----
+
+
+@on_apples_code
+def test_no_feth_is_made_where_a_setting_alters_its_frames(mac: Mac) -> None:
+    found = 0
+    for name in ("hwcsum", "tso_support", "lro", "fcs", "trailer_length", "separate_frame_header"):
+        try:
+            mac.kernel.sysctl(name, 1)
+        except FileNotFoundError:  # an older one
+            continue
+        found += 1
+        for make in (Pair, create_feth):
+            with pytest.raises(DeviceError, match=f"net.link.fake.{name} is not 0"):
+                make()
+        mac.kernel.sysctl(name, 0)
+    assert found
+    assert Pair().made == [PRIMARY, IO]
+
+
+# ---- attaching ----
+
+
+@on_apples_code
+def test_attaching_sets_the_mac_while_the_link_is_down(mac: Mac) -> None:
+    """IPConfiguration reads the MAC when the link becomes active."""
+    first = Pair()
+    first.device.close()
+    requests: list[int] = []
+    real = mac.kernel.ioctl
+
+    def noting(request: int, argument: object) -> None:
+        requests.append(request)
+        real(request, argument)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mac.kernel, "ioctl", noting)
+        second = provision_feth(
+            DeviceRequest(name=PRIMARY, attach=True, mac=bytes.fromhex("0200000000ab")),
+            first.made.append,
+        )
+    set_flags, set_mac = REQUEST["SIOCSIFFLAGS"], REQUEST["SIOCSIFLLADDR"]
+    assert [each for each in requests if each in (set_flags, set_mac)] == [
+        set_flags,
+        set_mac,
+        set_flags,
+    ]
+    assert (second.mac.hex(), second.up) == ("0200000000ab", True)

@@ -179,6 +179,11 @@ EXPORT void simulation_set_max_mtu(struct kernel *chosen, uint32_t value)
     chosen->max_mtu = value;
 }
 
+EXPORT void simulation_alter_frames(struct kernel *chosen, uint32_t which)
+{
+    chosen->altered = which;
+}
+
 /* Another program opens or closes /dev/bpfN. */
 EXPORT void simulation_occupy(struct kernel *chosen, int unit, bool occupied)
 {

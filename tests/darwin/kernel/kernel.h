@@ -208,6 +208,7 @@ struct kernel {
     int32_t major, minor; /* of the release */
     char release[32], product[32], machine[32], host_uuid[37];
     uint32_t max_mtu; /* sysctl net.link.fake.max_mtu */
+    uint32_t altered; /* which of the sysctls that alter frames is 1, from 1; 0: none */
     uint32_t next_id;
     struct interface interfaces[MAX_INTERFACES];
     _Atomic uint32_t bpf_nodes; /* how many /dev/bpfN exist */

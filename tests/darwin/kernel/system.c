@@ -51,14 +51,34 @@ static const char *text_value(const char *name)
     return NULL;
 }
 
+/* Each with the first release that has it, of those that were looked at. */
+static const struct {
+    const char *name;
+    int since;
+} altering[] = {{"hwcsum", 0}, {"tso_support", 22},    {"lro", 23},
+                {"fcs", 22},   {"trailer_length", 22}, {"separate_frame_header", 24}};
+
+static bool altering_value(const char *name, uint32_t *value)
+{
+    static const char prefix[] = "net.link.fake.";
+
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0)
+        return false;
+    for (uint32_t i = 0; i < sizeof altering / sizeof altering[0]; i++) {
+        if (strcmp(name + sizeof prefix - 1, altering[i].name) != 0)
+            continue;
+        *value = kernel->altered == i + 1;
+        return kernel_release_from(altering[i].since, 0);
+    }
+    return false;
+}
+
 static bool number_value(const char *name, uint32_t *value)
 {
+    if (altering_value(name, value))
+        return true;
     if (strcmp(name, "net.link.fake.max_mtu") == 0 && kernel_release_from(19, 0))
         *value = kernel->max_mtu;
-    else if (strcmp(name, "net.link.fake.hwcsum") == 0)
-        *value = kernel_deviation(DEVIATION_hardware_checksums) != 0;
-    else if (strcmp(name, "net.link.fake.tso_support") == 0 && kernel_release_from(19, 0))
-        *value = 0;
     else if (strcmp(name, "debug.bpf_maxdevices") == 0)
         *value = MAX_BPF_NODES;
     else
