@@ -21,7 +21,7 @@ from ..stats import Counters
 from ..system.libc_darwin import ioctl
 from .frames import PATIENCE_SECONDS, drain, is_ours, make_frame, receive
 from .pairs import ADDRESS, FethPairs, buffer_length, refused
-from .report import DiffersError, NotAvailableError, Report
+from .report import DiffersError, NotAvailableError, Report, expect
 
 _BUFFER = 1 << 20
 _OLD_BUFFER = 1 << 19
@@ -83,9 +83,7 @@ def check_bpf(report: Report, pairs: FethPairs) -> None:
 
 def _has_buffer(descriptor: int, expected: int) -> str:
     found = buffer_length(descriptor)
-    if found != expected:
-        raise DiffersError(f"{found}")
-    return ""
+    return expect(found == expected, f"{found}")
 
 
 def _send_from_stack(pairs: FethPairs) -> bytes:
@@ -104,17 +102,13 @@ def _send_from_stack(pairs: FethPairs) -> bytes:
 
 
 def _receive_from_stack(pairs: FethPairs) -> str:
-    if not _send_from_stack(pairs):
-        raise DiffersError("nothing comes")
-    return ""
+    return expect(_send_from_stack(pairs) != b"", "nothing comes")
 
 
 def _find_checksum(pairs: FethPairs) -> str:
     if not pairs.receives:
         raise NotAvailableError("no frame is received")
-    if not has_whole_checksum(_send_from_stack(pairs)):
-        raise DiffersError("the UDP checksum is wrong")
-    return ""
+    return expect(has_whole_checksum(_send_from_stack(pairs)), "the UDP checksum is wrong")
 
 
 def _inject_to_stack(pairs: FethPairs) -> str:
@@ -133,9 +127,7 @@ def _inject_to_stack(pairs: FethPairs) -> str:
             received = receiver.recv(1500)
         except socket.timeout:
             raise DiffersError("nothing comes") from None
-    if received != payload:
-        raise DiffersError("it comes changed")
-    return ""
+    return expect(received == payload, "it comes changed")
 
 
 def _longest_write(pairs: FethPairs) -> tuple[str, Callable[[], str]]:
@@ -195,9 +187,7 @@ def _see_own(pairs: FethPairs) -> str:
     pair = pairs.late
     pair.near.write_frames([make_frame(60)])
     receive(pair.far, 1)
-    if any(is_ours(frame) for frame in pair.near.read_frames()):
-        raise DiffersError("it does")
-    return ""
+    return expect(not any(is_ours(frame) for frame in pair.near.read_frames()), "it does")
 
 
 def _see_padding(pairs: FethPairs) -> str:
@@ -206,9 +196,7 @@ def _see_padding(pairs: FethPairs) -> str:
     arrived = receive(pair.far, 1)
     if not arrived:
         raise DiffersError("it is lost")
-    if len(arrived[0]) != HEADER_LENGTH:
-        raise DiffersError(f"it comes with {len(arrived[0])} bytes")
-    return ""
+    return expect(len(arrived[0]) == HEADER_LENGTH, f"it comes with {len(arrived[0])} bytes")
 
 
 def _see_vlan(pairs: FethPairs) -> str:
@@ -216,9 +204,8 @@ def _see_vlan(pairs: FethPairs) -> str:
     tagged = frame[:12] + b"\x81\x00\x00\x05" + frame[12:]
     pairs.late.near.write_frames([tagged])
     arrived = receive(pairs.late.far, 1)
-    if arrived != [tagged]:
-        raise DiffersError("it comes without" if arrived == [frame] else f"{len(arrived)} come")
-    return ""
+    seen = "it comes without" if arrived == [frame] else f"{len(arrived)} come"
+    return expect(arrived == [tagged], seen)
 
 
 def _waiting(pairs: FethPairs, frames: list[bytes]) -> bytes:
@@ -261,9 +248,7 @@ def _read_batch(pairs: FethPairs) -> str:
 def _see_header(pairs: FethPairs) -> str:
     batch = _waiting(pairs, [make_frame(_EVEN_SIZE)])
     length = _RECORD_HEADER.unpack_from(batch)[2]
-    if length != _HEADER_LENGTH:
-        raise DiffersError(f"{length}")
-    return ""
+    return expect(length == _HEADER_LENGTH, f"{length}")
 
 
 def _see_alignment(pairs: FethPairs) -> str:
@@ -275,9 +260,7 @@ def _see_alignment(pairs: FethPairs) -> str:
         raise NotAvailableError("a read takes one frame")
     unit = darwin.BPF_ALIGNMENT
     expected = -(-(header + captured) // unit) * unit
-    if found - header != expected:
-        raise DiffersError(f"{found - header} after {header + captured}")
-    return ""
+    return expect(found - header == expected, f"{found - header} after {header + captured}")
 
 
 def _see_order(pairs: FethPairs) -> str:
@@ -298,9 +281,7 @@ def _count_drops(pairs: FethPairs) -> str:
         answer = ioctl(descriptor, Request.BIOCGSTATS, bytes(darwin.BPF_STAT_SIZE))
     finally:
         os.close(descriptor)
-    if not darwin.unpack_bpf_drops(answer):
-        raise DiffersError("none is counted")
-    return ""
+    return expect(darwin.unpack_bpf_drops(answer) > 0, "none is counted")
 
 
 def _batch_descriptor(pairs: FethPairs) -> int:
@@ -323,9 +304,7 @@ def _write_batch(pairs: FethPairs) -> str:
     finally:
         os.close(descriptor)
     arrived = receive(pairs.late.far, _BURST)
-    if sorted(arrived) != sorted(frames):
-        raise DiffersError(f"{len(arrived)} of {_BURST} come")
-    return ""
+    return expect(sorted(arrived) == sorted(frames), f"{len(arrived)} of {_BURST} come")
 
 
 def _refuse_batch(pairs: FethPairs) -> str:

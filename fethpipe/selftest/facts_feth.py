@@ -10,7 +10,7 @@ from ..abi.darwin import FETH_MTU
 from ..netif.darwin import UNSUPPORTED
 from .frames import make_frame
 from .pairs import FethPairs, buffer_length, refused
-from .report import DiffersError, NotAvailableError, Report
+from .report import DiffersError, NotAvailableError, Report, expect
 
 _MTU_SYSCTL = (19, 0)  # Darwin 19 is macOS 10.15
 
@@ -29,29 +29,21 @@ def check_feth(report: Report, pairs: FethPairs) -> None:
 
     def raised() -> str:
         largest = interfaces.largest_mtu(pair.primary)
-        if largest != FETH_MTU[-1]:
-            raise DiffersError(f"{largest}")
-        return ""
+        return expect(largest == FETH_MTU[-1], f"{largest}")
 
     def beyond() -> str:
         largest = interfaces.largest_mtu(early.io)
         return refused(lambda: interfaces.set_mtu(early.io, largest + 1), errno.EINVAL)
 
     def mac() -> str:
-        if pair.mac != pairs.requested_mac:
-            raise DiffersError(pair.mac.hex(":"))
-        return ""
+        return expect(pair.mac == pairs.requested_mac, pair.mac.hex(":"))
 
     def active() -> str:
-        if not all(interfaces.active(name) for name in (pair.primary, pair.io)):
-            raise DiffersError("inactive")
-        return ""
+        return expect(all(interfaces.active(name) for name in (pair.primary, pair.io)), "inactive")
 
     def peered() -> str:
         found = interfaces.peer(pair.primary)
-        if found != pair.io:
-            raise DiffersError(f"{found!a} for {pair.io}")
-        return ""
+        return expect(found == pair.io, f"{found!a} for {pair.io}")
 
     check = report.check
     check(

@@ -10,7 +10,7 @@ from ..device.ndrv import open_ndrv
 from ..system.libc_darwin import bind
 from .frames import make_frame
 from .pairs import FethPairs, new_ndrv, refused, send_buffer
-from .report import DiffersError, Report
+from .report import DiffersError, Report, expect
 
 _DEFAULT_SEND_BUFFER = 8192
 _SMALL_SEND_BUFFER = 4096
@@ -23,9 +23,7 @@ def check_ndrv(report: Report, pairs: FethPairs) -> None:
     def default() -> str:
         with new_ndrv() as ndrv:
             size = send_buffer(ndrv.fileno())
-        if size != _DEFAULT_SEND_BUFFER:
-            raise DiffersError(f"{size}")
-        return ""
+        return expect(size == _DEFAULT_SEND_BUFFER, f"{size}")
 
     def too_long() -> str:
         descriptor = open_ndrv(pair.io)

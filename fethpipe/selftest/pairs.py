@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from ..abi.darwin import AF_NDRV, Request, pack_u32, unpack_u32
 from ..device.bpf import open_bpf
@@ -45,6 +46,7 @@ class OpenPair:
         self.far.close()
 
 
+@dataclass
 class FethPairs:
     """Two pairs, and what was found out about this Mac so far.
 
@@ -52,28 +54,22 @@ class FethPairs:
     interface has the name ``absent``.
     """
 
-    def __init__(
-        self,
-        *,
-        interfaces: DarwinInterfaces,
-        early: OpenPair,
-        late: OpenPair,
-        limit_before: int,
-        requested_mac: bytes,
-        absent: str,
-    ) -> None:
-        self.interfaces = interfaces
-        self.early = early
-        self.late = late
-        self.limit_before = limit_before
-        self.requested_mac = requested_mac
-        self.absent = absent
+    interfaces: DarwinInterfaces
+    early: OpenPair
+    late: OpenPair
+    limit_before: int
+    requested_mac: bytes
+    absent: str
+    receives: bool = False
+    """Whether BPF receives what the IP stack sends. If not, no other fact can be checked."""
+    injects: bool = False
+    """Whether the IP stack receives what AF_NDRV sends."""
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """The release of Darwin, major and minor."""
         major, minor = (os.uname().release + ".0").split(".")[:2]
-        self.release = (int(major), int(minor))
-        self.receives = False
-        """Whether BPF receives what the IP stack sends. If not, no other fact can be checked."""
-        self.injects = False
-        """Whether the IP stack receives what AF_NDRV sends."""
+        return int(major), int(minor)
 
 
 def refused(call: Callable[[], object], *expected: int) -> str:

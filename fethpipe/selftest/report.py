@@ -36,6 +36,13 @@ class NotAvailableError(Exception):
     """A fact could not be checked here. The text says why."""
 
 
+def expect(holds: bool, seen: str) -> str:
+    """Return "" if a fact holds. Raises DiffersError with what was seen instead if it does not."""
+    if not holds:
+        raise DiffersError(seen)
+    return ""
+
+
 class Fact(NamedTuple):
     """A fact: a name for programs, what is expected (in words), the outcome, what was seen."""
 
