@@ -37,6 +37,8 @@ def test_no_number_of_the_module_goes_unchecked() -> None:
         "IF_MAXUNIT": 32767,
         "ND6_INFINITE_LIFETIME": 0xFFFFFFFF,
         "BPF_MAXDEVICES": 256,
+        "BRDGADD": 0,
+        "FETH_FRAME_LIMIT": 16384,
         "BPF_STAT_SIZE": _SIZES["bpf_stat"],
     }
     public = {

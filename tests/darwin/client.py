@@ -6,7 +6,6 @@ they were raised.  Nothing in here comes from fethpipe: what a call takes and gi
 
 from __future__ import annotations
 
-import array
 import ctypes
 import fcntl
 import os
@@ -14,7 +13,6 @@ import select
 import socket
 import struct
 import time
-import uuid
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from tests.darwin.inside import Inside, call_method
@@ -176,10 +174,6 @@ class Calls:
         with socket.socket(fileno=os.dup(fd)) as sock:
             return int(sock.family)
 
-    def send(self, fd: int, data: bytes, flags: int = 0) -> int:
-        with self._ndrv(fd) as sock:
-            return sock.send(data, flags)
-
     def set_send_buffer(self, fd: int, value: int) -> None:
         with self._ndrv(fd) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, value)
@@ -191,17 +185,6 @@ class Calls:
     def _ndrv(self, fd: int) -> socket.socket:
         """Named in full: an AF_NDRV socket that is not bound has no name to find its family by."""
         return socket.socket(27, socket.SOCK_RAW, 0, fileno=os.dup(fd))
-
-    def send_descriptors(self, channel: int, fds: list[int]) -> None:
-        with socket.socket(fileno=os.dup(channel)) as sock:
-            sock.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
-
-    def receive_descriptors(self, channel: int, count: int) -> list[int]:
-        fds = array.array("i")
-        with socket.socket(fileno=os.dup(channel)) as sock:
-            _, [(_, _, data)], _, _ = sock.recvmsg(1, socket.CMSG_SPACE(count * fds.itemsize))
-        fds.frombytes(data)
-        return list(fds)
 
     def udp_send(self, local: str, remote: str, payloads: list[bytes]) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -234,12 +217,6 @@ class Calls:
             self._libc.sysctlbyname(name.encode(), old, ctypes.byref(size), value, new_size)
         )
         return old.raw[: size.value]
-
-    def host_uuid(self) -> str:
-        buffer = ctypes.create_string_buffer(16)
-        patience = struct.pack("qq", 5, 0)
-        self._check(self._libc.gethostuuid(buffer, patience))
-        return str(uuid.UUID(bytes=buffer.raw)).upper()
 
     def getifaddrs(self) -> list[InterfaceAddress]:
         head = ctypes.c_void_p()
@@ -322,10 +299,6 @@ class Program:
     def kill(self) -> None:
         """End it as SIGKILL does."""
         self._inside.kill()
-
-    def wait(self) -> int:
-        """The status of a program that ends by itself, negative for a signal."""
-        return self._inside.wait()
 
     def start(self, name: str, *arguments: Any, **options: Any) -> None:
         """Begin a call; `finish` waits for its result."""

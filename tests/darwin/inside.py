@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from fethpipe.errors import FethpipeError
-from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from tests.darwin.simulation import SimulatedDarwin
@@ -75,10 +74,6 @@ class Inside:
         """Return all that it wrote to stderr so far."""
         self._stderr.seek(0)
         return self._stderr.read().decode()
-
-    def wait(self) -> int:
-        """Return the status of a process that ends by itself, negative for a signal."""
-        return self._process.wait(PATIENCE)
 
     def kill(self) -> None:
         """End it as SIGKILL does."""

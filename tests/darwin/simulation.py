@@ -247,11 +247,6 @@ class SimulatedDarwin:
         for unit in units:
             self._library.simulation_occupy(self._kernel, unit, True)
 
-    def vacate(self, *units: int) -> None:
-        """It closed them."""
-        for unit in units:
-            self._library.simulation_occupy(self._kernel, unit, False)
-
     def create(self, name: str) -> None:
         """Another program creates a feth, in the programs' network namespace."""
         self._act(True, name)

@@ -199,11 +199,6 @@ def hide(*folders: str) -> list[str]:
     return [f"mount -t tmpfs none {folder}" for folder in folders if Path(folder).exists()]
 
 
-def command_line(pid: int) -> str:
-    """Return what a process was started as."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-
-
 def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
