@@ -44,6 +44,7 @@ silent, 76 the stream is not in this framing, 77 not allowed
 """
 
 _SSH_KEEPALIVE = 15.0
+_LONGEST_PAUSE = 10.0
 _STDERR = 2
 
 
@@ -109,7 +110,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         if not command:
             raise UsageError("-- needs a COMMAND after it")
     options = make_parser().parse_args(_with_remote_joined(arguments))
-    if options.reconnect and not command and not options.ssh:
+    if options.reconnect is not None and not command and not options.ssh:
         raise UsageError("--reconnect needs --ssh or a COMMAND to start again")
     if options.ssh and command:
         raise UsageError("use either --ssh or a COMMAND, not both")
@@ -133,6 +134,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         framing=options.framing,
         command=tuple(command or ()),
         ready_descriptor=options.ready_fd,
+        ready_file=options.ready_file,
         stats_seconds=options.stats,
         user=options.user,
         reconnect=options.reconnect,
@@ -362,9 +364,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     stream.add_argument(
         "--reconnect",
-        action="store_true",
+        type=checked(_seconds),
+        nargs="?",
+        const=_LONGEST_PAUSE,
+        metavar="SECONDS",
         help="when COMMAND or ssh ends, keep the device and start it again after 1 s, later after "
-        "up to 60 s",
+        "up to SECONDS (default: 10); at once when the network changes, and on SIGUSR2",
     )
     parser.add_argument(
         "--user",
@@ -403,11 +408,18 @@ def make_parser() -> argparse.ArgumentParser:
         "--ready-fd",
         type=checked(_descriptor),
         metavar="N",
-        help="when the device is up, write one line of JSON to this file descriptor",
+        help="write a line of JSON to this file descriptor when the device is up, when the other "
+        "end is connected, and when --reconnect waits",
+    )
+    output.add_argument(
+        "--ready-file",
+        type=checked(_output_path),
+        metavar="FILE",
+        help="write the same lines to this file",
     )
     output.add_argument(
         "--pcap",
-        type=checked(_capture_path),
+        type=checked(_output_path),
         metavar="FILE",
         help="also write every frame, in both directions, to this pcap file, for tcpdump and "
         "Wireshark",
@@ -489,7 +501,7 @@ def _seconds_or_none(text: str) -> float:
     return 0.0 if re.fullmatch(r"0+(\.0*)?", text) else _seconds(text)
 
 
-def _capture_path(text: str) -> str:
+def _output_path(text: str) -> str:
     if text in ("", "-"):
         raise ValueError("stdout carries frames: name a file")
     return text

@@ -46,11 +46,14 @@ class TemporaryLaunchError(LaunchError):
 
 
 class CommandFailedError(LaunchError):
-    """COMMAND failed. ``code`` is its exit status, or a signal as a negative number."""
+    """COMMAND failed. ``code`` is its exit status, or a signal as a negative number. ``final`` says
+    that another try would fail in the same way.
+    """
 
-    def __init__(self, message: str, code: int, *, hint: str = "") -> None:
+    def __init__(self, message: str, code: int, *, hint: str = "", final: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.final = final
 
 
 class SystemFailureError(FethpipeError):

@@ -53,8 +53,8 @@ def _run(request: DeviceRequest) -> int:
     def announce() -> None:
         nonlocal up
         up = True
-        with open(ready, "rb") as line:
-            facts = json.loads(line.read())
+        with open(ready, "rb", closefd=True) as states:
+            facts = json.loads(states.readline())
         _say(f"I {facts['interface']} {facts['io_interface']} {__version__}")
 
     try:

@@ -112,7 +112,8 @@ def test_all_options(parse: Parse) -> None:
         *("--device", "tap", "--name", "fp7", "--mac", "02:00:5e:00:53:01"),
         *("--address", "192.0.2.1/24", "--address", "2001:db8::1/64"),
         *("--mtu", "1400", "--metric", "50", "--framing", "u32be", "--user", "nobody"),
-        *("--ready-fd", "2", "--stats", "2.5", "--reconnect"),
+        *("--ready-fd", "2", "--stats", "2.5", "--reconnect", "20"),
+        *("--ready-file", "states"),
     )
     assert config == Config(
         device="tap",
@@ -128,7 +129,8 @@ def test_all_options(parse: Parse) -> None:
         ready_descriptor=2,
         stats_seconds=2.5,
         user="nobody",
-        reconnect=True,
+        reconnect=20.0,
+        ready_file="states",
         hello=False,
     )
 
@@ -382,7 +384,7 @@ def test_options_of_the_remote_end(ran: list[Config]) -> None:
         python="/opt/python3",
         options=("--address", "192.0.2.2/24", "-v"),
     )
-    assert ran == [DEFAULT._replace(remote=remote, reconnect=True, keepalive=15.0)]
+    assert ran == [DEFAULT._replace(remote=remote, reconnect=10.0, keepalive=15.0)]
 
 
 REMOTE_REFUSED = {

@@ -65,7 +65,7 @@ def test_ci_on_macos_runs_what_the_owner_of_a_mac_runs() -> None:
 @pytest.mark.live
 def test_the_namespaces_recipe_works(shell: Shell) -> None:
     shell.run(recipe("namespaces"))
-    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.wait_for_lines("fp0 is up", count=2)
     shell.run(recipe("namespaces, traffic"))
     shell.run(recipe("namespaces, end"))
     said = shell.finish()
@@ -78,7 +78,7 @@ def test_the_namespaces_recipe_works(shell: Shell) -> None:
 def test_the_named_pipes_recipe_works(shell: Shell) -> None:
     shell.run("ip netns add left; ip netns add right")
     shell.run(recipe("named pipes"))
-    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.wait_for_lines("fp0 is up", count=2)
     shell.run(recipe("namespaces, traffic"))
     shell.run("kill %2; wait")
     said = shell.finish()

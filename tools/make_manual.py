@@ -76,7 +76,7 @@ def _options(command: Command, heading: str) -> Iterator[str]:
 
 def _term(option: Option) -> str:
     names = ", ".join(f"\\fB{_escape(name)}\\fR" for name in option.names)
-    value = f"\\fI{_escape(option.metavar)}\\fR" if option.value else ""
+    value = f"\\fI{_escape(option.metavar)}\\fR" if option.metavar else ""
     return " ".join(filter(None, (names, value)))
 
 

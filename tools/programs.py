@@ -22,7 +22,9 @@ class Value(Enum):
 
 
 class Option(NamedTuple):
-    """An option, or without names a word that has its place. ``value`` is None for a switch."""
+    """An option, or without names a word that has its place. ``value`` is None for a switch, and
+    where it may be left out.
+    """
 
     names: tuple[str, ...]
     metavar: str
@@ -107,7 +109,9 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
     choices = tuple(map(str, action.choices or ()))
     metavar = str(action.metavar or "") or ("{" + ",".join(choices) + "}" if choices else "")
     value: Value | None = None
-    if action.nargs != 0:
+    if action.nargs == "?" and action.option_strings:  # the next word may be an option as well
+        metavar = f"[{metavar}]"
+    elif action.nargs != 0:
         value = Value.CHOICES if choices else _VALUES.get(metavar, Value.NONE)
         if action.dest == "user":
             value = Value.USER

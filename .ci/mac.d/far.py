@@ -12,7 +12,7 @@ def main() -> None:
     options = ("--ssh-command", sys.argv[1], "--ssh", "root@this-mac", "--remote", "--unit 21106")
     with started("--unit", "21105", *options) as end:
         print(end.ready())
-        end.wait_for("remote: feth21106 is ready")
+        end.wait_for("remote: feth21106 is up")
         status = end.stop()
         print(end.said())
     if status != 0:

@@ -8,7 +8,7 @@ raise ValueError if it is too long.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from typing import NamedTuple
@@ -414,6 +414,35 @@ def pack_bpf_batch(frames: Sequence[bytes]) -> bytes:
             _BPF_PADDING[(header_size + length) % BPF_ALIGNMENT],
         )
     return b"".join(parts)
+
+
+# net/route.h, net/if.h: rt_msghdr, then if_msghdr and ifa_msghdr, as far as they are used here:
+# length, version, type, interface, flags; length, version, type, interface.
+_ROUTE_CHANGE = struct.Struct("<HBBHxxI")
+_LINK_CHANGE = struct.Struct("<HBB8xH")
+_RTM_ROUTES = (RTM_ADD, RTM_DELETE, 3)  # and RTM_CHANGE
+_RTM_LINKS = (0xC, 0xD, 0xE)  # RTM_NEWADDR, RTM_DELADDR, RTM_IFINFO
+_RTF_HOST = 0x4
+
+
+def unpack_changes(datagram: bytes) -> Iterator[int]:
+    """Yield the index of the interface that each message of a routing socket is about, if it tells
+    of a change of a link, an address or a route.
+
+    Routes to single hosts are left out: each new neighbour makes one.
+    """
+    offset = 0
+    while len(datagram) - offset >= _LINK_CHANGE.size:
+        length, _version, kind, index = _LINK_CHANGE.unpack_from(datagram, offset)
+        if length < _LINK_CHANGE.size or length > len(datagram) - offset:
+            return
+        if kind in _RTM_LINKS:
+            yield index
+        elif kind in _RTM_ROUTES:
+            _, _, _, index, flags = _ROUTE_CHANGE.unpack_from(datagram, offset)
+            if not flags & _RTF_HOST:
+                yield index
+        offset += length
 
 
 _BPF_PADDING = tuple(bytes(-length % BPF_ALIGNMENT) for length in range(BPF_ALIGNMENT))

@@ -99,7 +99,12 @@ RTM_GETLINK = 18
 RTM_NEWADDR = 20
 RTM_DELADDR = 21
 RTM_GETADDR = 22
+RTM_NEWROUTE = 24
+RTM_DELROUTE = 25
 RT_SCOPE_UNIVERSE = 0
+RTA_OIF = 4
+# RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE
+RTMGRP_CHANGES = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 
 # if_link.h
 IFLA_ADDRESS = 1
@@ -127,6 +132,7 @@ _IFREQ = struct.Struct("=16sH22x")
 _NLMSGHDR = struct.Struct("=IHHII")
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBI")
+_RTMSG_SIZE = 12
 _RTATTR = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _I32 = struct.Struct("=i")
@@ -364,6 +370,21 @@ def unpack_address(payload: bytes) -> AddressMessage:
     # IFA_ADDRESS is the far end on a point-to-point link; IFA_LOCAL is absent for IPv6.
     address = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS, b""))
     return AddressMessage(index, prefix, address)
+
+
+def unpack_changes(datagram: bytes) -> Iterator[int]:
+    """Yield the index of the interface that each message of RTMGRP_CHANGES is about, 0 for none.
+
+    Raises ValueError for an invalid message.
+    """
+    for message in unpack_messages(datagram):
+        if message.type in (RTM_NEWROUTE, RTM_DELROUTE):
+            attributes = unpack_attributes(message.payload[_RTMSG_SIZE:])
+            yield _unpack_u32(attributes.get(RTA_OIF, bytes(4)))
+        elif message.type in (RTM_NEWADDR, RTM_DELADDR):
+            yield unpack_address(message.payload).ifindex
+        else:
+            yield unpack_link(message.payload).ifindex
 
 
 def _aligned(length: int) -> int:

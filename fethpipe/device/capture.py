@@ -8,52 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import time
 from collections.abc import Sequence
 
-from ..errors import UsageError, reason
+from ..errors import reason
 from ..ether.pcap import FILE_HEADER, pack_records
 from ..stats import Counters
+from ..system.output import open_output
 from ..wire.slots import RecordSlots
 from ..wire.superframe import VNET_LENGTH, SuperFrame
 from . import Device, Offload
 
 log = logging.getLogger("fethpipe")
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-_MODE = 0o600  # a capture holds what people say to each other
-
 
 def open_capture(path: str, *, option: str = "--pcap") -> Capture:
     """Start a capture in a new file, or in an existing file of this user, which is emptied.
 
-    In a folder where everybody can write, somebody else may have put something under this name: a
-    symbolic link, a second name of another file, a file of his own. Raises UsageError for these.
+    Raises UsageError as :func:`..system.output.open_output` does.
     """
-    try:
-        descriptor = os.open(path, _FLAGS, _MODE)
-    except OSError as error:
-        raise UsageError(f"cannot write to {option} {path}: {reason(error)}") from error
-    fault = _find_fault(os.fstat(descriptor))
-    if fault:
-        os.close(descriptor)
-        raise UsageError(
-            f"cannot write to {option} {path}: {fault}", hint="choose another name, or remove it"
-        )
-    return Capture(descriptor, path)
-
-
-def _find_fault(found: os.stat_result) -> str:
-    """Return why we must not write to this file, "" if we may."""
-    regular = stat.S_ISREG(found.st_mode)
-    if not regular and not stat.S_ISFIFO(found.st_mode):
-        return "it is neither a file nor a named pipe"
-    if found.st_uid != os.geteuid():
-        return "it belongs to another user"
-    if regular and found.st_nlink != 1:
-        return "it has several names, so it may belong to another user"
-    return ""
+    return Capture(open_output(path, option), path)
 
 
 class Capture:
@@ -64,8 +38,6 @@ class Capture:
         self._path = path
         self._rest = FILE_HEADER  # what is left to write, after a pipe has taken a part
         self._missed = 0
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.ftruncate(descriptor, 0)
         self._write()
 
     def record(self, frames: Sequence[bytes | memoryview]) -> None:

@@ -14,9 +14,10 @@ _NOT_FOUND = 127
 _QUOTED = 200
 
 _NO_ROUTE = "No route to host"
+_WRONG_KEY = "Host key verification failed"
 _HINTS = (
     (
-        "Host key verification failed",
+        _WRONG_KEY,
         "ssh does not trust the key of the host: log in by hand once, to accept the key",
     ),
     ("Permission denied", "log in by hand first: the same ssh command must work without fethpipe"),
@@ -62,6 +63,7 @@ def describe_failure(
     by_hand = " ".join((*remote.ssh_command, remote.host))
     what = f"cannot start on {remote.host}"
     hint = ""
+    final = False
     if failure.message:
         why = f"{failure.message}{_quoted(failure.noise)}"
         hint = f"the login should print nothing; see what this prints: {by_hand} true"
@@ -72,6 +74,7 @@ def describe_failure(
     elif status == _SSH_FAILED:
         what = f"cannot reach {remote.host}"
         why = f"{remote.ssh_command[0]}: {last_words or describe_status(status)}"
+        final = _WRONG_KEY in last_words
         hint = _ssh_hint(remote.host, last_words) or f"see what this prints: {by_hand} true"
     else:
         said = _quoted(failure.noise or last_words.encode())
@@ -80,7 +83,7 @@ def describe_failure(
             "a start-up file of the login shell or a forced command ends it; see what this "
             f"prints: {by_hand} true"
         )
-    return CommandFailedError(f"{what}: {why}", status, hint=hint)
+    return CommandFailedError(f"{what}: {why}", status, hint=hint, final=final)
 
 
 def _ssh_hint(host: str, words: str) -> str:

@@ -24,11 +24,12 @@ from ..wire.connection import (
     ConfigureReceived,
     Connection,
     Event,
+    ExitReceived,
     FramesReceived,
     PeerReady,
     SuperFramesReceived,
 )
-from ..wire.hello import Feature, Hello
+from ..wire.hello import Feature
 from .ending import Ending, Watch
 from .forward import Forward
 from .keepalive import Keepalive
@@ -55,8 +56,8 @@ class Pump:
     ``watch`` has functions that are called when other descriptors are readable; an Ending that one
     returns ends the pump. ``periodic`` has pairs of an interval in seconds and a function that is
     called so often. ``keepalive`` is the time in seconds after which an idle stream gets an empty
-    record. ``on_peer`` is called with the hello of the peer, ``on_configure`` with the words of
-    ZeroTier's host.
+    record. ``on_first`` is called with the first event from the peer, or with None if that is an
+    empty record; ``on_configure`` with the words of ZeroTier's host.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Pump:
         watch: Watch | None = None,
         periodic: Periodic = (),
         keepalive: float | None = None,
-        on_peer: Callable[[Hello], None] | None = None,
+        on_first: Callable[[Event | None], None] | None = None,
         on_configure: Callable[[Sequence[bytes]], None] | None = None,
     ) -> None:
         self._device = device
@@ -82,7 +83,7 @@ class Pump:
         now = time.monotonic()
         self._timers = [_Timer(interval, now + interval, call) for interval, call in periodic]
         self._passed = (0, 0)  # bytes, both ways, when the keepalive looked last
-        self._on_peer = on_peer
+        self._on_first = on_first
         self._on_configure = on_configure
         offload = device.offload
         self._super_frames = offload if offload and offload.super_frames else None
@@ -150,7 +151,11 @@ class Pump:
             if lone:
                 self._super_frames.write_lone(lone)
                 return
-        for event in connection.receive(data):
+        events = connection.receive(data)
+        if self._on_first and (events or connection.peer_keeps_alive):
+            self._on_first(events[0] if events else None)
+            self._on_first = None
+        for event in events:
             if isinstance(event, FramesReceived):
                 self._device.write_frames(event.frames)
             elif isinstance(event, SuperFramesReceived):
@@ -162,8 +167,6 @@ class Pump:
     def _act_on(self, event: Event) -> None:
         if isinstance(event, PeerReady):
             hello = event.hello
-            if self._on_peer:
-                self._on_peer(hello)
             if self._keepalive and hello.keepalive:
                 self._keepalive.expect(hello.keepalive / 1000)
             if self._super_frames and Feature.SUPER_FRAMES in hello.features:
@@ -174,7 +177,7 @@ class Pump:
                 self._on_configure(event.words)
             else:
                 self._connection.counters.drop("configuration not supported")
-        else:
+        elif isinstance(event, ExitReceived):
             self._ending = Ending("the host asked the agent to end", requested=True)
 
     def _hear_out(self) -> None:

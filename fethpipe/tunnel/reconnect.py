@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from typing import Callable
 
 from ..errors import (
@@ -20,12 +18,8 @@ from ..system.signals import describe_status
 from ..system.stream import Stream
 from .command import Command
 from .ending import Ending, Watch, pause
+from .retry import Retry
 
-log = logging.getLogger("fethpipe")
-
-_FIRST_SECONDS = 1.0
-_LONGEST_SECONDS = 60.0
-_GOOD_RUN_SECONDS = 60.0
 # Exit statuses of COMMAND with which another try is useless: command not found, usage, not allowed.
 _HOPELESS = (127, 64, 77)
 # Seconds that COMMAND has to end by itself after a user asked for the end, who waits for it.
@@ -37,52 +31,41 @@ PumpStream = Callable[[int, int], Ending]
 """A function that moves frames over a stream: its descriptors to read and to write."""
 
 
-class Backoff:
-    """Pauses of 1, 2, 4 ... 60 seconds. After a run of a minute or more, they start again at 1."""
-
-    def __init__(self) -> None:
-        self._next = _FIRST_SECONDS
-
-    def next(self, *, lasted: float) -> float:
-        """Return the pause, in seconds, after a run that lasted this many seconds."""
-        if lasted >= _GOOD_RUN_SECONDS:
-            self._next = _FIRST_SECONDS
-        pause = self._next
-        self._next = min(2 * pause, _LONGEST_SECONDS)
-        return pause
-
-
 def run_command(
-    name: str,
     watch: Watch,
     command: Command,
     pump: PumpStream,
     *,
     session: RemoteSession | None,
-    reconnect: bool,
+    retry: Retry | None,
 ) -> Ending:
-    """Move frames over COMMAND. With ``reconnect``, start it again each time when it has ended.
+    """Move frames over COMMAND. With ``retry``, start it again each time when it has ended.
 
-    ``name`` is the name of the device in messages. Raises FethpipeError.
+    Raises FethpipeError.
     """
-    backoff = Backoff()
+    strangers = 0  # runs in a row whose stream was in no framing of ours
     while True:
-        started = time.monotonic()
+        stranger = False
         try:
             command.start()
             ending = _run_once(watch, command, pump, session)
-            if ending.requested or not reconnect:
+            if ending.requested or not retry:
                 return ending
             why = ending.reason
         except (TemporaryLaunchError, CommandFailedError, ProtocolError, PeerSilentError) as error:
-            if not reconnect or getattr(error, "code", None) in _HOPELESS:
+            stranger = isinstance(error, ProtocolError) and not isinstance(error, TruncatedError)
+            if not retry or _is_hopeless(error) or (stranger and strangers):
                 raise
-            why = str(error)
-        seconds = backoff.next(lasted=time.monotonic() - started)
-        log.warning("%s: %s; starting again in %d s", name, why, seconds)
-        stopped = pause(watch, seconds)
+            why = error.message if isinstance(error, PeerSilentError) else str(error)
+        strangers = strangers + 1 if stranger else 0
+        stopped = retry.wait(watch, why)
         if stopped:
             return stopped
+
+
+def _is_hopeless(error: FethpipeError) -> bool:
+    """Return whether another try would fail in the same way."""
+    return isinstance(error, CommandFailedError) and (error.final or error.code in _HOPELESS)
 
 
 def _run_once(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -21,11 +21,13 @@ from ..errors import (
 )
 from ..keeper.client import KeeperProcess, fork_keeper
 from ..keeper.sudo import StoppedError, sudo_keeper
+from ..netif.name import interface_index
 from ..provision.kind import find_kind, provision
 from ..provision.request import Change, DeviceRequest, Provisioned
 from ..remote.session import RemoteSession
 from ..remote.ssh import RemoteEnd
 from ..stats import format_counters
+from ..system.changes import NetworkChanges
 from ..system.confinement import confine, empty_bounding_set
 from ..system.descriptors import open_standard
 from ..system.parting import Link
@@ -35,20 +37,22 @@ from ..system.privileges import (
     drop_privileges,
     environment_of,
 )
+from ..system.service import ServiceManager
 from ..system.signals import SignalPipe
-from ..system.stderr import can_show_status, without_waiting
+from ..system.stderr import without_waiting
 from ..system.stream import Stream
-from ..wire.connection import Connection
+from ..wire.connection import Connection, EchoReceived, Event, PeerReady
 from ..wire.framing import FRAMINGS
-from ..wire.hello import NONCE_LENGTH, Feature, Hello
 from ..wire.offload import SegmentLimit
+from .carrier import link_up, set_carrier
 from .command import Command, prepare_command
 from .ending import Ending, Watch
+from .peer import compare_ends, make_hello
 from .people import choose_people, part
 from .pump import Pump
-from .ready import announce
+from .ready import Announcer, open_outputs
 from .reconnect import run_command
-from .status import StatusLine
+from .retry import Retry
 from .zerotier import parse_configuration
 
 log = logging.getLogger("fethpipe")
@@ -69,9 +73,10 @@ class Config(NamedTuple):
     framing: str = "u16be"
     command: tuple[str, ...] = ()
     ready_descriptor: int | None = None
+    ready_file: str | None = None
     stats_seconds: float | None = None
     user: str | None = None
-    reconnect: bool = False
+    reconnect: float | None = None
     remote: RemoteEnd | None = None
     verbosity: str | None = None
     keepalive: float | None = None
@@ -103,19 +108,18 @@ def run(
     # If the program that started us ignores it, we could not wait for the end of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     people = choose_people(config.user)
-    link = part(people, (*_STOPPING, *_COUNTING))
+    handled = (*_STOPPING, *_COUNTING, *((signal.SIGUSR2,) if config.reconnect else ()))
+    link = part(people, handled)
     with ExitStack() as stack:
         with system_step("make a pipe"):
-            signals = stack.enter_context(SignalPipe((*_STOPPING, *_COUNTING)))
+            signals = stack.enter_context(SignalPipe(handled))
         keeper = (
             stack.enter_context(closing(fork_keeper(may_change=may_change)))
             if people.pump
             else None
         )
-        session = None
-        if config.remote:
-            with system_step("prepare the remote end"):
-                session = stack.enter_context(closing(_remote_session(config, config.remote)))
+        announcer = _open_announcer(config, people.command, stack, remote=on_ready is not None)
+        session = _remote_session(config, stack)
         command = _prepare(config, people.command, session, link)
         if command:
             stack.enter_context(closing(command))
@@ -139,27 +143,20 @@ def run(
             check=kind.check(provisioned) if kind.check else None,
         )
         if session:
-            _set_carrier(device, up=False)
-        announce(provisioned, config.ready_descriptor)
+            set_carrier(device, up=False)
+        announcer.start(provisioned, device)
+        retry = _retry(config, provisioned, announcer, stack)
         if on_ready:
             on_ready()
         _confine()
-        watch = _watch(signals, keeper, device)
+        watch = _watch(signals, keeper, device, retry, session)
         if link:
             watch[link.fileno()] = partial(_attend_terminal, link, signals)
-        if session:
-            watch[session.relay.fileno()] = session.relay.attend
+        pump = partial(_pump, config, device, watch=watch, announcer=announcer, retry=retry)
         if command:
-            ending = run_command(
-                device.name,
-                watch,
-                command,
-                partial(_pump, config, device, watch),
-                session=session,
-                reconnect=config.reconnect,
-            )
+            ending = run_command(watch, command, pump, session=session, retry=retry)
         else:
-            ending = _pump(config, device, watch, stdin, stdout)
+            ending = pump(stdin, stdout)
         log.info("%s: %s; %s", device.name, ending.reason, _count(device))
         return ending
 
@@ -196,14 +193,44 @@ def _open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Cap
         return stack.enter_context(closing(open_capture(config.pcap)))
 
 
-def _remote_session(config: Config, remote: RemoteEnd) -> RemoteSession:
-    """Return the remote end. It gets our options where both ends must have the same."""
+def _open_announcer(
+    config: Config, owner: Person | None, stack: ExitStack, *, remote: bool
+) -> Announcer:
+    """Open what tells the states of the tunnel; a file, as the user of COMMAND."""
+    with acting_as(owner) if owner else nullcontext():
+        outputs = open_outputs(config.ready_descriptor, config.ready_file, stack)
+    peer = f"through {config.command[0]}" if config.command else ""
+    if config.remote:
+        peer = f"to {config.remote.host}"
+    return Announcer(peer, outputs, ServiceManager(), remote=remote)
+
+
+def _retry(
+    config: Config, device: Provisioned, announcer: Announcer, stack: ExitStack
+) -> Retry | None:
+    """Return when to start COMMAND again, if it is to be started again at all."""
+    if config.reconnect is None:
+        return None
+    names = (device.interface, device.io_interface, config.request.bridge)
+    ours = {interface_index(name) for name in names if name}
+    changes = stack.enter_context(closing(NetworkChanges(ours)))
+    return Retry(config.reconnect, changes, tell=announcer.waiting, count_down=announcer.count_down)
+
+
+def _remote_session(config: Config, stack: ExitStack) -> RemoteSession | None:
+    """Return the remote end, if there is one. It gets our options where both ends must have the
+    same.
+    """
+    remote = config.remote
+    if remote is None:
+        return None
     options = ["--framing", config.framing]
     if config.keepalive:
         options += ["--keepalive", str(config.keepalive)]
     if config.verbosity:
         options.append(config.verbosity)
-    return RemoteSession(remote, [*options, *remote.options])
+    with system_step("prepare the remote end"):
+        return stack.enter_context(closing(RemoteSession(remote, [*options, *remote.options])))
 
 
 def _prepare(
@@ -261,7 +288,11 @@ def _provision(
 
 
 def _watch(
-    signals: SignalPipe, keeper: KeeperProcess | None, device: Device
+    signals: SignalPipe,
+    keeper: KeeperProcess | None,
+    device: Device,
+    retry: Retry | None,
+    session: RemoteSession | None,
 ) -> dict[int, Callable[[], Ending | None]]:
     """Return the descriptors and functions that the pump watches besides the frames."""
 
@@ -269,7 +300,10 @@ def _watch(
         for number in signals.read():
             if number in _STOPPING:
                 return Ending(f"stopped by {number.name}", requested=True, signal=number)
-            log.warning("%s: %s", device.name, _count(device))
+            if number == signal.SIGUSR2 and retry:
+                retry.hurry()
+            else:
+                log.warning("%s: %s", device.name, _count(device))
         return None
 
     def attend_keeper() -> Ending | None:
@@ -281,30 +315,47 @@ def _watch(
     watch: dict[int, Callable[[], Ending | None]] = {signals.fileno(): attend_signals}
     if keeper is not None:
         watch[keeper.channel.fileno()] = attend_keeper
+    if session is not None:
+        watch[session.relay.fileno()] = session.relay.attend
     return watch
 
 
-def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing: int) -> Ending:
+def _pump(
+    config: Config,
+    device: Device,
+    incoming: int,
+    outgoing: int,
+    *,
+    watch: Watch,
+    announcer: Announcer,
+    retry: Retry | None,
+) -> Ending:
     def log_counters() -> None:
         log.warning("%s: %s", device.name, _count(device))
 
     periodic = [(config.stats_seconds, log_counters)] if config.stats_seconds else []
     if config.check:
         periodic.append((_CHECK_SECONDS, config.check))
-    hello = _hello(config, device) if config.hello else None
+    hello = make_hello(device, config.request, config.keepalive) if config.hello else None
     limit = SegmentLimit(device.offload.longest_frame) if device.offload else None
     connection = Connection(FRAMINGS[config.framing], device.counters, hello=hello, limit=limit)
-    status = StatusLine(device) if can_show_status() and log.isEnabledFor(logging.INFO) else None
+    status = announcer.status
     if status:
+        status.connect(connected=False)
         periodic.append((1.0, status.redraw))
 
-    def meet(peer: Hello) -> None:
-        _compare_mtu(device.name, config.request.mtu, peer)
-        if status:
-            status.meet(super_frames=Feature.SUPER_FRAMES in _features(device) & peer.features)
+    def meet(first: Event | None) -> None:
+        if isinstance(first, EchoReceived):
+            log.warning("%s: the other end sends back what we send: it is an echo", device.name)
+            return
+        if isinstance(first, PeerReady) and hello:
+            compare_ends(device.name, hello, first.hello)
+        announcer.connected()
+        if retry:
+            retry.reset()
 
     try:
-        with Stream(incoming, outgoing) as stream, without_waiting(), _link_up(device):
+        with Stream(incoming, outgoing) as stream, without_waiting(), link_up(device):
             return Pump(
                 device,
                 stream,
@@ -312,7 +363,7 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
                 watch=watch,
                 periodic=periodic,
                 keepalive=config.keepalive,
-                on_peer=meet,
+                on_first=meet,
                 on_configure=config.configure,
             ).run()
     except OSError as error:
@@ -320,52 +371,6 @@ def _pump(config: Config, device: Device, watch: Watch, incoming: int, outgoing:
     finally:
         if status:
             status.erase()
-
-
-@contextmanager
-def _link_up(device: Device) -> Iterator[None]:
-    """Keep the link of the device up as long as there is a far end, and let it go down after."""
-    _set_carrier(device, up=True)
-    try:
-        yield
-    finally:
-        _set_carrier(device, up=False)
-
-
-def _set_carrier(device: Device, *, up: bool) -> None:
-    if device.offload:
-        device.offload.set_carrier(up=up)
-
-
-def _features(device: Device) -> Feature:
-    """Return the features of our hello: what this device can take from a peer."""
-    offload = device.offload
-    if offload is None or not offload.super_frames:
-        return Feature(0)
-    return Feature.SUPER_FRAMES | (Feature.UDP_SEGMENTS if offload.udp else Feature(0))
-
-
-def _hello(config: Config, device: Device) -> Hello:
-    """Return our hello, with a new random nonce."""
-    return Hello(
-        nonce=os.urandom(NONCE_LENGTH),
-        mtu=config.request.mtu or 0,
-        features=_features(device),
-        keepalive=round(1000 * (config.keepalive or 0)),
-    )
-
-
-def _compare_mtu(name: str, mtu: int | None, peer: Hello) -> None:
-    """Warn of different MTUs: nothing else does, and the lost frames look like a broken network."""
-    if mtu and peer.mtu and mtu != peer.mtu:
-        log.warning(
-            "%s: its MTU is %d, but the other end has %d: frames with more than %d bytes of data "
-            "may be dropped; use the same --mtu at both ends",
-            name,
-            mtu,
-            peer.mtu,
-            min(mtu, peer.mtu),
-        )
 
 
 def _count(device: Device) -> str:

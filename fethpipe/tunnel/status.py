@@ -14,7 +14,7 @@ from ..device import Device
 from ..stats import Counters
 from ..system.stderr import terminal
 
-WAITING, CONNECTED, SUPER_FRAMES = "waiting for the peer", "connected", "super-frames"
+_WAITING = "waiting for the peer"
 
 _FORMS = (
     "{name}: {peer} | out {out_bits}bit/s, {out_frames}frames/s"
@@ -24,7 +24,6 @@ _FORMS = (
     "{name} {out_short}/{in_short} drop {drops}",
     "{out_short}/{in_short}",
 )
-_IN_SHORT = {WAITING: "waiting", CONNECTED: "peer", SUPER_FRAMES: "super"}
 _PREFIXES = ("", "k", "M", "G", "T")
 
 
@@ -37,10 +36,11 @@ class _Sample(NamedTuple):
 
 
 class Progress:
-    """The progress of one tunnel. ``peer`` says in words what is known about the other end."""
+    """The progress of one tunnel: ``peer`` says in words what it is connected to, once it is."""
 
-    def __init__(self, name: str, counters: Counters, now: float) -> None:
-        self.peer = WAITING
+    def __init__(self, name: str, counters: Counters, now: float, peer: str = "") -> None:
+        self.connected = False
+        self._peer = f"connected {peer}".rstrip()
         self._name = name
         self._counters = counters
         self._last = self._sample(now)
@@ -49,14 +49,12 @@ class Progress:
         """Return the line, shorter than ``width`` columns; ``now`` in seconds of any clock."""
         last, self._last = self._last, self._sample(now)
         seconds = max(now - last.time, 1e-3)
-        if self.peer == WAITING and self._last.frames_in:
-            self.peer = CONNECTED  # it sends no hello, but frames
         out_bits = scale(8 * (self._last.bytes_out - last.bytes_out) / seconds)
         in_bits = scale(8 * (self._last.bytes_in - last.bytes_in) / seconds)
         fields = {
             "name": self._name,
-            "peer": self.peer,
-            "peer_in_short": _IN_SHORT[self.peer],
+            "peer": self._peer if self.connected else _WAITING,
+            "peer_in_short": "connected" if self.connected else "waiting",
             "out_bits": out_bits,
             "out_short": out_bits.replace(" ", ""),
             "out_frames": scale((self._last.frames_out - last.frames_out) / seconds),
@@ -96,13 +94,13 @@ def scale(number: float) -> str:
 class StatusLine:
     """The status line of one tunnel, on the terminal."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, peer: str) -> None:
         self._device = device
-        self._progress = Progress(device.name, device.counters, time.monotonic())
+        self._progress = Progress(device.name, device.counters, time.monotonic(), peer)
 
-    def meet(self, *, super_frames: bool) -> None:
-        """Note that the peer has sent a hello, and whether both ends take super-frames."""
-        self._progress.peer = SUPER_FRAMES if super_frames else CONNECTED
+    def connect(self, *, connected: bool) -> None:
+        """Note whether the other end has said something."""
+        self._progress.connected = connected
 
     def redraw(self) -> None:
         """Draw the line, if the terminal can show it now."""
@@ -110,6 +108,15 @@ class StatusLine:
         if width:
             drops = self._device.kernel_drops()
             terminal.show(self._progress.format(time.monotonic(), kernel_drops=drops, width=width))
+
+    def count_down(self, seconds: float) -> None:
+        """Draw in how many seconds COMMAND or ssh is started again; erase the line at 0."""
+        if seconds <= 0:
+            self.erase()
+        width = terminal.width()
+        if width and seconds > 0:
+            line = f"{self._device.name}: waiting, starting again in {seconds:.0f} s"
+            terminal.show(line[: width - 1])
 
     def erase(self) -> None:
         """Erase the line."""

@@ -67,7 +67,13 @@ class ExitReceived(NamedTuple):
     """ZeroTier's host asks us to end."""
 
 
-Event = Union[FramesReceived, SuperFramesReceived, PeerReady, ConfigureReceived, ExitReceived]
+class EchoReceived(NamedTuple):
+    """The peer has sent our own hello: it sends back what it gets."""
+
+
+Event = Union[
+    FramesReceived, SuperFramesReceived, PeerReady, ConfigureReceived, ExitReceived, EchoReceived
+]
 
 
 class _Phase(Enum):
@@ -275,7 +281,7 @@ class Connection:
         if payloads[0]:
             return self._read_frames([payload, *payloads])
         if self._hello and hello.nonce == self._hello.nonce:
-            return self._read_frames(payloads[1:])  # it is our own: something echoes the stream
+            return [EchoReceived(), *self._read_frames(payloads[1:])]
         self.peer = hello
         return [PeerReady(hello), *self._read_frames(payloads[1:])]
 

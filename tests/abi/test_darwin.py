@@ -324,3 +324,33 @@ def test_what_is_packed_for_a_batch_write_is_read_back(frames: list[bytes]) -> N
     packed = darwin.pack_bpf_batch(frames)
     assert packed == b"".join(map(layouts.bpf_record, frames))
     assert unpack_bpf_batch(packed) == BpfBatch(frames, 0)
+
+
+# ---- changes of the network, as a routing socket tells them (net/route.h, net/if.h) ----
+
+
+def _routing_message(kind: int, index: int, flags: int = 0) -> bytes:
+    route = kind in (1, 2, 3, 4, 7)
+    head = struct.pack("<xBHxxi", kind, index, flags) if route else b""
+    head = head or struct.pack("<xBiiH", kind, 0, flags, index)
+    body = b"\x05" + head[1:]  # RTM_VERSION
+    return struct.pack("<H", 2 + len(body) + 92) + body + bytes(92)
+
+
+def test_changes_name_their_interface() -> None:
+    told = [
+        _routing_message(0xE, 4),  # RTM_IFINFO
+        _routing_message(0xC, 5),  # RTM_NEWADDR
+        _routing_message(0xD, 5),  # RTM_DELADDR
+        _routing_message(1, 6),  # RTM_ADD
+        _routing_message(2, 6),  # RTM_DELETE
+        _routing_message(1, 7, 0x4),  # of a neighbour: RTF_HOST
+        _routing_message(4, 8),  # RTM_GET
+        _routing_message(7, 8),  # RTM_MISS
+    ]
+    assert list(darwin.unpack_changes(b"".join(told))) == [4, 5, 5, 6, 6]
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_change_ends(data: bytes) -> None:
+    list(darwin.unpack_changes(data))

@@ -87,6 +87,10 @@ CONSTANTS = {
     "IFA_LOCAL": 2,
     "IFA_BROADCAST": 4,
     "IFA_RT_PRIORITY": 9,
+    "RTM_NEWROUTE": 24,
+    "RTM_DELROUTE": 25,
+    "RTA_OIF": 4,
+    "RTMGRP_CHANGES": 0x551,
 }
 
 # struct ifinfomsg: ifi_index 3, ifi_flags IFF_UP, ifi_change IFF_UP
@@ -495,3 +499,24 @@ def test_an_address_message_has_its_address(text: str) -> None:
     address = ip_interface(text)
     found = linux.unpack_address(linux.pack_address(2, address))
     assert (found.ifindex, found.interface) == (2, address)
+
+
+# ---- changes of the network ----
+
+
+def test_changes_name_their_interface() -> None:
+    link = link_message(TAP_ATTRIBUTES)
+    address = bytes.fromhex("02180000 05000000 0800 0200 0a090001")  # of interface 5
+    route = bytes.fromhex("02180000 fe020001 00000000 0800 0100 0a090000 0800 0400 07000000")
+    blackhole = bytes.fromhex("02180000 fe020006 00000000 0800 0100 0a090000")
+    kinds = [
+        (linux.RTM_NEWLINK, link),
+        (linux.RTM_DELLINK, link),
+        (linux.RTM_NEWADDR, address),
+        (linux.RTM_DELADDR, address),
+        (linux.RTM_NEWROUTE, route),
+        (linux.RTM_DELROUTE, route),
+        (linux.RTM_NEWROUTE, blackhole),
+    ]
+    told = b"".join(linux.pack_message(kind, 0, 0, payload) for kind, payload in kinds)
+    assert list(linux.unpack_changes(told)) == [3, 3, 5, 5, 7, 7, 0]

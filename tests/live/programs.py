@@ -143,11 +143,18 @@ class Fethpipe:
         """Wait until the device is up; for once."""
         line = self._ready.next()
         assert line, f"fethpipe did not get ready: {self.stderr.all()}"
-        return Facts(**json.loads(line))
+        states = json.loads(line)
+        assert states.pop("state") == "device"
+        return Facts(**states)
 
-    def says_no_more_when_ready(self) -> bool:
-        """Wait until the descriptor of ``--ready-fd`` is closed; tell if nothing came first."""
-        return self._ready.next() == ""
+    def next_state(self) -> dict[str, object]:
+        """Wait for the next line of ``--ready-fd``, and return it; {} at the end."""
+        states: dict[str, object] = json.loads(self._ready.next() or "{}")
+        return states
+
+    def stop_listening(self) -> None:
+        """Close our end of ``--ready-fd``."""
+        self._ready.close()
 
     def is_ready(self, seconds: float) -> bool:
         """Return whether the device is up, or the program at its end, within this time."""

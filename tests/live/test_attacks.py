@@ -194,7 +194,7 @@ def test_ssh_may_ask_on_the_terminal_of_who_called_sudo(left: Namespace, sudoers
         before = [*private.as_user(), "sudo", "-n"]
         argv = [*private.fethpipe_for_user(*before), "--", "sh", "-c", asking]
         with TerminalSession(left, argv, owner=UID) as terminal:
-            assert terminal.wait_for("is ready")
+            assert terminal.wait_for(" is up, ")
             terminal.type("secret\n")
             assert terminal.wait_for("it is secret")
             terminal.type("\x03")
@@ -204,7 +204,7 @@ def test_ssh_may_ask_on_the_terminal_of_who_called_sudo(left: Namespace, sudoers
 
 def test_a_terminal_is_kept_by_its_owner_and_follows_the_tunnel(private: Private) -> None:
     with TerminalSession(private.namespace, [*private.fethpipe(), "--", "cat"]) as terminal:
-        terminal.wait_for("is ready")
+        terminal.wait_for(" is up, ")
         terminal.type("\x03")
         assert terminal.wait_for("stopped by SIGINT")
         assert terminal.wait_for("status 0")
@@ -218,7 +218,7 @@ def test_a_terminal_is_kept_by_its_owner_and_follows_the_tunnel(private: Private
 @pytest.mark.parametrize("victim", ["first", "pump"])
 def test_a_killed_process_of_the_two_takes_the_other_along(private: Private, victim: str) -> None:
     with TerminalSession(private.namespace, [*private.fethpipe(), "--", "cat"]) as terminal:
-        terminal.wait_for("is ready")
+        terminal.wait_for(" is up, ")
         processes = private.processes().values()
         (pump,) = [each for each in processes if each.uids == [NOBODY] * 4]
         os.kill(pump.pid if victim == "pump" else pump.parent, signal.SIGKILL)

@@ -32,7 +32,7 @@ def test_a_cable(shell: Shell, name: str, tap: str) -> None:
     first, _, rest = recipe(name).partition("\n")
     shell.run(f"{first}; {configure_other(tap)}")
     shell.run(rest)
-    shell.wait_for_lines("fp0 is ready", count=1)
+    shell.wait_for_lines("fp0 is up", count=1)
     shell.run(f"{_WAIT} 10.9.0.2; kill %1; wait")
     assert re.search(r" [1-9]\d* received", shell.finish())
 
@@ -42,7 +42,7 @@ def test_a_rate_that_a_plug_can_keep_up_with(shell: Shell) -> None:
     first, _, rest = recipe("vde tap").partition("\n")
     shell.run(f"{first}; {configure_other('vde0')}")
     shell.run(rest)
-    shell.wait_for_lines("fp0 is ready", count=1)
+    shell.wait_for_lines("fp0 is up", count=1)
     shell.run(recipe("vde rate"))
     shell.run(f"{_WAIT} 10.9.0.2; kill %1; wait")
     assert re.search(r" [1-9]\d* received", shell.finish())
@@ -56,7 +56,7 @@ def test_a_guest_of_passt(shell: Shell, tmp_path: Path) -> None:
     shell.run("ip link add out0 type veth peer name out1; ip link set out0 up; ip link set out1 up")
     shell.run("ip address add 192.0.2.2/24 dev out0; ip route add default via 192.0.2.1")
     shell.run(recipe("passt"))
-    shell.wait_for_lines("fp0 is ready", count=1)
+    shell.wait_for_lines("fp0 is up", count=1)
     shell.run(recipe("passt lease"))
     shell.run("kill %2; wait %2; kill %1; wait")
     assert "lease of 192.0.2.2 obtained" in shell.finish()
@@ -65,7 +65,7 @@ def test_a_guest_of_passt(shell: Shell, tmp_path: Path) -> None:
 def test_nc_and_socat_are_a_cable(shell: Shell) -> None:
     require_tools("nc", "socat")
     shell.run(recipe("nc"))
-    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.wait_for_lines("fp0 is up", count=2)
     shell.run(f"{_WAIT} 10.9.0.2; kill %2; wait")
     assert re.search(r" [1-9]\d* received", shell.finish())
 
@@ -73,7 +73,7 @@ def test_nc_and_socat_are_a_cable(shell: Shell) -> None:
 def test_a_stream_is_kept_and_replayed(shell: Shell) -> None:
     require_tools("tee")
     shell.run(recipe("tee"))
-    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.wait_for_lines("fp0 is up", count=2)
     shell.run(f"{_WAIT} 10.9.0.2; kill %1; wait")
     shell.run(recipe("replay"))
     said = shell.finish()
@@ -84,7 +84,7 @@ def test_a_stream_is_kept_and_replayed(shell: Shell) -> None:
 def test_a_capture_is_read_along(shell: Shell) -> None:
     require_tools("tcpdump", "tail")
     shell.run(recipe("capture"))
-    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.wait_for_lines("fp0 is up", count=2)
     shell.run(recipe("read along").rstrip() + " &")
     shell.run(f"{_WAIT} 10.9.0.2")
     shell.wait_for_lines("ICMP echo reply", count=1)
@@ -95,10 +95,10 @@ def test_a_capture_is_read_along(shell: Shell) -> None:
 def test_a_switch(shell: Shell) -> None:
     require_tools("vde_switch", "vde_plug")
     shell.run(recipe("vde switch"))
-    shell.wait_for_lines("fp0 is ready", count=1)
+    shell.wait_for_lines("fp0 is up", count=1)
     second = recipe("vde switch").splitlines()[1]
     shell.run("ip netns add other")
     shell.run("ip netns exec other " + second.replace("10.9.0.1", "10.9.0.2"))
-    shell.wait_for_lines("fp0 is ready", count=2)
+    shell.wait_for_lines("fp0 is up", count=2)
     shell.run(f"{_WAIT} 10.9.0.2; kill %1 %2; wait")
     assert re.search(r" [1-9]\d* received", shell.finish())

@@ -112,7 +112,7 @@ def test_three_fethpipes_meet_on_a_switch(
 def test_the_end_of_the_switch_is_the_end_of_the_stream(left: Namespace, switch: Switch) -> None:
     with plug_into_switch(left, switch) as program:
         program.ready()
-        assert program.stderr.next(containing="is ready")
+        assert program.stderr.next(containing=" is up, ")
         switch.kill()
         status, _ = program.end()
     assert status in (0, 69)  # as vde_plug takes it

@@ -462,9 +462,7 @@ def test_a_command_that_ignores_the_end_goes_with_its_launcher(
 
 # ---- COMMAND, again and again, and at the end ----
 
-_QUICKLY = changed(
-    "tunnel.reconnect _FIRST_SECONDS = 0.01", "tunnel.reconnect _LONGEST_SECONDS = 0.02"
-)
+_QUICKLY = changed("tunnel.retry _FIRST_SECONDS = 0.01")
 
 
 def test_the_device_outlives_ten_deaths_of_command(

@@ -21,7 +21,7 @@ def test_a_command_can_be_the_other_end(left: Namespace, right: Namespace) -> No
     with Fethpipe(left, "--address", "10.9.0.1/24", "--", *command) as program:
         program.ready()
         # It speaks on our stderr.
-        assert program.stderr.next(containing=RIGHT).startswith("fethpipe: fp0 is ready: ")
+        assert program.stderr.next(containing=RIGHT).startswith("fethpipe: fp0 is up, ")
         said = left.run(["ping", "-f", "-q", "-c", "1000", RIGHT])
         assert "1000 received" in said
         program.send_signal(signal.SIGTERM)
@@ -153,3 +153,14 @@ def test_standard_descriptors_may_all_be_closed(left: Namespace) -> None:
             assert device.receive() == make_frame(1)
         program.send_signal(signal.SIGTERM)
         assert program.end() == (0, "")
+
+
+def test_an_echo_is_told(left: Namespace) -> None:
+    with Fethpipe(left, "--", "cat") as program:
+        program.ready()
+        assert program.stderr.next(containing="it is an echo")
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end()
+    assert status == 0
+    assert said.count("it is an echo") == 1
+    assert "connected" not in said

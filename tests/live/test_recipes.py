@@ -103,7 +103,7 @@ def test_over_ssh(left: Namespace, right: Namespace, here: Here) -> None:
     join(left, right)
     with Sshd(right) as sshd:
         here.know(sshd)
-        assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is ready")
+        assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is up")
         left.run(["ping", "-c", "1", RIGHT])
 
 
@@ -124,7 +124,7 @@ def test_a_subsystem(left: Namespace, right: Namespace, here: Here, installed: l
     settings = [RECIPES.block("file", "subsystem").strip()]
     with Sshd(right, path=FAR_PATH, mounts=installed, settings=settings) as sshd:
         here.know(sshd)
-        assert here.start(RECIPES.recipe("subsystem")).next(containing="fp0 is ready")
+        assert here.start(RECIPES.recipe("subsystem")).next(containing="fp0 is up")
         left.run(["ping", "-c", "1", "-w", "5", RIGHT])  # sshd drops what the far end says
 
 
@@ -160,7 +160,7 @@ def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> No
     left.run(["ip", "link", "set", "br0", "up"])
     with Sshd(right) as sshd:
         here.know(sshd)
-        assert here.start(RECIPES.recipe("bridge")).next(containing="remote: fp0 is ready")
+        assert here.start(RECIPES.recipe("bridge")).next(containing="remote: fp0 is up")
         left.run(["ping", "-c", "1", "192.168.7.2"])
 
 
@@ -170,7 +170,7 @@ def test_one_file(left: Namespace, right: Namespace, here: Here, tmp_path: Path)
     with Sshd(right) as sshd:
         here.know(sshd)
         recipe = RECIPES.recipe("ssh").replace("fethpipe", f"{sys.executable} {archive}", 1)
-        assert here.start(recipe).next(containing="remote: fp0 is ready")
+        assert here.start(recipe).next(containing="remote: fp0 is up")
         left.run(["ping", "-c", "1", RIGHT])
 
 
@@ -216,7 +216,7 @@ def test_a_guest_of_qemu_reaches_us_through_nc(left: Namespace, here: Here, tmp_
     require_tools("nc")
     path = tmp_path / "qemu.sock"
     recipe = re.sub(r"/\S+/qemu.sock", str(path), RECIPES.recipe("qemu guest"))
-    assert here.start(recipe).next(containing="fp0 is ready")
+    assert here.start(recipe).next(containing="fp0 is up")
     left.run(["sh", "-c", f"until [ -S {path} ]; do sleep 0.05; done"])
     with PacketSocket(left, "fp0") as device, socket.socket(socket.AF_UNIX) as guest:
         guest.settimeout(PATIENCE)
@@ -237,7 +237,7 @@ def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: 
             namespace.run(["ip", "address", "add", address, "dev", "wan0"])
             namespace.run(["ip", "link", "set", "wan0", "up"])
         here.know(sshd)
-        assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is ready")
+        assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is up")
         right.run(["sh", "-ec", RECIPES.recipe("default route, far")])
         near = RECIPES.recipe("default route, near")
         near = near.replace("203.0.113.7", FAR).replace("192.168.1.1", FAR)
@@ -256,7 +256,7 @@ def test_dhcp_and_router_advertisements(here: Here, tmp_path: Path, left: Namesp
         with Sshd(right) as sshd:
             here.know(sshd)
             said = here.start(RECIPES.recipe("dhcp server"))
-            assert said.next(containing="remote: fp0 is ready")
+            assert said.next(containing="remote: fp0 is up")
             # Its usual script would write this machine's resolv.conf.
             script = tmp_path / "lease"
             write_script(script, '[ "$1" != bound ] || ip address add "$ip/$mask" dev "$interface"')
@@ -277,9 +277,9 @@ def test_a_switch(left: Namespace, here: Here, tmp_path: Path) -> None:
     left.popen(["vde_switch", "-s", str(path)], stdin=subprocess.PIPE)
     command = README.recipe("switch").replace("/run/my-switch", str(path))
     wait = f"until [ -S {path}/ctl ]; do sleep 0.05; done; "
-    assert here.start(wait + command).next(containing="fp0 is ready")
+    assert here.start(wait + command).next(containing="fp0 is up")
     other = command.replace("10.9.0.1", RIGHT).replace("fethpipe", "fethpipe --name fp1", 1)
-    assert here.start(other).next(containing="fp1 is ready")
+    assert here.start(other).next(containing="fp1 is up")
     with PacketSocket(left, "fp0") as one, PacketSocket(left, "fp1") as two:
         # vde_plug starts after the device: what is sent before it is there may be lost.
         sent = []
@@ -302,7 +302,7 @@ def test_a_stream_that_is_kept_and_replayed(
         capture = README.recipe("capture")
         said = here.start(f"cd {tmp_path}; exec {capture}")
         for _ in range(2):  # both ends
-            assert said.next(containing="fp0 is ready")
+            assert said.next(containing="fp0 is up")
         right.run(["ip", "address", "add", f"{RIGHT}/24", "dev", "fp0"])
         ping_in_turn(left, RIGHT, 3)
         here.stop()

@@ -6,13 +6,16 @@ import json
 import os
 import re
 import signal
+import socket
+from pathlib import Path
 
 import pytest
 
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
-from tests.live.programs import finish
+from tests.live.programs import FETHPIPE, Fethpipe, finish
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
 
@@ -30,7 +33,8 @@ def test_it_tells_what_it_made(left: Namespace, peer: Peer) -> None:
     with peer.start(left, *arguments) as program:
         facts = program.ready()
         assert program.stderr.next() == (
-            "fethpipe: wire is ready: MAC 02:00:5e:00:53:01, MTU 1400, 10.9.0.1/24, 10.10.0.1/16"
+            "fethpipe: wire is up, waiting for the peer: "
+            "MAC 02:00:5e:00:53:01, MTU 1400, 10.9.0.1/24, 10.10.0.1/16"
         )
         shown = left.run(["ip", "address", "show", "dev", "wire"])
     assert facts.interface == "wire"
@@ -116,14 +120,47 @@ def test_a_stderr_that_nobody_reads_does_not_stop_frames(left: Namespace, peer: 
         assert program.end()[0] == 0
 
 
-@pytest.mark.parametrize("command", [(), ("--", "cat")], ids=["the pump alone", "with COMMAND"])
-def test_the_ready_descriptor_is_closed_behind_its_line(
-    left: Namespace, peer: Peer, command: tuple[str, ...]
-) -> None:
-    with peer.start(left, *command) as program:
+def test_there_is_a_line_for_each_state(left: Namespace, peer: Peer, tmp_path: Path) -> None:
+    states = tmp_path / "states"
+    with peer.start(left, "--ready-file", str(states)) as program:
+        first = program.next_state()
+        assert (first["state"], first["interface"], first["mtu"]) == ("device", "fp0", 1500)
+        program.report()
+        assert [json.loads(line) for line in states.read_text().splitlines()] == [first]
+        peer.send(records(make_frame(1)))
+        connected = {"state": "connected", "interface": "fp0"}
+        assert program.next_state() == connected
+        assert program.stderr.next(containing="connected") == "fethpipe: fp0: connected"
+        program.report()
+        assert json.loads(states.read_text().splitlines()[-1]) == connected
+        peer.stop_sending()
+        assert program.end()[0] == 0
+    assert len(states.read_text().splitlines()) == 2
+
+
+def test_states_that_nobody_reads_do_not_stop_frames(left: Namespace, peer: Peer) -> None:
+    with peer.start(left) as program:
         program.ready()
-        assert program.says_no_more_when_ready()
-        program.report()  # so it runs
+        program.stop_listening()
+        with PacketSocket(left, "fp0") as device:
+            peer.send(records(make_frame(1)))
+            assert device.receive() == make_frame(1)
+
+
+def test_the_service_manager_is_told(left: Namespace, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        launcher = ["env", f"NOTIFY_SOCKET={tmp_path}/notify", *FETHPIPE]
+        script = "env >&2; printf '\\0\\16aaaaaaaaaaaaaa'; cat >/dev/null"
+        with Fethpipe(left, "--", "sh", "-c", script, launcher=launcher) as program:
+            assert manager.recv(1000) == b"STATUS=fp0 is up, connecting through sh"
+            assert manager.recv(1000) == b"READY=1\nSTATUS=fp0: connected through sh"
+            program.send_signal(signal.SIGTERM)
+            status, said = program.end()
+    assert status == 0
+    assert "PATH=" in said
+    assert "NOTIFY_SOCKET" not in said
 
 
 def test_a_ready_descriptor_that_is_stderr_stays_open(left: Namespace) -> None:

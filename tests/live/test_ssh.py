@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.live, pytest.mark.usefixtures("wired")]
 MARGIN = 5.0
 """Seconds for what is asked of a loaded machine, on top of a time that was agreed."""
 
-_STARTED = "remote: fp0 is ready"
+_STARTED = "remote: fp0 is up"
 _REMOTE = f"--address {RIGHT}/24"
 # What tells a start-up file of each shell from the others; sshd itself has one for all of them.
 _START_UP_FILES = {
@@ -251,7 +251,7 @@ def test_a_user_may_have_a_tap_prepared(left: Namespace, right: Namespace) -> No
     tun = ["mount -t tmpfs none /dev/net", "mknod -m 666 /dev/net/tun c 10 200"]
     user = {"host": f"{USER}@far", "remote": "--name fp7"}
     with Sshd(right, mounts=tun) as sshd, start(left, sshd, **user) as program:
-        assert program.stderr.next(containing="remote: fp7 is ready")
+        assert program.stderr.next(containing="remote: fp7 is up")
         ping(left)
         program.send_signal(signal.SIGTERM)
         assert program.end()[0] == 0
@@ -388,6 +388,16 @@ def test_a_connection_that_ends_is_told_with_ssh_s_words(left: Namespace, right:
     assert f"ssh ended with exit status 255: Connection to {FAR} closed by remote host." in said
 
 
+def test_a_changed_host_key_ends_it_at_once(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd:
+        key = (sshd.folder / "other_key.pub").read_text()
+        (sshd.folder / "known_hosts").write_text(f"{FAR} {key}")
+        done = finish(left, *arguments(sshd, "--reconnect"))
+    assert done.status == 69
+    assert "ssh does not trust the key of the host" in done.stderr
+    assert "starting again" not in done.stderr
+
+
 def test_a_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Namespace) -> None:
     with Sshd(right) as sshd, start(left, sshd, "--reconnect") as program:
         wait_started(program)
@@ -407,7 +417,7 @@ def test_a_plain_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Names
         far = f"{command.pop()} --address {RIGHT}/24"
         options = ["--address", f"{LEFT}/24", "--reconnect", "--", *command, far]
         with Fethpipe(left, *options) as program:
-            assert program.stderr.next(containing="fp0 is ready: MAC")
+            assert program.stderr.next(containing="fp0 is up, connecting through ssh: MAC")
             assert program.stderr.next(containing=f"{RIGHT}/24")
             ping(left)
             sshd.restart()

@@ -87,11 +87,19 @@ def test_it_is_drawn_and_goes(watched: Watched, pattern: re.Pattern[str]) -> Non
     watched.wait_for(pattern, count=before + 1)
     watched.process.terminate()
     lines = watched.finish()
-    assert lines[0].startswith("fethpipe: fp0 is ready")
+    assert lines[0].startswith("fethpipe: fp0 is up")
     assert lines[-1] == ""
     shown = "".join(lines)
-    assert "waiting" not in shown
+    assert "bit/s" not in shown
     assert "from device" in shown
+
+
+@pytest.mark.parametrize("watched", [(80, "--reconnect", "600", "--", "false")], indirect=True)
+def test_it_counts_down_until_the_next_start(watched: Watched) -> None:
+    for seconds in (1, 2, 4, 3):
+        watched.wait_for(re.compile(f"fp0: waiting, starting again in {seconds} s"))
+    watched.process.terminate()
+    assert "waiting" not in "".join(watched.finish())
 
 
 @pytest.mark.parametrize("watched", [(80, "-q")], indirect=True)

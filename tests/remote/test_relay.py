@@ -27,9 +27,9 @@ def say(relay: ErrorRelay, *chunks: bytes) -> None:
 
 
 def test_lines_tell_whose_they_are(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
-    say(relay, b"Warning: x\r\nfethpipe: fp0 is", b" ready\n\n", b"no end")
-    assert caplog.messages == ["ssh: Warning: x", "remote: fp0 is ready"]
-    assert relay.last_words == "fp0 is ready"
+    say(relay, b"Warning: x\r\nfethpipe: fp0 is", b" up\n\n", b"no end")
+    assert caplog.messages == ["ssh: Warning: x", "remote: fp0 is up"]
+    assert relay.last_words == "fp0 is up"
     relay.finish()
     assert caplog.messages[2:] == ["ssh: no end"]
     assert relay.last_words == "no end"

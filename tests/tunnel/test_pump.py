@@ -68,7 +68,7 @@ class Rig:
         waiting: Sequence[bytes] = (),
         said: bytes = b"",
     ) -> None:
-        self.peers: list[Hello] = []
+        self.first: list[Event | None] = []
         with ExitStack() as stack:
             self.device = FakeDevice(offload=offload, fills=fills)
             stack.callback(self.device.close)
@@ -89,7 +89,7 @@ class Rig:
                 watch={stopped.fileno(): lambda: STOPPED, **(watch or {})},
                 periodic=periodic,
                 keepalive=keepalive,
-                on_peer=self.peers.append,
+                on_first=self.first.append,
             )
             self._result = stack.enter_context(ThreadPoolExecutor(1)).submit(pump.run)
             self._resources = stack.pop_all()
@@ -590,7 +590,7 @@ def test_a_hello_goes_first_and_waits_for_none() -> None:
         assert next(rig.received) == frame(1)
         rig.peer.sendall(records(frame(2)))
         assert rig.absorb() == frame(2)
-        assert rig.peers == []
+        assert rig.first == [FramesReceived([frame(2)])]
 
 
 def test_super_frames_flow_once_both_have_said_that_they_take_them() -> None:
@@ -600,7 +600,7 @@ def test_super_frames_flow_once_both_have_said_that_they_take_them() -> None:
         assert offload is not None
         rig.peer.sendall(peer.send_hello() + peer.send([frame(1)]))
         assert rig.absorb() == frame(1)
-        assert rig.peers == [THEIRS]
+        assert rig.first == [PeerReady(THEIRS)]
         assert offload.enabled
         assert not offload.enabled_udp  # which the peer does not take
 

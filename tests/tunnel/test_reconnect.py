@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Iterator
 
-from fethpipe.tunnel.reconnect import Backoff
-from tests import strategies as ours  # noqa: F401 - the profile of all property tests
+import pytest
 
-
-def test_pauses_double_up_to_a_minute() -> None:
-    backoff = Backoff()
-    assert [backoff.next(lasted=0) for _ in range(9)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+from fethpipe.system.changes import NetworkChanges
+from fethpipe.tunnel.retry import Retry
 
 
-def test_a_run_of_a_minute_starts_over() -> None:
-    backoff = Backoff()
-    assert [backoff.next(lasted=lasted) for lasted in (0, 59.9, 60, 0)] == [1, 2, 1, 2]
+@pytest.fixture
+def retry(request: pytest.FixtureRequest) -> Iterator[Retry]:
+    changes = NetworkChanges(())
+    yield Retry(request.param, changes, tell=lambda _why, _left: None, count_down=lambda _: None)
+    changes.close()
 
 
-@given(st.lists(st.floats(0, 1e6)))
-def test_no_pause_is_shorter_than_a_second_or_longer_than_a_minute(runs: list[float]) -> None:
-    backoff = Backoff()
-    assert all(1 <= backoff.next(lasted=lasted) <= 60 for lasted in runs)
+@pytest.mark.parametrize(
+    ("retry", "pauses"),
+    [(10.0, [1, 2, 4, 8, 10, 10]), (3.0, [1, 2, 3, 3]), (0.5, [0.5, 0.5])],
+    indirect=["retry"],
+)
+def test_pauses_double_up_to_the_longest(retry: Retry, pauses: list[float]) -> None:
+    assert [retry.next() for _ in pauses] == pauses
+
+
+@pytest.mark.parametrize("retry", [10.0], indirect=True)
+def test_a_far_end_that_got_ready_starts_over(retry: Retry) -> None:
+    assert [retry.next(), retry.next()] == [1, 2]
+    retry.reset()
+    assert [retry.next(), retry.next()] == [1, 2]

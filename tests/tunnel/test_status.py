@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fethpipe.stats import Counters
-from fethpipe.tunnel.status import CONNECTED, SUPER_FRAMES, WAITING, Progress, scale
+from fethpipe.tunnel.status import Progress, scale
 from tests.live.netns import readable
 from tests.patience import PATIENCE
 
@@ -50,8 +50,8 @@ def test_numbers_have_three_digits(number: float, text: str) -> None:
 def line_after(width: int, *, name: str = "fp0", drops: int = 3) -> str:
     """Return the line two seconds after a start, with traffic both ways."""
     counters = Counters()
-    line = Progress(name, counters, 100.0)
-    line.peer = SUPER_FRAMES
+    line = Progress(name, counters, 100.0, "to me@far")
+    line.connected = True
     counters.frames_received, counters.bytes_received = 2000, 2_000_000
     counters.frames_sent, counters.bytes_sent = 20, 2000
     counters.drop("interface down", drops)
@@ -63,11 +63,11 @@ def line_after(width: int, *, name: str = "fp0", drops: int = 3) -> str:
     [
         (
             120,
-            "fp0: super-frames | out 8.00 Mbit/s, 1.00 kframes/s"
+            "fp0: connected to me@far | out 8.00 Mbit/s, 1.00 kframes/s"
             " | in 8.00 kbit/s, 10 frames/s | 4 dropped",
         ),
-        (80, "fp0: super-frames | out 8.00 Mbit/s | in 8.00 kbit/s | 4 dropped"),
-        (40, "fp0 super 8.00M/8.00k drop 4"),
+        (80, "fp0: connected to me@far | out 8.00 Mbit/s | in 8.00 kbit/s | 4 dropped"),
+        (40, "fp0 connected 8.00M/8.00k drop 4"),
         (28, "fp0 8.00M/8.00k drop 4"),
         (12, "8.00M/8.00k"),
         (5, "8.00"),
@@ -94,12 +94,11 @@ def test_rates_are_those_since_the_last_look() -> None:
     assert "out 0 bit/s" in line.format(2.0, kernel_drops=0, width=80)  # no time has passed
 
 
-def test_a_peer_without_a_hello_is_one_once_it_talks() -> None:
-    counters = Counters()
-    line = Progress("fp0", counters, 0.0)
-    assert WAITING in line.format(1.0, kernel_drops=0, width=80)
-    counters.frames_sent = 1
-    assert CONNECTED in line.format(2.0, kernel_drops=0, width=80)
+def test_it_says_who_is_connected() -> None:
+    line = Progress("fp0", Counters(), 0.0, "through vde_plug")
+    assert "fp0: waiting for the peer |" in line.format(1.0, kernel_drops=0, width=80)
+    line.connected = True
+    assert "fp0: connected through vde_plug |" in line.format(2.0, kernel_drops=0, width=80)
 
 
 # ---- on a terminal ----

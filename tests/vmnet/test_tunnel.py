@@ -167,7 +167,7 @@ def test_the_facts_are_told(left: Namespace, peer: Peer, mac: MacWithVmnet) -> N
             "subnet_mask": "255.255.255.0",
             "host_interface": BRIDGE,
         }
-        line = program.stderr.next(containing="vmnet is ready")
+        line = program.stderr.next(containing="vmnet is up")
         assert line.endswith(
             f"MAC {facts.mac}, MTU 1400, host mode, longest frame 1414, "
             f"host {HOST} on {BRIDGE}, up to 192.168.77.99, mask 255.255.255.0"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fethpipe.errors import ProtocolError, TruncatedError
 from fethpipe.wire.connection import (
     Connection,
+    EchoReceived,
     FramesReceived,
     PeerReady,
     Role,
@@ -43,6 +44,8 @@ def items(connection: Connection, chunks: Iterable[bytes]) -> list[Item]:
                 found += event.frames
             elif isinstance(event, SuperFramesReceived):
                 found += [("super", bytes(packet)) for packet in event.super_frames]
+            elif isinstance(event, EchoReceived):
+                found.append(b"an echo")
             else:
                 assert isinstance(event, PeerReady)
                 found.append(event.hello)
@@ -122,7 +125,7 @@ def test_the_empty_record_of_a_hello_promises_no_others() -> None:
 def test_a_side_ignores_its_own_hello() -> None:
     """COMMAND may echo the stream."""
     one, _ = both()
-    assert items(one, [one.send_hello(), record(FRAME)]) == [FRAME]
+    assert items(one, [one.send_hello(), record(FRAME)]) == [b"an echo", FRAME]
     assert one.peer is None
 
 

@@ -1,0 +1,75 @@
+"""Hear of changes of the network: of links, addresses and routes.
+
+Linux tells them to an rtnetlink(7) socket, macOS to a routing socket, route(4).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Container
+from contextlib import suppress
+
+from ..abi import darwin, linux
+
+_DATAGRAM = 1 << 16
+
+
+class NetworkChanges:
+    """A socket that selects as readable after a change. Without one (it is refused, or the system
+    is another) there is nothing to hear.
+
+    ``ignored`` are the indexes of our own interfaces. Make it before the process is confined.
+    """
+
+    def __init__(self, ignored: Container[int]) -> None:
+        self._ignored = ignored
+        self._linux = os.uname().sysname == "Linux"
+        self._socket: socket.socket | None = None
+        with suppress(OSError):
+            self._socket = _open_netlink() if self._linux else _open_routing_socket()
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Return what to select on."""
+        return [self._socket.fileno()] if self._socket else []
+
+    def read(self) -> bool:
+        """Take all that was told, and return whether the network has changed. Does not block."""
+        changed = False
+        while self._socket:
+            try:
+                datagram = self._socket.recv(_DATAGRAM)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                changed = True
+                if error.errno != errno.ENOBUFS:
+                    break
+                continue  # there were more changes than the socket had room for
+            changed = self._is_change(datagram) or changed
+        return changed
+
+    def close(self) -> None:
+        """Close the socket; safe to call twice."""
+        if self._socket:
+            self._socket.close()
+        self._socket = None
+
+    def _is_change(self, datagram: bytes) -> bool:
+        unpack = linux.unpack_changes if self._linux else darwin.unpack_changes
+        return any(index not in self._ignored for index in unpack(datagram))
+
+
+def _open_netlink() -> socket.socket:
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    made.setblocking(False)
+    made.bind((0, linux.RTMGRP_CHANGES))
+    return made
+
+
+def _open_routing_socket() -> socket.socket:
+    made = socket.socket(darwin.AF_ROUTE, socket.SOCK_RAW, socket.AF_UNSPEC)
+    made.setblocking(False)
+    return made
