@@ -12,6 +12,7 @@ from tests.live.programs import LEFT, Fethpipe
 
 pytestmark = pytest.mark.live
 
+COMMAND = ("sh", "-c", "echo COMMAND runs >&2; exec sleep 60")
 ADDRESS = ("--address", f"{LEFT}/24")
 
 
@@ -20,15 +21,18 @@ def is_up(namespace: Namespace) -> bool:
 
 
 def test_it_is_down_until_the_far_end_is_there(left: Namespace) -> None:
-    with Fethpipe(left, *ADDRESS, "--ssh", "host", "--ssh-command", "sleep 60 #") as program:
+    with Fethpipe(
+        left, *ADDRESS, "--ssh", "host", "--ssh-command", "sh -c 'exec sleep 60'"
+    ) as program:
         program.ready()
         assert not is_up(left)
 
 
 def test_it_is_down_in_a_gap_and_addresses_and_routes_stay(left: Namespace) -> None:
-    with Fethpipe(left, *ADDRESS, "--reconnect", "--", "sleep", "60") as program:
+    with Fethpipe(left, *ADDRESS, "--reconnect", "--", *COMMAND) as program:
         program.ready()
-        left.wait_until(lambda: is_up(left), "the link did not come up")
+        program.stderr.next(containing="COMMAND runs")
+        assert is_up(left)
         before = left.run(["ip", "-br", "address", "show", "dev", "fp0"]).split()[2]
         kill_program(left, "sleep")
         program.stderr.next(containing="starting again in")
