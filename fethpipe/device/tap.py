@@ -49,10 +49,7 @@ def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[
     try:
         descriptor = os.open(TUN_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
-        raise NotAllowedError(
-            f"cannot open {TUN_PATH}: {reason(error)}",
-            hint="run as root, or ask an administrator for access to this device",
-        ) from error
+        raise NotAllowedError(f"cannot open {TUN_PATH}: {reason(error)}") from error
     except OSError as error:
         raise DeviceError(
             f"cannot open {TUN_PATH}: {reason(error)}", hint="load the tun module: modprobe tun"
@@ -81,11 +78,7 @@ def _prepare_headers(descriptor: int) -> None:
 def _refusal(name: str, error: OSError, *, attach: bool) -> DeviceError | NotAllowedError:
     tried = f"cannot {'attach to' if attach else 'create'} TAP {name}: TUNSETIFF: {reason(error)}"
     if error.errno == errno.EPERM:
-        return NotAllowedError(
-            tried,
-            hint=f"run as root, or make it as root: ip tuntap add dev {name.replace('%d', '0')} "
-            f"mode tap user {os.environ.get('USER', 'NAME')}",
-        )
+        return NotAllowedError(tried)
     hints = {
         (errno.EBUSY, False): "the name is taken: choose another, or use --attach",
         (errno.EBUSY, True): "another program has it open",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from .client import KeeperProcess
 from .main import MAY_CHANGE
 from .trust import find_unsafe, interpreter
 
+log = logging.getLogger("fethpipe")
+
 _KEEPER = "fethpipe.keeper.main:main"
 _KEEPER_FILE = Path(__file__).with_name("main.py")
 # No environment, no site-packages, and no compiled files, which root would own in a user's folder.
@@ -27,7 +30,6 @@ _START_SECONDS = 15.0
 _PASSWORD_SECONDS = 300.0
 _END_SECONDS = 1.0
 _LONGEST_COMPLAINT = 4096
-_HINT = "run as root, allow sudo without a password for it, or let root prepare a TAP"
 # On a Mac, sudo asks everybody for a password and works for administrators only. It has no TAPs.
 _HINTS = {
     "Darwin": "run as root, or let sudo run one script without a password, as docs/RECIPES.md shows"
@@ -40,11 +42,16 @@ class StoppedError(Exception):
 
 
 def sudo_keeper(
-    signals: SignalPipe, stopping: Container[signal.Signals], *, may_change: bool
+    need: NotAllowedError,
+    signals: SignalPipe,
+    stopping: Container[signal.Signals],
+    *,
+    may_change: bool,
 ) -> KeeperProcess:
     """Start a keeper through sudo, which may ask for a password if there is a terminal.
 
-    ``may_change`` is whether the pump may have the device changed later.
+    ``need`` is what cannot be done without root, ``may_change`` is whether the pump may have the
+    device changed later.
 
     Where our code is in no file of its own (sent over ssh, or in a zip file), the keeper gets it
     over its channel.
@@ -53,6 +60,8 @@ def sudo_keeper(
     comes first, SystemFailureError when there is not even a channel to it.
     """
     interactive = _has_terminal()
+    if interactive:
+        log.info("sudo may ask for your password: %s", _needed(need))
     program = None if _KEEPER_FILE.is_file() else pack_program(_KEEPER)
     keeper = stage_arguments(program) if program else keeper_file()
     python = str(interpreter())  # which is what was checked
@@ -71,8 +80,7 @@ def sudo_keeper(
                 )
             except OSError as error:
                 raise NotAllowedError(
-                    "root is needed to make the device, but sudo cannot be started",
-                    hint="run as root",
+                    f"{_needed(need)}, but sudo cannot be started", hint=need.hint
                 ) from error
         seconds = _PASSWORD_SECONDS if interactive else _START_SECONDS
         near.set_timeout(seconds)
@@ -82,7 +90,7 @@ def sudo_keeper(
             _wait_for(near, seconds, signals, stopping)
             near.receive()
         except (ChannelClosedError, ChannelError, OSError) as error:
-            raise _refusal(process) from error
+            raise _refusal(process, need) from error
         near.set_timeout(None)
         undo.pop_all()
     with suppress(subprocess.TimeoutExpired):
@@ -124,7 +132,14 @@ def keeper_file() -> list[str]:
     return [str(path)]
 
 
-def _refusal(process: subprocess.Popen[bytes]) -> NotAllowedError:
+def _needed(need: NotAllowedError) -> str:
+    """Return what root is needed for: what could not be done, without the reason."""
+    tried = need.message.partition(": ")[0]
+    what = tried[len("cannot ") :] if tried.startswith("cannot ") else "make the device"
+    return f"root is needed to {what}"
+
+
+def _refusal(process: subprocess.Popen[bytes], need: NotAllowedError) -> NotAllowedError:
     said = ""
     # We cannot kill it, as it runs as root. But its prompt ends by itself when nobody types.
     with suppress(subprocess.TimeoutExpired):
@@ -136,8 +151,8 @@ def _refusal(process: subprocess.Popen[bytes]) -> NotAllowedError:
         lines = [line.strip() for line in output.decode(errors="replace").splitlines()]
         said = next((f": {line}" for line in reversed(lines) if line), "")
     return NotAllowedError(
-        f"root is needed to make the device, but sudo did not start the keeper{said}",
-        hint=_HINTS.get(os.uname().sysname, _HINT),
+        f"{_needed(need)}, but sudo did not start the keeper{said}",
+        hint=_HINTS.get(os.uname().sysname, f"allow sudo without a password, {need.hint}"),
     )
 
 

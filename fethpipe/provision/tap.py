@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 
 from ..abi.address import IPInterface
 from ..abi.linux import IFF_UP, LinkMessage
 from ..device import Device
-from ..device.tap import TapDevice, open_tap
-from ..errors import DeviceError, UsageError, reason, step
+from ..device.tap import TUN_PATH, TapDevice, open_tap
+from ..errors import DeviceError, NotAllowedError, UsageError, reason, step
 from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
+from ..netif.name import interface_index
 from ..system.netlink import Netlink
 from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
@@ -28,8 +31,16 @@ TAP_MTU = range(68, 65521 + 1)
 def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     """Return a TAP that is ready, with its descriptor.
 
-    Raises UsageError, NotAllowedError or DeviceError.
+    Raises UsageError, NotAllowedError, which says how root prepares the TAP, or DeviceError.
     """
+    try:
+        return _provision(request, on_made)
+    except NotAllowedError as error:
+        hint = f"run as root, or {_advice(request)}"
+        raise NotAllowedError(error.message, hint=hint) from error.__cause__
+
+
+def _provision(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     with ExitStack() as undo:
         interfaces = LinuxInterfaces(undo.enter_context(Netlink()))
         prepared = _prepared_tap(interfaces, request)
@@ -107,13 +118,18 @@ def _configure(
     mtu: int | None,
     mac: bytes | None,
 ) -> None:
-    if mtu is not None:
+    """Set what is not so yet: what is needs no root."""
+    with step(f"read the state of {name}"):
+        now = interfaces.status(name)
+    if mtu is not None and mtu != now.mtu:
         with step(f"set the MTU of {name} to {mtu}"):
             interfaces.set_mtu(name, mtu)
-    if mac is not None:
+    if mac is not None and mac != now.mac:
         with step(f"set the MAC of {name} to {format_mac(mac)}"):
             interfaces.set_mac(name, mac)
     for address in request.addresses:
+        if address in now.addresses and request.metric is None:
+            continue
         with step(f"add {address} to {name}"), _ipv6_switch(address, name):
             interfaces.add_address(name, address, metric=request.metric)
 
@@ -141,6 +157,48 @@ def _join_bridge(interfaces: LinuxInterfaces, name: str, mtu: int, bridge: str) 
     check_bridge_mtu(bridge, link.mtu, name, mtu)
     with step(tried):
         interfaces.set_master(name, bridge)
+
+
+def _advice(request: DeviceRequest) -> str:
+    """Return what to do without root: the commands with which root prepares what is requested for
+    this user, as far as it is not so yet.
+    """
+    with Netlink() as netlink:
+        interfaces = LinuxInterfaces(netlink)
+        name = request.name or next(
+            name for name in map("fp{}".format, count()) if not interface_index(name)
+        )
+        link: LinkMessage | None = None
+        addresses: tuple[IPInterface, ...] = ()
+        with suppress(OSError):
+            link, addresses = interfaces.link(name), interfaces.status(name).addresses
+    if link and link.tun_owner != os.geteuid():
+        return f"choose another name: {name} belongs to another user"
+    commands = [] if os.access(TUN_PATH, os.R_OK | os.W_OK) else [f"chmod 666 {TUN_PATH}"]
+    if link is None:
+        commands.append(f"ip tuntap add dev {name} mode tap user {_user()}")
+    if request.mtu is not None and not (link and link.mtu == request.mtu):
+        commands.append(f"ip link set {name} mtu {request.mtu}")
+    if request.mac is not None and not (link and link.mac == request.mac):
+        commands.append(f"ip link set {name} address {format_mac(request.mac)}")
+    commands += [
+        f"ip address add {address} dev {name}"
+        for address in request.addresses
+        if address not in addresses
+    ]
+    if link is None and request.bridge is not None:
+        commands.append(f"ip link set {name} master {request.bridge}")
+    if link is None:
+        commands.append(f"ip link set {name} up")
+    then = "" if request.attach else f"; then use --attach {name}"
+    return f"have root prepare it: {' && '.join(commands)}{then}"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 @contextmanager

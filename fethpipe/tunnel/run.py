@@ -278,11 +278,11 @@ def _provision(
             if kind.release:
                 stack.callback(kind.release)
             return provision(kind, config.request), None
-        except NotAllowedError:
+        except NotAllowedError as need:
             if os.geteuid() == 0:
                 raise
             keeper = stack.enter_context(
-                closing(sudo_keeper(signals, _STOPPING, may_change=may_change))
+                closing(sudo_keeper(need, signals, _STOPPING, may_change=may_change))
             )
     return keeper.provision(kind.name, config.request), keeper
 

@@ -10,7 +10,11 @@ import pytest
 
 from tests.live.ethernet import make_frame
 from tests.live.netns import Namespace, readable
-from tests.live.ordinary import as_nobody, with_public_tun_device, without_tun_device
+from tests.live.ordinary import (
+    as_nobody,
+    with_public_tun_device,
+    without_tun_device,
+)
 from tests.live.peer import Peer, records
 from tests.live.programs import FETHPIPE, Finished, finish
 

@@ -228,8 +228,9 @@ def test_nothing_is_written_to_the_far_disk(left: Namespace, right: Namespace) -
 def test_a_user_without_rights_is_told_what_is_needed(left: Namespace, right: Namespace) -> None:
     with Sshd(right) as sshd:
         why = refusal(left, sshd, host=f"{USER}@far")
-    assert "cannot start on walter@far: root is needed to make the device" in why
-    assert "allow sudo without a password for it, or let root prepare a TAP" in why
+    assert "cannot start on walter@far: root is needed to " in why
+    assert "allow sudo without a password, run as root, or have root prepare it: " in why
+    assert f"ip tuntap add dev fp0 mode tap user {USER} && ip address add {RIGHT}/24" in why
 
 
 def test_a_user_whom_sudo_trusts_gets_a_keeper(left: Namespace, right: Namespace) -> None:
