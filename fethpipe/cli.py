@@ -126,7 +126,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
             mac=options.mac,
             mtu=options.mtu,
             metric=options.metric,
-            inject=options.inject,
+            inject=None if options.inject == "auto" else options.inject,
             bridge=options.bridge,
             offload=_says_hello(options),
             vmnet=_vmnet_options(options),
@@ -298,9 +298,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     device.add_argument(
         "--inject",
-        choices=["ndrv", "bpf"],
-        help="feth only: how frames are sent: ndrv: one by one through AF_NDRV (default); bpf: in "
-        "batches through BPF, where macOS 14.1 or newer allows it",
+        choices=["auto", "ndrv", "bpf"],
+        help="feth only: how frames are sent: ndrv: one by one through AF_NDRV; bpf: in batches "
+        "through BPF, where macOS 14.1 or newer allows it; auto (default): bpf if it works, else "
+        "ndrv",
     )
     vmnet = parser.add_argument_group("vmnet only")
     vmnet.add_argument(

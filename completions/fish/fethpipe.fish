@@ -14,7 +14,7 @@ complete -c fethpipe -l mac -x -d 'MAC address (default: a locally administered 
 complete -c fethpipe -l mtu -x -d 'MTU in bytes (default: 1500)'
 complete -c fethpipe -l metric -x -d 'metric of the interface; on Linux, of the routes that come with its addresses'
 complete -c fethpipe -l bridge -x -a '(__fish_print_interfaces)' -d 'make the device a port of this bridge, which must exist, before any frame passes'
-complete -c fethpipe -l inject -x -a 'ndrv bpf' -d 'feth only: how frames are sent: ndrv: one by one through AF_NDRV (default); bpf: in batches through BPF, where macOS 14.1 or newer allows it'
+complete -c fethpipe -l inject -x -a 'auto ndrv bpf' -d 'feth only: how frames are sent: ndrv: one by one through AF_NDRV; bpf: in batches through BPF, where macOS 14.1 or newer allows it; auto (default): bpf if it works, else ndrv'
 complete -c fethpipe -l vmnet-mode -x -a 'host shared bridged' -d 'what can be reached: host: this Mac; shared: this Mac and, through NAT, the networks beyond it (default); bridged: the network of an interface'
 complete -c fethpipe -l vmnet-interface -x -a '(__fish_print_interfaces)' -d 'bridged mode: the interface of this Mac to bridge to, such as en0'
 complete -c fethpipe -l vmnet-start -x -d 'this Mac'"'"'s own address in the network (default: macOS chooses)'

@@ -132,7 +132,7 @@ def _link_kind(name: str) -> str:
 def _open_darwin(name: str, *, see_sent: bool) -> EthernetDevice:
     with ExitStack() as undo:
         with existing(f"open {name}", name):
-            descriptors = open_descriptors(name, None, undo)
+            descriptors = open_descriptors(name, "ndrv", undo)
         if see_sent:
             with step(f"receive what this machine sends on {name}"):
                 set_see_sent(descriptors[0])

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT, InterfaceFlag
 from ..device import Device
-from ..device.bpf import open_bpf, set_batch_write
+from ..device.bpf import batches_leave, open_bpf, set_batch_write
 from ..device.feth import FethDevice
 from ..device.ndrv import open_ndrv
 from ..errors import DeviceError, UsageError, reason, step
@@ -370,14 +370,17 @@ def _change_addresses(interfaces: DarwinInterfaces, name: str, change: Change) -
 
 
 def open_descriptors(io: str, inject: str | None, undo: ExitStack) -> tuple[int, ...]:
-    """Open BPF and AF_NDRV on the I/O side, and return their descriptors. ``undo`` closes them."""
+    """Open BPF and AF_NDRV on the I/O side, and return their descriptors. ``undo`` closes them.
+
+    With ``inject`` None, batches are sent if the kernel takes them and they are seen to leave.
+    """
     with step(f"attach a BPF device to {io}"):
         bpf_descriptor = open_bpf(io)
     undo.callback(os.close, bpf_descriptor)
     with step(f"open an AF_NDRV socket on {io}"):
         ndrv_descriptor = open_ndrv(io)
     undo.callback(os.close, ndrv_descriptor)
-    if inject != "bpf" or not _can_batch(bpf_descriptor, io):
+    if not _shall_batch(bpf_descriptor, io, inject):
         return bpf_descriptor, ndrv_descriptor
     with step(f"duplicate the descriptor of the BPF device of {io}"):
         batch_descriptor = os.dup(bpf_descriptor)
@@ -385,17 +388,21 @@ def open_descriptors(io: str, inject: str | None, undo: ExitStack) -> tuple[int,
     return bpf_descriptor, ndrv_descriptor, batch_descriptor
 
 
-def _can_batch(bpf_descriptor: int, io: str) -> bool:
+def _shall_batch(bpf_descriptor: int, io: str, inject: str | None) -> bool:
+    if inject == "ndrv":
+        return False
     try:
         set_batch_write(bpf_descriptor)
     except OSError as error:
+        if inject is None:
+            return False
         log.warning(
             "%s: this macOS cannot send batches through BPF: BIOCSBATCHWRITE: %s; using AF_NDRV",
             io,
             reason(error),
         )
         return False
-    return True
+    return inject == "bpf" or batches_leave(bpf_descriptor)
 
 
 KIND = Kind(

@@ -59,9 +59,9 @@ class DeviceRequest(NamedTuple):
     None means the default for a new device, and "do not change" for one that we attach to.
     ``metric`` is that of the interface on Darwin, and of the routes to ``addresses`` on Linux.
     ``io_unit`` is the unit of a feth pair's I/O side, None for the primary side's plus 10000.
-    ``inject`` is ``ndrv`` or ``bpf``: how a feth sends. ``bridge`` is the bridge of which the new
-    device becomes a port. ``offload`` prepares the device for super-frames, if it can have them.
-    ``vmnet`` is set for a vmnet interface only.
+    ``inject`` is ``ndrv`` or ``bpf``: how a feth sends; None is the faster one that works.
+    ``bridge`` is the bridge of which the new device becomes a port. ``offload`` prepares the device
+    for super-frames, if it can have them. ``vmnet`` is set for a vmnet interface only.
     """
 
     name: str | None = None

@@ -62,11 +62,11 @@ def _see_settings() -> str:
 def _set_up(stack: ExitStack) -> FethPairs:
     """Make the two pairs, the second one with the largest MTU that it can have."""
     interfaces = stack.enter_context(DarwinInterfaces())
-    _, early = _make_pair(stack, DeviceRequest())
+    _, early = _make_pair(stack, DeviceRequest(inject="ndrv"))
     limit_before = interfaces.largest_mtu(early.interface)
     allow_mtu(FETH_MTU[-1])
     address = ipaddress.ip_interface(ADDRESS)
-    keeper, made = _make_pair(stack, DeviceRequest(mac=_MAC, addresses=(address,)))
+    keeper, made = _make_pair(stack, DeviceRequest(inject="ndrv", mac=_MAC, addresses=(address,)))
     largest = min(interfaces.largest_mtu(made.interface), FETH_MTU[-1])
     keeper.change(Change(mtu=largest))
     made = made._replace(mtu=largest)

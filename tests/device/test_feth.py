@@ -182,7 +182,7 @@ def test_the_limit_is_raised_before_creation(inside: Inside, darwin: SimulatedDa
 def test_bpf_and_ndrv_are_set_up_as_they_have_to_be(
     inside: Inside, darwin: SimulatedDarwin
 ) -> None:
-    provisioned = _provision(inside, mtu=16370)
+    provisioned = _provision(inside, mtu=16370, inject="ndrv")
     assert len(provisioned.descriptors) == 2
     assert [call.name for call in darwin.calls(on="bpf1")] == [
         "open",
@@ -598,7 +598,7 @@ def test_the_pump_works_as_nobody_with_descriptors_that_it_was_given(
 def test_one_read_takes_many_frames_and_one_write_sends_one(
     inside: Inside, darwin: SimulatedDarwin
 ) -> None:
-    rig = inside.make(Rig, {})
+    rig = inside.make(Rig, {"inject": "ndrv"})
     before = darwin.counters()
     rig.burst(10_000, 500)
     after = darwin.counters()
@@ -611,7 +611,7 @@ def test_one_read_takes_many_frames_and_one_write_sends_one(
 
 
 def test_one_write_to_the_stream_carries_one_batch(inside: Inside, darwin: SimulatedDarwin) -> None:
-    rig = inside.make(Rig, {})
+    rig = inside.make(Rig, {"inject": "ndrv"})
     writes, frames = rig.pump(20, 500)
     assert frames == 20 * 500
     counters = darwin.counters()
@@ -650,7 +650,7 @@ def test_at_the_largest_mtu_too_if_the_stream_brings_as_many(
 def test_frames_that_the_kernel_refuses_are_counted_by_name(
     inside: Inside, darwin: SimulatedDarwin
 ) -> None:
-    rig = inside.make(Rig, {})
+    rig = inside.make(Rig, {"inject": "ndrv"})
     far = inside.make(FarSide, PRIMARY)
     whole = frame(60)
     rig.send([whole, frame(16389), whole])
@@ -685,7 +685,7 @@ def test_a_kernel_out_of_buffers_is_tried_again(inside: Inside, darwin: Simulate
 def test_a_kernel_that_stays_out_of_buffers_holds_nothing_up(
     inside: Inside, darwin: SimulatedDarwin
 ) -> None:
-    rig = inside.make(Rig, {})
+    rig = inside.make(Rig, {"inject": "ndrv"})
     rule = darwin.fail("ndrv_write", errno.ENOBUFS, times=None)
     rig.send([frame(60)] * 1000)
     assert rig.drops() == {"kernel out of buffers": 1000}
@@ -696,7 +696,7 @@ def test_a_kernel_that_stays_out_of_buffers_holds_nothing_up(
 def test_a_socket_that_is_cut_off_ends_the_device(
     inside: Inside, darwin: SimulatedDarwin, error: int
 ) -> None:
-    rig = inside.make(Rig, {})
+    rig = inside.make(Rig, {"inject": "ndrv"})
     darwin.fail("ndrv_write", error)
     with pytest.raises(DeviceError, match=f"feth10000 has gone: {errno.errorcode[error]}"):
         rig.send([frame(60)])
@@ -705,7 +705,7 @@ def test_a_socket_that_is_cut_off_ends_the_device(
 def test_a_socket_that_fails_otherwise_ends_the_device(
     inside: Inside, darwin: SimulatedDarwin
 ) -> None:
-    rig = inside.make(Rig, {})
+    rig = inside.make(Rig, {"inject": "ndrv"})
     darwin.fail("ndrv_write", errno.EDESTADDRREQ)
     with pytest.raises(DeviceError, match="cannot send to feth10000: AF_NDRV: EDESTADDRREQ"):
         rig.send([frame(60)])
@@ -725,7 +725,7 @@ def test_a_bpf_device_that_does_not_answer_cannot_be_used(
 ) -> None:
     darwin.fail("BIOCGBLEN", errno.EINVAL)
     with pytest.raises(DeviceError, match="cannot use the BPF device of feth10000: BIOCGBLEN"):
-        inside.make(Rig, {})
+        inside.make(Rig, {"inject": "ndrv"})
 
 
 def test_the_drops_that_were_known_stay_known(inside: Inside, darwin: SimulatedDarwin) -> None:
@@ -781,7 +781,18 @@ def test_what_the_kernel_refuses_does_not_end_batch_injection(
     }
 
 
-def test_the_default_writes_nothing_through_bpf(inside: Inside, darwin: SimulatedDarwin) -> None:
+@pytest.mark.parametrize("deviation", ["", "batch_write_missing", "injection_lost"])
+def test_batches_are_the_default_where_they_are_seen_to_leave(
+    inside: Inside, darwin: SimulatedDarwin, deviation: str
+) -> None:
+    if deviation:
+        darwin.deviate(deviation)
+    provisioned = _provision(inside)
+    assert len(provisioned.descriptors) == (2 if deviation else 3)
+    assert inside.said() == ""
+
+
+def test_ndrv_writes_nothing_through_bpf(inside: Inside, darwin: SimulatedDarwin) -> None:
     rig = inside.make(Rig, {"inject": "ndrv"})
     rig.burst(100, 100)
     assert darwin.counters()["bpf_writes"] == 0

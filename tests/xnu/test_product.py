@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 
@@ -168,6 +169,14 @@ def test_batches_go_on_after_what_the_kernel_refuses(mac: Mac) -> None:
     drops = {"interface down": 2, **({"too long for the device": 1} if batches else {})}
     assert dict(pair.device.counters.drops) == drops
     assert pair.device.counters.frames_sent == (52 if batches else 53)
+
+
+@on_apples_code
+def test_batches_are_the_default_from_macos_14_1(mac: Mac) -> None:
+    pair = Pair()
+    batches = int(os.uname().release.partition(".")[0]) >= 23
+    assert len(pair.provisioned.descriptors) == (3 if batches else 2)
+    assert pair.device.read_frames() == []  # the test frames are gone
 
 
 # ---- settings of the Mac ----

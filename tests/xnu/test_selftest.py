@@ -42,7 +42,7 @@ class Facts(Report):
 
 
 def _open(**options: object) -> OpenPair:
-    return OpenPair(provision_feth(DeviceRequest(**options), lambda name: None))  # type: ignore[arg-type]
+    return OpenPair(provision_feth(DeviceRequest(inject="ndrv", **options), lambda name: None))  # type: ignore[arg-type]
 
 
 @on_apples_code
