@@ -320,3 +320,26 @@ def test_a_super_frame_is_cut_into_no_longer_segments_than_frames_may_be(
             peer.send(b"".join(connection.send_super_frames([super_frame])))
         said = program.report(showing="2 super-frame with segments too long for the device")
         assert "to device 1 frames" in said
+
+
+# ---- fethctl ----
+
+
+@pytest.mark.parametrize("verb", [("capture", "lo"), ("icmp", "lo", "10.9.0.1")])
+def test_fethctl_reads_frames_without_rights_or_terminal(
+    private: Private, verb: tuple[str, ...]
+) -> None:
+    argv = private.entering(sys.executable, "-m", "fethpipe.ctl", *verb)
+    with TerminalSession(private.namespace, argv) as terminal:
+        assert terminal.wait_for("listening on lo")
+        found = terminals_of(private)
+        assert list(found.values()) == [0]
+        for pid in found:
+            private.namespace.wait_until(
+                lambda: "Seccomp:\t2" in Path(f"/proc/{pid}/status").read_text(),  # noqa: B023
+                "it is not confined",
+                1.0,
+            )
+        terminal.type("\x03")
+        assert terminal.wait_for("status 0")
+    private.wait_empty(10)
