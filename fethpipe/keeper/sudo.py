@@ -18,7 +18,6 @@ from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_
 from ..system.signals import SignalPipe
 from .client import KeeperProcess
 from .main import MAY_CHANGE
-from .trust import find_unsafe, interpreter
 
 log = logging.getLogger("fethpipe")
 
@@ -59,6 +58,8 @@ def sudo_keeper(
     Raises NotAllowedError with what sudo says, StoppedError when one of the ``stopping`` signals
     comes first, SystemFailureError when there is not even a channel to it.
     """
+    from .trust import interpreter  # noqa: PLC0415 - few starts need it
+
     interactive = _has_terminal()
     if interactive:
         log.info("sudo may ask for your password: %s", _needed(need))
@@ -122,6 +123,8 @@ def keeper_file() -> list[str]:
 
     Raises NotAllowedError if anybody else could have changed that file.
     """
+    from .trust import find_unsafe  # noqa: PLC0415 - few starts need it
+
     path = _KEEPER_FILE.resolve()
     unsafe = find_unsafe(path.parents[1])
     if unsafe is not None:

@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from ..system.libc_darwin import read_acl
-
 _MACOS_ADMINISTRATORS = 80  # they may do everything by sudo, and own the folders of Homebrew
 _NOT_IMPORTED = ("site-packages", "dist-packages")  # python -S
 # <linux/posix_acl_xattr.h>, <linux/posix_acl.h>
@@ -116,6 +114,8 @@ def _is_trusted(group: int) -> bool:
 
 def _acl_lets_others_write(path: Path) -> bool:
     if sys.platform == "darwin":
+        from ..system.libc_darwin import read_acl  # noqa: PLC0415 - only there
+
         return acl_text_lets_others_write(read_acl(str(path)))
     try:
         acl = os.getxattr(path, _ACL)

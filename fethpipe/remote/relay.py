@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 
 log = logging.getLogger("fethpipe")
 
 _CHUNK = 1 << 16
 _LONGEST_LINE = 1000
+_BURST, _PER_SECOND = 500, 20
+"""How many lines may come at once, and go on to come. Whoever is at the other end may say more, but
+what he says must not cost frames.
+"""
 _OUR_OWN = "fethpipe: "
 
 
@@ -26,6 +31,10 @@ class ErrorRelay:
         self.from_program = False
         self._name = name
         self._pending = b""
+        self._allowed = float(_BURST)
+        self._allowed_at = time.monotonic()
+        self._dropped = 0
+        self._last_dropped = b""
         self._read_descriptor, self.write_descriptor = os.pipe()
         os.set_blocking(self._read_descriptor, False)
 
@@ -40,14 +49,21 @@ class ErrorRelay:
         except BlockingIOError:
             return
         *lines, self._pending = (self._pending + data).split(b"\n")
-        for line in lines:
+        told = self._allow(len(lines))
+        for line in lines[:told]:
             self._tell(line)
+        if told < len(lines):
+            self._dropped += len(lines) - told
+            self._last_dropped = lines[-1]
         if len(self._pending) > _LONGEST_LINE:
             self._finish_line()
 
     def finish(self) -> None:
         """Log what is left, after the end of the command."""
         self.attend()
+        self._tell_dropped()
+        self._tell(self._last_dropped)
+        self._last_dropped = b""
         self._finish_line()
 
     def close(self) -> None:
@@ -57,12 +73,28 @@ class ErrorRelay:
                 os.close(descriptor)
         self._read_descriptor = self.write_descriptor = -1
 
+    def _allow(self, count: int) -> int:
+        """Return how many of so many lines may be told now."""
+        now = time.monotonic()
+        self._allowed = min(_BURST, self._allowed + (now - self._allowed_at) * _PER_SECOND)
+        self._allowed_at = now
+        allowed = min(count, int(self._allowed))
+        self._allowed -= allowed
+        if allowed:
+            self._tell_dropped()
+        return allowed
+
+    def _tell_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            log.warning("%s: %d lines dropped: too many at once", self._name, dropped)
+
     def _finish_line(self) -> None:
         self._tell(self._pending)
         self._pending = b""
 
     def _tell(self, line: bytes) -> None:
-        text = printable(line[:_LONGEST_LINE].strip())
+        text = printable(line[:_LONGEST_LINE].strip())[:_LONGEST_LINE]
         if not text:
             return
         self.from_program = text.startswith(_OUR_OWN)

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from .._version import __version__
 from ..errors import FethpipeError, UsageError
+from ..system.confinement import confine
 from ..system.libc_darwin import sysctl_text
 from .report import Report
 
@@ -62,6 +63,7 @@ def _tell_machine(system: str, report: Report) -> None:
         release += f" (macOS {product})"
     report.machine("system", f"{system} {release} {name.machine}")
     report.machine("Python", f"{platform.python_version()} {sys.executable}")
+    report.machine("confinement", _confinement())
     report.machine("user", f"{_user()}{' through sudo' if 'SUDO_UID' in os.environ else ''}")
 
 
@@ -73,6 +75,24 @@ def _product(system: str) -> str:
         return sysctl_text("kern.osproductversion")
     except OSError:  # before macOS 10.13.4
         return platform.mac_ver()[0]
+
+
+def _confinement() -> str:
+    """Return in words what holds of what a pump gives up, as tried by a process of its own."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            holds, lacks = confine()
+            words = [*holds, *(f"no {lack}" for lack in lacks)]
+            os.write(writing, ", ".join(words).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        said = answer.read().decode()
+    os.waitpid(child, 0)
+    return said or "it cannot be tried"
 
 
 def _user() -> str:

@@ -26,7 +26,6 @@ from typing import NoReturn
 from ..errors import FethpipeError, system_step
 from .confinement import confine
 from .descriptors import close_all_but
-from .libc_darwin import process_name
 from .privileges import Person, drop_privileges, find_person, person_behind_sudo
 from .signals import SignalPipe
 from .stderr import can_show_status, open_stderr, terminal
@@ -275,6 +274,8 @@ def _sudo_made_this_session() -> bool:
         if os.getsid(0) != parent:
             return False
         if sys.platform == "darwin":
+            from .libc_darwin import process_name  # noqa: PLC0415 - a start elsewhere needs no ctypes
+
             return process_name(parent) == "sudo"
         return Path(f"/proc/{parent}/comm").read_text() == "sudo\n"
     except OSError:

@@ -59,3 +59,26 @@ def test_nothing_said_is_no_end(relay: ErrorRelay, caplog: pytest.LogCaptureFixt
 )
 def test_strangers_do_nothing_to_the_terminal(said: bytes, shown: str) -> None:
     assert printable(said) == shown
+
+
+def test_lines_beyond_a_rate_are_counted(
+    relay: ErrorRelay, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fethpipe.remote.relay.time.monotonic", lambda: now)
+    relay._allowed_at = now
+    say(relay, b"x\n" * 800)
+    assert len(caplog.messages) == 500
+    now += 1
+    say(relay, b"y\n" * 30)
+    assert caplog.messages[500] == "ssh: 300 lines dropped: too many at once"
+    assert caplog.messages[501:] == ["ssh: y"] * 20
+    say(relay, b"why\n")
+    relay.finish()
+    assert caplog.messages[521:] == ["ssh: 11 lines dropped: too many at once", "ssh: why"]
+    assert relay.last_words == "why"
+
+
+def test_tabs_do_not_grow_a_line(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
+    say(relay, b"x" + b"\t" * 900 + b"y\n")
+    assert len(caplog.messages[0]) == len("ssh: ") + 1000
