@@ -14,9 +14,9 @@ START: Step = ("start", PRIMARY, IO)
 _NAMES = st.sampled_from([PRIMARY, IO])
 _READERS = st.sampled_from(["r", "bpf"])
 _WRITERS = st.sampled_from(["r", "bpf", "ndrv"])
-_LENGTHS = [14, 15, 16, 17, 60, 61, 1513, 1514, 1515, 1518, 1519, 2048, 2049, 4096]
-# Before macOS 15 a frame of this length may have to wait for the one behind it.
-_LONG = [9000, 16384]
+_LENGTHS = [14, 15, 16, 17, 60, 61, 1513, 1514, 1515, 1518, 1519, 2048]
+# Before macOS 15 a frame of more than one cluster may have to wait for the one behind it.
+_LONG = [2049, 4096, 9000, 16384]
 _RECORDS = st.one_of(
     st.tuples(st.sampled_from(_LENGTHS)),
     st.tuples(st.just(60), st.sampled_from([0, 17, 19, 20, 40, 65535])),
@@ -31,10 +31,11 @@ def _step(verb: str, *arguments: st.SearchStrategy[object]) -> st.SearchStrategy
     return st.tuples(st.just(verb), *arguments)
 
 
-def _frames(lengths: list[int]) -> st.SearchStrategy[Step]:
+def _frames(long: list[int]) -> st.SearchStrategy[Step]:
+    batchers = _WRITERS if long else _READERS  # through AF_NDRV a batch is one long frame
     return st.one_of(
-        _step("write", _WRITERS, st.sampled_from(lengths), st.integers(0, 255)),
-        _step("write_batch", _WRITERS, _BATCHES, _RESTS),
+        _step("write", _WRITERS, st.sampled_from(_LENGTHS + long), st.integers(0, 255)),
+        _step("write_batch", batchers, _BATCHES, _RESTS),
         _step("read", _READERS),
         _step("readable", _READERS),
         _step("drops", _READERS),
@@ -67,5 +68,5 @@ _OPENING = st.one_of(
 def sequences(release: Release) -> st.SearchStrategy[list[Step]]:
     """Up to twelve steps from `START` on: most move frames, few open or make anything."""
     long = _LONG if release.number > 10063 else []
-    kinds = [_frames(_LENGTHS + long)] * 17 + [_SETTINGS] * 7 + [_OPENING]
+    kinds = [_frames(long)] * 17 + [_SETTINGS] * 7 + [_OPENING]
     return st.lists(st.sampled_from(kinds).flatmap(lambda kind: kind), max_size=12)

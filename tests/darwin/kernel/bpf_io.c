@@ -250,8 +250,10 @@ static int check_frame(const struct bpf_node *node, const struct interface *inte
 
     if (limit != 0 && length > (size_t)limit)
         return EMSGSIZE;
-    if (kernel_release_from(23, 0))
-        return no_header != 0 ? no_header : length > mtu + WRITE_LEEWAY ? EMSGSIZE : 0;
+    if (kernel_release_from(23, 0)) { /* the header that Darwin would make does not count */
+        mtu += no_header != 0 ? ETHERNET_HEADER : 0;
+        return length > mtu + WRITE_LEEWAY ? EMSGSIZE : no_header;
+    }
     if (length > OLD_WRITE_LIMIT)
         return EIO;
     return length > mtu + ETHERNET_HEADER ? EMSGSIZE : no_header;
