@@ -7,6 +7,10 @@ import sys
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from .cli import main
+try:
+    from .cli import main
+except (OSError, MemoryError) as error:
+    sys.stderr.write(f"fethpipe: cannot load the program: {error!r}\n")
+    sys.exit(71)
 
 sys.exit(main())

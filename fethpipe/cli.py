@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from ._version import __version__
 from .arguments import Parser, checked, count
-from .errors import FethpipeError, SystemFailureError, UsageError
+from .errors import FethpipeError, SystemFailureError, UsageError, reason
 from .netif.address import parse_address
 from .netif.mac import parse_mac
 from .netif.name import check_name
@@ -75,6 +75,12 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
     except FethpipeError as error:
         log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
         return error.status
+    except MemoryError:
+        log.error("there is not enough memory")  # noqa: TRY400
+        return SystemFailureError.status
+    except OSError as error:  # such as EMFILE, which any call may meet
+        log.error("the system refused: %s", reason(error))  # noqa: TRY400
+        return SystemFailureError.status
     return 0
 
 

@@ -21,9 +21,15 @@ FILE_HEADER = _FILE_HEADER.pack(_MAGIC, *_VERSION, 0, 0, SNAP_LENGTH, _LINKTYPE_
 """The first bytes of a file that we write."""
 
 
+_LATEST = (1 << 32) * 1_000_000_000 - 1
+
+
 def pack_records(frames: Iterable[bytes | memoryview], nanoseconds: int) -> bytes:
-    """Return the records of frames that passed at one time: nanoseconds since 1970, UTC."""
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    """Return the records of frames that passed at one time: nanoseconds since 1970, UTC.
+
+    A file has room for the years up to 2106; a clock that is wrong gets the nearest of them.
+    """
+    seconds, fraction = divmod(max(0, min(nanoseconds, _LATEST)), 1_000_000_000)
     pack = _RECORD_HEADER.pack
     parts: list[bytes | memoryview] = []
     for frame in frames:

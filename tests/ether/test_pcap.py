@@ -96,3 +96,10 @@ def test_what_is_no_such_file_is_refused(file: bytes, reason: str) -> None:
 def test_any_bytes_give_records_or_valueerror(data: bytes) -> None:
     with suppress(ValueError):
         _read(FILE_HEADER + data)
+
+
+@pytest.mark.parametrize("nanoseconds", [-(1 << 62), -1, 1 << 62, 1 << 70])
+def test_a_clock_that_is_wrong_costs_no_frame(nanoseconds: int) -> None:
+    (record,) = PcapDecoder().feed(FILE_HEADER + pack_records([bytes(60)], nanoseconds))
+    assert record.frame == bytes(60)
+    assert 0 <= record.nanoseconds < (1 << 32) * 1_000_000_000
