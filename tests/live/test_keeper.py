@@ -283,7 +283,13 @@ def test_root_of_a_user_namespace_needs_no_keeper(private: Private, left: Namesp
 # ---- a program that only root can read ----
 
 
-@pytest.mark.parametrize("user", [USER, None], ids=["as a user", "as root"])
+@pytest.mark.parametrize(
+    "user",
+    [
+        pytest.param(USER, id="as a user"),
+        pytest.param(None, id="as root", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_nothing_is_read_from_the_programs_folder_after_the_drop(
     private: Private, left: Namespace, user: str | None
 ) -> None:

@@ -248,6 +248,7 @@ def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: 
         assert "dev wire0" in left.run(["ip", "route", "get", FAR])
 
 
+@pytest.mark.exhaustive  # its server looks for another owner of the address, for 3 seconds
 def test_dhcp_and_router_advertisements(here: Here, tmp_path: Path, left: Namespace) -> None:
     require_tools("dnsmasq", "udhcpc")
     with Namespace(ipv6=True) as right:

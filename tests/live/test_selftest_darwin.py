@@ -67,7 +67,7 @@ NO_BATCHES_BEFORE_14_1 = "BIOCSBATCHWRITE: EINVAL (Invalid argument), it came wi
 @pytest.mark.parametrize(
     ("release", "missing"),
     [
-        pytest.param("24.1.0", [], id="macOS 15"),
+        pytest.param("24.1.0", [], id="macOS 15", marks=exhaustive),
         pytest.param("23.4.0", [], id="macOS 14.4", marks=exhaustive),
         pytest.param("22.6.0", BATCHES, id="macOS 13", marks=exhaustive),
         pytest.param("19.6.0", BATCHES, id="macOS 10.15", marks=exhaustive),
@@ -148,10 +148,7 @@ TOGETHER = [
     "cases",
     [
         pytest.param(TOGETHER, id="together"),
-        *(
-            pytest.param([case], id=case.name, marks=[] if case.fact == "injection" else exhaustive)
-            for case in CASES
-        ),
+        *(pytest.param([case], id=case.name, marks=exhaustive) for case in CASES),
     ],
 )
 def test_it_tells_precisely_what_differs(darwin: SimulatedDarwin, cases: list[Case]) -> None:

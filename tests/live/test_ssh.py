@@ -22,6 +22,7 @@ from tests.live.traffic import transfer
 from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("wired")]
+exhaustive = pytest.mark.exhaustive
 
 MARGIN = 5.0
 """Seconds for what is asked of a loaded machine, on top of a time that was agreed."""
@@ -93,6 +94,7 @@ def test_one_command_makes_a_tunnel(left: Namespace, right: Namespace) -> None:
 # ---- what a login does before we come ----
 
 
+@exhaustive
 @pytest.mark.parametrize("shell", ["dash", "tcsh"])
 def test_every_other_login_shell_will_do(left: Namespace, right: Namespace, shell: str) -> None:
     with Sshd(right, login_shell=shell) as sshd, start(left, sshd) as program:
@@ -100,7 +102,13 @@ def test_every_other_login_shell_will_do(left: Namespace, right: Namespace, shel
         ping(left)
 
 
-@pytest.mark.parametrize("shell", list(_START_UP_FILES))
+@pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param(shell, marks=[] if shell in ("sh", "bash", "fish") else exhaustive)
+        for shell in _START_UP_FILES
+    ],
+)
 def test_noise_of_the_login_is_told_apart(left: Namespace, right: Namespace, shell: str) -> None:
     noise = "echo hello; printf '\\000fethpipe 0123'; seq 10000; printf 'no end of line'"
     files = {_START_UP_FILES[shell]: f'sh -c "{noise}"\n'}
@@ -363,7 +371,14 @@ def test_a_shared_connection_will_do(left: Namespace, right: Namespace) -> None:
 
 
 @pytest.mark.parametrize(
-    "victim", ["near pump", "near keeper", "ssh", "sshd session", "far pump", "far keeper"]
+    "victim",
+    [
+        *("near pump", "ssh", "far pump"),
+        *(
+            pytest.param(each, marks=exhaustive)
+            for each in ("near keeper", "sshd session", "far keeper")
+        ),
+    ],
 )
 def test_whoever_is_killed_the_far_interface_goes(
     left: Namespace, right: Namespace, victim: str
@@ -412,6 +427,7 @@ def test_a_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Namespace) 
     assert "starting again in 1 s" in said
 
 
+@exhaustive
 def test_a_plain_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Namespace) -> None:
     with Sshd(right) as sshd:
         command = [*sshd.ssh_command.split(), "far", f"cd {Path.cwd()}; exec {' '.join(FETHPIPE)}"]
@@ -449,6 +465,7 @@ def test_a_quiet_tunnel_stays(left: Namespace, right: Namespace) -> None:
         ping(left)
 
 
+@exhaustive
 def test_a_tunnel_comes_back_with_the_network(left: Namespace, right: Namespace) -> None:
     options = ("--keepalive", "0.5", "--reconnect")
     with Sshd(right) as sshd, start(left, sshd, *options) as program:

@@ -76,9 +76,11 @@ def watched(left: Namespace, request: pytest.FixtureRequest) -> Iterator[Watched
 
 @pytest.mark.parametrize(
     ("watched", "pattern"),
-    [((80,), LINE), ((40,), SHORT_LINE)],
+    [
+        pytest.param((80,), LINE, id="80 columns"),
+        pytest.param((40,), SHORT_LINE, id="40 columns", marks=pytest.mark.exhaustive),
+    ],
     indirect=["watched"],
-    ids=["80 columns", "40 columns"],
 )
 def test_it_is_drawn_and_goes(watched: Watched, pattern: re.Pattern[str]) -> None:
     watched.wait_for(pattern)
