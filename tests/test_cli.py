@@ -135,6 +135,11 @@ def test_all_options(parse: Parse) -> None:
     )
 
 
+@pytest.mark.parametrize("address", ["10.9.0.0/31", "10.9.0.1/31", "10.9.0.0/32", "fd00::/127"])
+def test_a_network_of_two_has_no_address_of_its_own(parse: Parse, address: str) -> None:
+    assert parse("--address", address).request.addresses == (ip_interface(address),)
+
+
 def test_attach(parse: Parse) -> None:
     expected = DeviceRequest(name="tap0", attach=True, offload=True)
     assert parse("--attach", "tap0").request == expected
@@ -217,8 +222,15 @@ def test_names(parse: Parse, name: str) -> None:
     assert parse("--name", name).request.name == name
 
 
+def may_be_one_s_own(address: IPInterface) -> bool:
+    ends = (address.network.network_address, address.network.broadcast_address)
+    ip = address.ip
+    special = ip.is_multicast or ip.is_loopback or ip.is_unspecified
+    return not special and ip not in ends
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(addresses=st.lists(interfaces(), max_size=3))
+@given(addresses=st.lists(interfaces().filter(may_be_one_s_own), max_size=3))
 def test_addresses(parse: Parse, addresses: list[IPInterface]) -> None:
     options = [f"--address={address}" for address in addresses]
     assert parse(*options).request.addresses == tuple(addresses)
@@ -268,6 +280,15 @@ REFUSED = {
     "an impossible address": (["--address", "192.0.2.256/24"], "argument --address: '192.0.2.256"),
     "an impossible prefix": (["--address", "2001:db8::1/129"], "argument --address: '2001:db8::"),
     "an empty prefix": (["--address", "192.0.2.1/"], "argument --address: '192.0.2.1/'"),
+    "a network": (["--address", "10.9.0.0/24"], "take one inside, like 10.9.0.1"),
+    "an IPv6 network": (["--address", "fd00:9::/64"], "take one inside, like fd00:9::1"),
+    "a broadcast address": (["--address", "10.9.0.255/24"], "the broadcast address of its network"),
+    "a group": (["--address", "224.0.0.1/24"], "a multicast address belongs to no interface"),
+    "an IPv6 group": (["--address", "ff02::1/64"], "a multicast address belongs to no interface"),
+    "no address": (["--address", "0.0.0.0/0"], "0.0.0.0 and :: are no address of an interface"),
+    "no IPv6 address": (["--address", "::/0"], "0.0.0.0 and :: are no address of an interface"),
+    "loopback": (["--address", "127.0.0.2/8"], "a loopback address does not leave"),
+    "IPv6 loopback": (["--address", "::1/128"], "a loopback address does not leave"),
     "a zone": (["--address", "fe80::1%eth0/64"], "an address with a zone (%) is not allowed here"),
     "a multicast address": (["--mac", "01:00:5e:00:53:01"], "a multicast address"),
     "half a MAC": (["--mac", "02:00:5e"], "not a MAC address"),

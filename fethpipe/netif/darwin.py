@@ -10,7 +10,7 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import TypeVar
 
@@ -223,18 +223,10 @@ def _link_and_addresses(
 ) -> tuple[bytes, tuple[IPv4Interface | IPv6Interface, ...]]:
     """Return the MAC and the addresses of an interface."""
     mac = b""
-    addresses: list[IPv4Interface | IPv6Interface] = []
     for entry in interface_addresses():
-        if entry.interface != name:
-            continue
-        family = darwin.address_family(entry.address)
-        if family == darwin.AF_LINK:
+        if entry.interface == name and darwin.address_family(entry.address) == darwin.AF_LINK:
             mac = darwin.unpack_mac(entry.address)
-        elif family == darwin.AF_INET:
-            addresses.append(darwin.unpack_address(entry.address, entry.netmask))
-        elif family == darwin.AF_INET6:
-            addresses.append(darwin.unpack_address6(entry.address, entry.netmask))
-    return mac, tuple(addresses)
+    return mac, tuple(address for owner, address in all_addresses() if owner == name)
 
 
 def interface_names() -> set[str]:
@@ -242,14 +234,19 @@ def interface_names() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
 
 
+def all_addresses() -> Iterator[tuple[str, IPv4Interface | IPv6Interface]]:
+    """Yield the addresses of all interfaces, with the name of each. Raises OSError."""
+    for entry in interface_addresses():
+        family = darwin.address_family(entry.address)
+        if family == darwin.AF_INET:
+            yield entry.interface, darwin.unpack_address(entry.address, entry.netmask)
+        elif family == darwin.AF_INET6:
+            yield entry.interface, darwin.unpack_address6(entry.address, entry.netmask)
+
+
 def interface_with(address: IPv4Address) -> str | None:
     """Return the name of the interface that has this address. Raises OSError."""
-    for entry in interface_addresses():
-        if darwin.address_family(entry.address) == darwin.AF_INET:
-            found = darwin.unpack_address(entry.address, entry.netmask)
-            if found.ip == address:
-                return entry.interface
-    return None
+    return next((name for name, found in all_addresses() if found.ip == address), None)
 
 
 def altered_setting() -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..abi import linux
 from ..abi.address import IPInterface
-from ..abi.linux import InterfaceFlag, LinkMessage
+from ..abi.linux import AddressMessage, InterfaceFlag, LinkMessage
 from ..system.netlink import Netlink
 from .status import Status
 
@@ -41,10 +42,7 @@ class LinuxInterfaces:
     def status(self, name: str) -> Status:
         """Return the state of an interface."""
         link = self.link(name)
-        everything = self._netlink.request(
-            linux.RTM_GETADDR, linux.pack_any_address(), flags=linux.NLM_F_DUMP
-        )
-        messages = [linux.unpack_address(message.payload) for message in everything]
+        messages = self.addresses()
         flags = InterfaceFlag(link.flags)
         return Status(
             name=link.name,
@@ -55,6 +53,13 @@ class LinuxInterfaces:
             active=bool(flags & InterfaceFlag.IFF_LOWER_UP),
             addresses=tuple(each.interface for each in messages if each.ifindex == link.ifindex),
         )
+
+    def addresses(self) -> list[AddressMessage]:
+        """Return the addresses of all interfaces."""
+        everything = self._netlink.request(
+            linux.RTM_GETADDR, linux.pack_any_address(), flags=linux.NLM_F_DUMP
+        )
+        return [linux.unpack_address(message.payload) for message in everything]
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU, in bytes without the Ethernet header."""
@@ -96,6 +101,13 @@ class LinuxInterfaces:
     def _set(self, name: str, attributes: dict[int, bytes]) -> None:
         request = linux.pack_link(self.link(name).ifindex, attributes)
         self._netlink.request(linux.RTM_NEWLINK, request)
+
+
+def all_addresses() -> Iterator[tuple[str, IPInterface]]:
+    """Yield the addresses of all interfaces, with the name of each. Raises OSError."""
+    with Netlink() as netlink:
+        for message in LinuxInterfaces(netlink).addresses():
+            yield socket.if_indextoname(message.ifindex), message.interface
 
 
 def host_identity() -> bytes:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from ipaddress import IPv6Address
 
+from ..abi.address import IPInterface
 from ..device import Device
 from ..provision.request import DeviceRequest
 from ..wire.hello import NONCE_LENGTH, Feature, Hello
 
 log = logging.getLogger("fethpipe")
+
+_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
+_MOST_ADDRESSES = 16
+"""A hello has to fit into any frame."""
 
 
 def make_hello(device: Device, request: DeviceRequest, keepalive: float | None) -> Hello:
@@ -19,7 +25,12 @@ def make_hello(device: Device, request: DeviceRequest, keepalive: float | None) 
         mtu=request.mtu or 0,
         features=_features(device),
         keepalive=round(1000 * (keepalive or 0)),
+        addresses=tuple(map(_pack, request.addresses[:_MOST_ADDRESSES])),
     )
+
+
+def _pack(address: IPInterface) -> bytes:
+    return (b"" if address.version == 6 else _MAPPED) + address.ip.packed
 
 
 def _features(device: Device) -> Feature:
@@ -40,4 +51,11 @@ def compare_ends(name: str, ours: Hello, theirs: Hello) -> None:
             ours.mtu,
             theirs.mtu,
             min(ours.mtu, theirs.mtu),
+        )
+    for both in sorted({*ours.addresses} & {*theirs.addresses}):
+        address = IPv6Address(both)
+        log.warning(
+            "%s: both ends have the address %s; give each end its own",
+            name,
+            address.ipv4_mapped or address,
         )

@@ -44,6 +44,7 @@ from ..system.stream import Stream
 from ..wire.connection import Connection, EchoReceived, Event, PeerReady
 from ..wire.framing import FRAMINGS
 from ..wire.offload import SegmentLimit
+from .addresses import warn_of_networks
 from .carrier import link_up, set_carrier
 from .command import Command, prepare_command
 from .ending import Ending, Watch
@@ -145,6 +146,7 @@ def run(
         if session:
             set_carrier(device, up=False)
         announcer.start(provisioned, device)
+        warn_of_networks(provisioned)
         retry = _retry(config, provisioned, announcer, stack)
         if on_ready:
             on_ready()

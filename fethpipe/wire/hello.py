@@ -29,6 +29,7 @@ _MINIMUM = 60  # of an Ethernet frame without its check sequence
 
 _FIELD = struct.Struct(">HH")
 _NUMBER = struct.Struct(">I")
+_ADDRESS_LENGTH = 16
 _END = 0
 
 
@@ -42,6 +43,7 @@ class _Type(IntEnum):
     FEATURES = 2
     MTU = 3
     KEEPALIVE = 4
+    ADDRESSES = 5
 
 
 class Feature(IntFlag):
@@ -59,6 +61,8 @@ class Hello(NamedTuple):
     features: Feature = Feature(0)
     keepalive: int = 0
     """The time in milliseconds after which an idle side sends an empty record; 0: it never does."""
+    addresses: tuple[bytes, ...] = ()
+    """The addresses of the device as IPv6 addresses, of 16 bytes (IPv4-mapped ones: RFC 4291)."""
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -70,6 +74,8 @@ def encode_hello(hello: Hello) -> bytes:
     }
     fields = _field(_Type.NONCE, hello.nonce)
     fields += b"".join(_field(kind, _NUMBER.pack(value)) for kind, value in numbers.items())
+    if hello.addresses:
+        fields += _field(_Type.ADDRESSES, b"".join(hello.addresses))
     return _frame(_Kind.HELLO, hello.nonce, fields)
 
 
@@ -106,6 +112,7 @@ def decode_hello(payload: bytes) -> Hello | None:
         mtu=_number(fields, _Type.MTU),
         features=Feature(_number(fields, _Type.FEATURES) & _KNOWN_FEATURES),
         keepalive=_number(fields, _Type.KEEPALIVE),
+        addresses=_addresses(fields.get(_Type.ADDRESSES, b"")),
     )
 
 
@@ -139,6 +146,13 @@ def _split(payload: bytes) -> dict[int, bytes]:
     if any(payload[offset:]):
         raise ValueError("it ends inside a field")
     return fields
+
+
+def _addresses(value: bytes) -> tuple[bytes, ...]:
+    if len(value) % _ADDRESS_LENGTH:
+        raise ValueError(f"its field of addresses has {len(value)} bytes")
+    starts = range(0, len(value), _ADDRESS_LENGTH)
+    return tuple(value[start : start + _ADDRESS_LENGTH] for start in starts)
 
 
 def _number(fields: dict[int, bytes], kind: _Type) -> int:

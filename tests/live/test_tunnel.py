@@ -178,3 +178,16 @@ def _pinging(namespace: Namespace, address: str) -> Iterator[list[int]]:
             assert found is not None, line
         process.terminate()
         counts += [int(found[2]), answered]
+
+
+def test_addresses_that_do_not_fit_are_told(left: Namespace, right: Namespace) -> None:
+    left.run(["ip", "address", "add", "10.9.0.7/16", "dev", "lo"])
+    options = ["--address", f"{LEFT}/24", "--address", "fd00:9::1/64"]
+    left.run(["sysctl", "-q", "net.ipv6.conf.default.disable_ipv6=0"])
+    right.run(["sysctl", "-q", "net.ipv6.conf.default.disable_ipv6=0"])
+    with tunnel(left, right, left_options=options, right_options=options) as (near, far):
+        network = near.stderr.next(containing="is in the network")
+        assert "fp0: its address 10.9.0.1/24 is in the network 10.9.0.0/16 of lo, so" in network
+        for end in (near, far):
+            for address in (LEFT, "fd00:9::1"):
+                assert end.stderr.next(containing=f"both ends have the address {address};")

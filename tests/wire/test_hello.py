@@ -23,6 +23,7 @@ hellos = st.builds(
     mtu=numbers,
     features=st.sampled_from([Feature(bits) for bits in range(4)]),
     keepalive=numbers,
+    addresses=st.lists(st.binary(min_size=16, max_size=16), max_size=16).map(tuple),
 )
 
 
@@ -32,6 +33,14 @@ def field(kind: int, value: bytes) -> bytes:
 
 def test_a_hello_to_the_byte() -> None:
     assert encode_hello(HELLO) == HEADER + NONCE_FIELD + OTHER_FIELDS
+
+
+def test_addresses_come_last() -> None:
+    four, six = bytes.fromhex("00" * 10 + "ffff 0a090001"), bytes.fromhex("fd00" + "00" * 13 + "01")
+    payload = encode_hello(HELLO._replace(addresses=(four, six)))
+    assert payload == HEADER + NONCE_FIELD + OTHER_FIELDS + field(5, four + six)
+    with pytest.raises(ValueError, match="addresses has 17 bytes"):
+        decode_hello(HEADER + NONCE_FIELD + field(5, bytes(17)))
 
 
 def test_a_switch_to_the_byte() -> None:
@@ -65,7 +74,7 @@ def test_a_switch_is_no_hello() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(5, 0xFFFF), st.binary(max_size=40)), max_size=4), st.integers()
+    st.lists(st.tuples(st.integers(6, 0xFFFF), st.binary(max_size=40)), max_size=4), st.integers()
 )
 def test_unknown_types_are_skipped_wherever_they_stand(
     unknown: list[tuple[int, bytes]], seed: int
