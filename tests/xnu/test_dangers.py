@@ -53,9 +53,8 @@ def _act(device: EthernetDevice, interfaces: DarwinInterfaces, verb: str, value:
             interfaces.set_mtu(name, value)
 
 
-def _play(device: EthernetDevice, actions: list[Action]) -> None:
+def _play(device: EthernetDevice, player: Player, actions: list[Action]) -> None:
     """Do all of it, and see that a frame passes afterwards."""
-    player = Player()
     with DarwinInterfaces() as interfaces:
         for action in actions:
             with suppress(UsageError):
@@ -72,12 +71,13 @@ def _play(device: EthernetDevice, actions: list[Action]) -> None:
 
 
 def _test_lengths(count: int) -> None:
+    player = Player()
     with create_device() as device:
 
         @settings(max_examples=count, database=None, suppress_health_check=list(HealthCheck))
         @given(st.lists(_ACTIONS, max_size=6))
         def play(actions: list[Action]) -> None:
-            _play(device, actions)
+            _play(device, player, actions)
 
         play()
 
