@@ -179,6 +179,17 @@ def test_batches_are_the_default_from_macos_14_1(mac: Mac) -> None:
     assert pair.device.read_frames() == []  # the test frames are gone
 
 
+@on_apples_code
+def test_what_the_queue_of_a_feth_drops_nobody_is_told(mac: Mac) -> None:
+    """Counted as sent: no answer of the kernel says otherwise."""
+    pair = Pair(inject="ndrv")
+    mac.kernel.freeze()
+    pair.device.write_frames([frame(60)] * 3000)
+    mac.kernel.thaw()
+    assert 2048 <= len(pair.arrived()) < 3000
+    assert (pair.device.counters.frames_sent, dict(pair.device.counters.drops)) == (3000, {})
+
+
 # ---- settings of the Mac ----
 
 
