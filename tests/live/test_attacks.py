@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello
 from tests.live.attacks import BEFORE, outcome, stolen
+from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
 from tests.live.private import UID, USER, Private
@@ -343,3 +345,24 @@ def test_fethctl_reads_frames_without_rights_or_terminal(
         terminal.type("\x03")
         assert terminal.wait_for("status 0")
     private.wait_empty(10)
+
+
+# ---- a terminal that nobody reads ----
+
+
+@pytest.mark.parametrize("owner", [0, UID], ids=["root's", "the pump's own"])
+def test_a_stopped_terminal_does_not_stop_frames(
+    private: Private, left: Namespace, owner: int
+) -> None:
+    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", str(UID)])
+    before = private.as_user() if owner else []
+    fethpipe = [*private.fethpipe_for_user(*before), "--attach", "fp0", "--stats", "0.001"]
+    left.run(["ip", "link", "set", "fp0", "up"])
+    with TerminalSession(left, [*fethpipe, "--", "cat"], owner=owner) as terminal:
+        terminal.wait_for("from device")
+        end = time.monotonic() + 3  # nobody reads any more: all buffers fill up meanwhile
+        with PacketSocket(left, "fp0") as device:
+            while (started := time.monotonic()) < end:
+                device.send(make_frame(1))
+                assert device.receive() == make_frame(1)
+                assert time.monotonic() - started < 1
