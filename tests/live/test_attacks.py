@@ -98,7 +98,6 @@ everywhere("give it to a group", lambda tap: fcntl.ioctl(tap, 0x400454CE, os.get
 mac = struct.pack("16sH14s", b"fp0", 1, b"\\2stole")
 everywhere("change its MAC", lambda tap: fcntl.ioctl(tap, 0x8924, mac))
 everywhere("filter its frames", lambda tap: fcntl.ioctl(tap, 0x400454D1, bytes(8)))
-everywhere("take its carrier", lambda tap: fcntl.ioctl(tap, 0x400454E2, bytes(4)))
 """
 
 
@@ -106,7 +105,7 @@ def test_an_attached_tap_stays_its_owners(private: Private, left: Namespace) -> 
     left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap"])
     before = left.run(["ip", "-d", "link", "show", "fp0"])
     results = attack(private, _KEEP_TAP, "--attach", "fp0")
-    assert len(results) == 6
+    assert len(results) == 5
     assert set(results.values()) == {"EPERM"}, results
     assert "user" not in before
     assert "user" not in left.run(["ip", "-d", "link", "show", "fp0"])
