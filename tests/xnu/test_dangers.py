@@ -74,7 +74,12 @@ def _test_lengths(count: int) -> None:
     player = Player()
     with create_device() as device:
 
-        @settings(max_examples=count, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(st.lists(_ACTIONS, max_size=6))
         def play(actions: list[Action]) -> None:
             _play(device, player, actions)
