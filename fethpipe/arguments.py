@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, TypeVar
 
 from .errors import UsageError
@@ -13,7 +13,38 @@ _T = TypeVar("_T")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError instead of ending the program."""
+    """A parser that raises UsageError instead of ending the program.
+
+    ``word_hint`` is what to do about a word that is no option.
+    """
+
+    word_hint = ""
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the options. Raises UsageError."""
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            raise UsageError(
+                f"unrecognized arguments: {' '.join(unknown)}",
+                hint=self._guess(unknown[0]) or f"see {self.prog} --help",
+            )
+        return options
+
+    def _guess(self, unknown: str) -> str:
+        """Return what was meant, "" if nobody knows."""
+        if not unknown.startswith("-"):
+            return self.word_hint
+        from difflib import get_close_matches  # noqa: PLC0415 - which takes its time to import
+
+        near = get_close_matches(unknown.partition("=")[0], self._option_names(), 1)
+        return f"did you mean {near[0]}?" if near else ""
+
+    def _option_names(self) -> Iterator[str]:
+        for action in self._actions:
+            yield from action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                for verb in action.choices.values():
+                    yield from verb._option_names()
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line. Raises UsageError."""

@@ -115,7 +115,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         arguments, command = arguments[:split], arguments[split + 1 :]
         if not command:
             raise UsageError("-- needs a COMMAND after it")
-    options = make_parser().parse_args(_with_remote_joined(arguments))
+    options = make_parser().parse(_with_remote_joined(arguments))
     if options.reconnect is not None and not command and not options.ssh:
         raise UsageError("--reconnect needs --ssh or a COMMAND to start again")
     if options.ssh and command:
@@ -191,12 +191,28 @@ def _remote_end(options: argparse.Namespace) -> RemoteEnd | None:
         raise UsageError(
             "--remote takes options but no COMMAND: the stream of the remote end is the ssh session"
         )
+    words: tuple[str, ...] = options.remote or ()
+    remote = _parse_remote(words)
+    if options.mtu is not None and remote.mtu is None and remote.vmnet_mode != "bridged":
+        words = ("--mtu", str(options.mtu), *words)
     return RemoteEnd(
         host=options.ssh,
         ssh_command=options.ssh_command or ("ssh",),
         python=options.remote_python,
-        options=options.remote or (),
+        options=words,
     )
+
+
+def _parse_remote(words: Sequence[str]) -> argparse.Namespace:
+    """Parse the options of the remote end here, before anybody types a password for ssh."""
+    try:
+        if {"-h", "--help", "--version"}.isdisjoint(words):
+            options = make_parser().parse(words)
+            if not (options.ssh or options.selftest or options.reconnect):
+                return options
+    except UsageError as error:
+        raise UsageError(f"--remote: {error.message}", hint=error.hint) from error
+    raise UsageError("--remote takes options of a device and a stream, no other ones")
 
 
 def _refuse_foreign_options(options: argparse.Namespace) -> None:
@@ -234,7 +250,7 @@ def _device_name(options: argparse.Namespace) -> str | None:
     return options.attach or name
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the options. It never sees COMMAND, which is split off before."""
     parser = Parser(
         prog="fethpipe",
@@ -244,6 +260,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.word_hint = "COMMAND needs -- in front of it: fethpipe [options] -- COMMAND [ARG...]"
     device = parser.add_argument_group("device")
     device.add_argument(
         "--device",

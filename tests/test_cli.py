@@ -257,7 +257,9 @@ def test_verbosity(parse: Parse, options: list[str], level: int) -> None:
 REFUSED = {
     "an unknown option": (["--frames"], "unrecognized arguments: --frames"),
     "an abbreviated option": (["--fram", "u16be"], "unrecognized arguments: --fram u16be"),
-    "a COMMAND without its mark": (["ssh", "host"], "unrecognized arguments: ssh host"),
+    "a COMMAND without its mark": (["ssh", "host"], "ssh host; COMMAND needs -- in front of it"),
+    "a misspelt option": (["--adress", "192.0.2.1/24"], "192.0.2.1/24; did you mean --address?"),
+    "a misspelt option with =": (["--reconect=5"], "did you mean --reconnect?"),
     "an option without its value": (["--name"], "argument --name: expected one argument"),
     "an unknown framing": (["--framing", "u8"], "argument --framing: invalid choice: 'u8'"),
     "an unknown kind": (["--device", "tun"], "argument --device: invalid choice: 'tun'"),
@@ -320,6 +322,37 @@ def test_a_refusal_says_where_help_is(refuse: Refuse) -> None:
 
 def test_the_mark_without_a_command(refuse: Refuse) -> None:
     assert refuse("--name", "fp0", "--") == "-- needs a COMMAND after it"
+
+
+@pytest.mark.parametrize(
+    ("remote", "why"),
+    [
+        ("--address 10.9.0.2", "--remote: argument --address: '10.9.0.2': needs a prefix length"),
+        ("--nonsense", "--remote: unrecognized arguments: --nonsense"),
+        ("--version", "--remote takes options of a device and a stream"),
+        ("--ssh other", "--remote takes options of a device and a stream"),
+        ("--selftest", "--remote takes options of a device and a stream"),
+    ],
+)
+def test_options_of_the_remote_end_are_checked_here(refuse: Refuse, remote: str, why: str) -> None:
+    assert refuse("--ssh", "host", "--remote", remote).startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("remote", "options"),
+    [
+        ("--name fp1", ("--mtu", "1400", "--name", "fp1")),
+        ("--mtu 1300", ("--mtu", "1300")),
+        ("--device vmnet --vmnet-mode bridged", ("--device", "vmnet", "--vmnet-mode", "bridged")),
+    ],
+)
+def test_the_remote_end_gets_the_mtu(
+    ran: list[Config], remote: str, options: tuple[str, ...]
+) -> None:
+    assert cli.main(["--ssh", "host", "--mtu", "1400", "--remote", remote]) == 0
+    (config,) = ran
+    assert config.remote is not None
+    assert config.remote.options == options
 
 
 def test_reconnecting_needs_something_to_start_again(refuse: Refuse) -> None:

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             open_standard()
         if argv is None:
             close_all_but({0, 1, 2})
-        options = make_parser().parse_args(sys.argv[1:] if argv is None else argv)
+        options = make_parser().parse(sys.argv[1:] if argv is None else argv)
         options.run(options)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -74,7 +74,7 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of all verbs; ``options.run(options)`` runs the verb that was parsed."""
     parser = Parser(
         prog="fethctl",

@@ -29,6 +29,9 @@ that (LoginGraceTime), and the rest is for the program."""
 UNATTENDED_SECONDS = 60.0
 """The time for the start, in seconds, without a terminal."""
 
+_PAUSE = 0.3
+"""The time in seconds after which what is said no longer is the reason of a failure."""
+
 _T = TypeVar("_T")
 
 
@@ -59,14 +62,15 @@ def handshake(
     *,
     watch: Mapping[int, Callable[[], _T | None]],
     on_noise: Callable[[bytes], None],
+    on_pause: Callable[[], None] = lambda: None,
     seconds: float,
 ) -> _T | None:
     """Send ``block`` and read up to the marker, and not a byte further.
 
     ``watch`` maps other descriptors to functions that are called when they are readable. If one
-    returns something, this returns that at once. ``on_noise`` is called once, also on failure, with
-    the bytes before the marker. Raises NotStartedError if the marker does not come within
-    ``seconds``, or after too much noise.
+    returns something, this returns that at once. ``on_pause`` is called when nothing was said for a
+    moment, ``on_noise`` once, also on failure, with the bytes before the marker. Raises
+    NotStartedError if the marker does not come within ``seconds``, or after too much noise.
     """
     deadline = time.monotonic() + seconds
     search = _MarkerSearch(marker)
@@ -79,8 +83,10 @@ def handshake(
             if left <= 0:
                 raise NotStartedError(f"it did not start within {seconds:.0f} s", search.noise)
             readable, writable, _ = select(
-                [*watch, incoming], [outgoing] if stream.pending else [], [], left
+                [*watch, incoming], [outgoing] if stream.pending else [], [], min(left, _PAUSE)
             )
+            if not readable and not writable:
+                on_pause()
             for descriptor in readable:
                 if descriptor != incoming:
                     result = watch[descriptor]()

@@ -20,16 +20,21 @@ _OUR_OWN = "fethpipe: "
 class ErrorRelay:
     """A pipe for the stderr of a command, whose lines go into the log.
 
-    ``last_words`` is the last line, and ``from_program`` whether it came from fethpipe.
+    ``last_line`` is the last one, and ``from_program`` whether it came from fethpipe. After
+    ``hold`` it is kept until another one comes, or for ``flush``. If the command fails,
+    ``last_words`` has it for the error, so that it is told once.
 
     We keep the writing end open and never wait for end of file: a master connection that ssh leaves
     running may hold stderr for hours.
     """
 
     def __init__(self, name: str) -> None:
-        self.last_words = ""
+        self.last_line = ""
         self.from_program = False
         self._name = name
+        self._own_prefix = f"{os.path.basename(name)}: "
+        self._holding = False
+        self._held = ""
         self._pending = b""
         self._allowed = float(_BURST)
         self._allowed_at = time.monotonic()
@@ -58,13 +63,36 @@ class ErrorRelay:
         if len(self._pending) > _LONGEST_LINE:
             self._finish_line()
 
-    def finish(self) -> None:
-        """Log what is left, after the end of the command."""
+    def hold(self) -> None:
+        """Keep the last line from now on, for a moment."""
+        self.last_line, self.from_program = "", False
+        self._holding = True
+
+    def flush(self) -> None:
+        """Log the line that is kept: there is no failure that it could be told with."""
+        text, self._held = self._held, ""
+        if text and self.from_program:
+            log.warning("remote: %s", text)
+        elif text:
+            log.warning("%s: %s", self._name, text)
+
+    def release(self) -> None:
+        """Log lines at once again."""
+        self._holding = False
+        self.flush()
+
+    def last_words(self) -> str:
+        """Return the last line, after the end of the command, "" if it was logged. Log what is left
+        before it.
+        """
+        self._holding = True
         self.attend()
         self._tell_dropped()
         self._tell(self._last_dropped)
         self._last_dropped = b""
         self._finish_line()
+        words, self._held = self._held, ""
+        return words
 
     def close(self) -> None:
         """Close both ends; safe to call twice."""
@@ -97,13 +125,12 @@ class ErrorRelay:
         text = printable(line[:_LONGEST_LINE].strip())[:_LONGEST_LINE]
         if not text:
             return
+        self.flush()
         self.from_program = text.startswith(_OUR_OWN)
-        if self.from_program:
-            text = text[len(_OUR_OWN) :]
-            log.warning("remote: %s", text)
-        else:
-            log.warning("%s: %s", self._name, text)
-        self.last_words = text
+        own = _OUR_OWN if self.from_program else self._own_prefix
+        self._held = self.last_line = text[len(own) :] if text.startswith(own) else text
+        if not self._holding:
+            self.flush()
 
 
 def printable(text: bytes) -> str:

@@ -41,30 +41,31 @@ class RemoteSession:
 
         If a function of ``watch`` returns something before, return that. Raises NotStartedError.
         """
-        self.relay.last_words, self.relay.from_program = "", False
-        return handshake(
+        self.relay.hold()
+        stopped = handshake(
             stream,
             self._block,
             self._marker,
             watch=watch,
             on_noise=self._tell_noise,
+            on_pause=self.relay.flush,
             seconds=patience(),
         )
+        self.relay.release()
+        return stopped
 
     def last_words(self) -> str:
-        """Return the last line on stderr, after the connection has ended."""
-        self.relay.finish()
-        return self.relay.last_words
+        """Return the last line on stderr, after the connection has ended, unless it was logged."""
+        return self.relay.last_words()
 
     def describe(self, failure: NotStartedError, status: int) -> CommandFailedError:
         """Return the error that tells the user why the remote end did not start.
 
         ``status`` is the exit status of ssh, or a signal as a negative number.
         """
-        words = self.last_words()
-        return describe_failure(
-            self._remote, failure, status, words, from_program=self.relay.from_program
-        )
+        self.relay.last_words()
+        words, from_program = self.relay.last_line, self.relay.from_program
+        return describe_failure(self._remote, failure, status, words, from_program=from_program)
 
     def close(self) -> None:
         """Close the relay; safe to call twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Callable
 
 from ..errors import (
@@ -21,7 +22,8 @@ from .ending import Ending, Watch, pause
 from .retry import Retry
 
 # Exit statuses of COMMAND with which another try is useless: command not found, usage, not allowed.
-_HOPELESS = (127, 64, 77)
+_NOT_FOUND = 127
+_HOPELESS = (_NOT_FOUND, 64, 77)
 # Seconds that COMMAND has to end by itself after a user asked for the end, who waits for it.
 _CLOSING_SECONDS = 0.5
 _SIGNAL_SECONDS = 0.1
@@ -96,7 +98,11 @@ def _run_once(
         # A failed COMMAND explains a broken stream better than a wrong framing does.
         said = session.last_words() if session else ""
         also = f": {said}" if said else f": {truncated.message}" if truncated else ""
-        raise CommandFailedError(f"{command.name} {describe_status(status)}{also}", status)
+        missing = not session and status == _NOT_FOUND and os.path.basename(command.name) == "ssh"
+        hint = "where fethpipe is not installed, use --ssh HOST, which needs Python only"
+        raise CommandFailedError(
+            f"{command.name} {describe_status(status)}{also}", status, hint=hint if missing else ""
+        )
     if truncated:
         raise truncated
     return ending

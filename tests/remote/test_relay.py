@@ -29,10 +29,28 @@ def say(relay: ErrorRelay, *chunks: bytes) -> None:
 def test_lines_tell_whose_they_are(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
     say(relay, b"Warning: x\r\nfethpipe: fp0 is", b" up\n\n", b"no end")
     assert caplog.messages == ["ssh: Warning: x", "remote: fp0 is up"]
-    assert relay.last_words == "fp0 is up"
-    relay.finish()
-    assert caplog.messages[2:] == ["ssh: no end"]
-    assert relay.last_words == "no end"
+    assert relay.last_words() == "no end"
+    assert relay.last_words() == ""
+    assert len(caplog.messages) == 2
+
+
+def test_the_last_line_can_be_held(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
+    relay.hold()
+    say(relay, b"ssh: one\n")
+    assert caplog.messages == []
+    say(relay, b"fethpipe: two\n")
+    assert caplog.messages == ["ssh: one"]
+    relay.release()
+    assert caplog.messages == ["ssh: one", "remote: two"]
+    assert relay.last_words() == ""
+    relay.hold()
+    say(relay, b"three\nssh: four\n")
+    assert caplog.messages[2:] == ["ssh: three"]
+    relay.flush()
+    assert caplog.messages[3:] == ["ssh: four"]
+    say(relay, b"ssh: five")
+    assert relay.last_words() == relay.last_line == "five"
+    assert caplog.messages[4:] == []
 
 
 def test_a_line_without_end_is_cut(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
@@ -42,9 +60,8 @@ def test_a_line_without_end_is_cut(relay: ErrorRelay, caplog: pytest.LogCaptureF
 
 def test_nothing_said_is_no_end(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
     relay.attend()
-    relay.finish()
+    assert relay.last_words() == ""
     assert caplog.messages == []
-    assert relay.last_words == ""
 
 
 @pytest.mark.parametrize(
@@ -74,9 +91,8 @@ def test_lines_beyond_a_rate_are_counted(
     assert caplog.messages[500] == "ssh: 300 lines dropped: too many at once"
     assert caplog.messages[501:] == ["ssh: y"] * 20
     say(relay, b"why\n")
-    relay.finish()
-    assert caplog.messages[521:] == ["ssh: 11 lines dropped: too many at once", "ssh: why"]
-    assert relay.last_words == "why"
+    assert relay.last_words() == "why"
+    assert caplog.messages[521:] == ["ssh: 11 lines dropped: too many at once"]
 
 
 def test_tabs_do_not_grow_a_line(relay: ErrorRelay, caplog: pytest.LogCaptureFixture) -> None:
