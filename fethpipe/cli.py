@@ -120,6 +120,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         raise UsageError("--reconnect needs --ssh or a COMMAND to start again")
     if options.ssh and command:
         raise UsageError("use either --ssh or a COMMAND, not both")
+    if options.dhcp:
+        _check_dhcp(options)
     if options.json and not options.selftest:
         raise UsageError("--json needs --selftest")
     _refuse_foreign_options(options)
@@ -149,7 +151,21 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         keepalive=_keepalive(options),
         hello=_says_hello(options),
         pcap=options.pcap,
+        dhcp=options.dhcp,
     )
+
+
+def _check_dhcp(options: argparse.Namespace) -> None:
+    """Refuse what does not go with --dhcp. Raises UsageError."""
+    if options.address:
+        raise UsageError("use either --address or --dhcp, not both")
+    if options.bridge:
+        raise UsageError(
+            "--dhcp does not work on a port of a bridge",
+            hint=f"run a DHCP client for {options.bridge}",
+        )
+    if options.device == "vmnet" or FRAMINGS[options.framing].commands:
+        raise UsageError("--dhcp does not work with --device vmnet or --framing zerotier")
 
 
 def _says_hello(options: argparse.Namespace) -> bool:
@@ -296,6 +312,12 @@ def make_parser() -> Parser:
         action="append",
         default=[],
         help="IPv4 or IPv6 address with prefix length; can be given several times",
+    )
+    device.add_argument(
+        "--dhcp",
+        action="store_true",
+        help="get an IPv4 address from the network at the other end, with the DHCP client of this "
+        "system; only the address: no default route, no name servers",
     )
     device.add_argument(
         "--mac",

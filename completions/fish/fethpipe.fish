@@ -10,6 +10,7 @@ complete -c fethpipe -l unit -x -d 'feth only: make fethN and feth(N+10000) (def
 complete -c fethpipe -l name -x -a '(__fish_print_interfaces)' -d 'name of the TAP (default: the first free of fp0, fp1 ...); on macOS, fethN is the same as --unit N'
 complete -c fethpipe -l attach -x -a '(__fish_print_interfaces)' -d 'use an existing interface, change only what other options ask for, and do not destroy it'
 complete -c fethpipe -l address -x -d 'IPv4 or IPv6 address with prefix length; can be given several times'
+complete -c fethpipe -l dhcp -d 'get an IPv4 address from the network at the other end, with the DHCP client of this system; only the address: no default route, no name servers'
 complete -c fethpipe -l mac -x -d 'MAC address (default: a locally administered one, always the same for this host and device name)'
 complete -c fethpipe -l mtu -x -d 'MTU in bytes (default: 1500)'
 complete -c fethpipe -l metric -x -d 'metric of the interface; on Linux, of the routes that come with its addresses'

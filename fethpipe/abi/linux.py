@@ -103,6 +103,7 @@ RTM_NEWROUTE = 24
 RTM_DELROUTE = 25
 RT_SCOPE_UNIVERSE = 0
 RTA_OIF = 4
+RTMGRP_IPV4_IFADDR = 0x10
 # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE
 RTMGRP_CHANGES = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 
@@ -385,6 +386,18 @@ def unpack_changes(datagram: bytes) -> Iterator[int]:
             yield unpack_address(message.payload).ifindex
         else:
             yield unpack_link(message.payload).ifindex
+
+
+def unpack_new_addresses(datagram: bytes, ifindex: int) -> Iterator[IPInterface]:
+    """Yield the addresses that messages of RTMGRP_IPV4_IFADDR add to an interface.
+
+    Raises ValueError for an invalid message.
+    """
+    for message in unpack_messages(datagram):
+        if message.type == RTM_NEWADDR:
+            address = unpack_address(message.payload)
+            if address.ifindex == ifindex:
+                yield address.interface
 
 
 def _aligned(length: int) -> int:

@@ -10,7 +10,7 @@ from ..errors import SystemFailureError
 from ..provision.request import Change, DeviceRequest, Provisioned
 from ..system.channel import Channel, Message
 from ..system.child import fork_child
-from .messages import pack_change, pack_request, unpack_provisioned
+from .messages import Later, pack_change, pack_request, unpack_provisioned
 from .root import serve
 
 log = logging.getLogger("fethpipe")
@@ -38,6 +38,13 @@ class KeeperProcess:
         """Let the keeper change the device. Raises like ``provision``."""
         self._ask(pack_change(change))
 
+    def get_address(self) -> str:
+        """Let the keeper get an address for the device by DHCP, or renew it. Return who does that.
+        Raises like ``provision``.
+        """
+        by: str = self._ask({"do": "dhcp"})[0]["by"]
+        return by
+
     def close(self) -> None:
         """Let the keeper destroy the device, and wait until it has ended. Safe to call twice."""
         process, self._process = self._process, None
@@ -53,9 +60,9 @@ class KeeperProcess:
         return answer, descriptors
 
 
-def fork_keeper(*, may_change: bool = False) -> KeeperProcess:
+def fork_keeper(later: Later | None = None) -> KeeperProcess:
     """Start the keeper as a fork of this process. Call it before there are threads.
 
-    ``may_change`` is whether we may have the device changed later. Raises SystemFailureError.
+    ``later`` is what we may ask for when there is a device. Raises SystemFailureError.
     """
-    return KeeperProcess(*fork_child("the keeper", partial(serve, may_change=may_change)))
+    return KeeperProcess(*fork_child("the keeper", partial(serve, later=later)))

@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Literal
 
-MAY_CHANGE = "change"
-"""The one argument there is: the pump may have the device changed."""
+LATER: "tuple[Literal['change', 'dhcp'], ...]" = ("change", "dhcp")
+"""The arguments that there are: what the pump may ask for when there is a device."""
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     from fethpipe.system.channel import Channel, ChannelClosedError  # noqa: PLC0415
     from fethpipe.system.child import end_with  # noqa: PLC0415
 
-    may_change = sys.argv[1:] == [MAY_CHANGE]
+    later = next((word for word in LATER if sys.argv[1:] == [word]), None)
     channel = Channel(socket.socket(fileno=0))
     # When sudo ends, its pseudo-terminal goes, perhaps before we have left that session.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -36,7 +37,7 @@ def main() -> None:
             channel.send({"ready": True})
         except ChannelClosedError:  # the pump gave up while sudo waited for the password
             os._exit(0)
-        end_with("the keeper", lambda: serve(channel, may_change=may_change))
+        end_with("the keeper", lambda: serve(channel, later=later))
 
 
 def _load_package(folder: Path) -> None:

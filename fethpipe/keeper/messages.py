@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Container, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..abi.address import IPInterface
 from ..netif.mac import MAC_LENGTH
@@ -21,6 +21,10 @@ _LONGEST_NAME = 15
 _UUID_LENGTH = 36
 _LARGEST_NUMBER = 2**31 - 1
 _INJECT = ("ndrv", "bpf")
+
+
+Later = Literal["change", "dhcp"]
+"""What the pump may ask for when there is a device: to change it, or to get it an address."""
 
 
 class RequestError(Exception):

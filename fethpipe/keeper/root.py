@@ -27,15 +27,20 @@ from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import KINDS, Change, DeviceRequest, Provisioned
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, pack_error
 from ..system.descriptors import close_all_but
+from .dhcp import AddressLease, check_client
 from .ledger import Entry, Ledger, abandoned, open_folder
-from .messages import RequestError, pack_provisioned, unpack_change, unpack_request
+from .messages import Later, RequestError, pack_provisioned, unpack_change, unpack_request
 
 _STDERR = 2
 
-# The requests that each state accepts, and the state that follows.
+# By what the pump may ask for later: the requests that each state accepts, and the state that
+# follows.
 _NO_DEVICE, _DEVICE = "no device", "device"
-_STATES = {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {}}
-_STATES_WITH_CHANGES = {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"change": _DEVICE}}
+_STATES = {
+    None: {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {}},
+    "change": {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"change": _DEVICE}},
+    "dhcp": {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"dhcp": _DEVICE}},
+}
 
 # The widest networks that ZeroTier's controllers assign: their presets are IPv4 networks of /16 and
 # /24, a 6PLANE address is in a /40, an RFC 4193 one in an /88. And the most addresses that they
@@ -51,11 +56,12 @@ class Keeper:
         self,
         channel: Channel,
         *,
-        may_change: bool = False,
+        later: Later | None = None,
         open_ledgers: Callable[[], int] = open_folder,
     ) -> None:
         self._channel = channel
-        self._states = _STATES_WITH_CHANGES if may_change else _STATES
+        self._later = later
+        self._states = _STATES[later]
         self._state = _NO_DEVICE
         self._addresses: set[IPInterface] = set()
         self._open_ledgers = open_ledgers
@@ -64,6 +70,7 @@ class Keeper:
         self._kind: Kind | None = None
         self._device: Provisioned | None = None
         self._index = 0
+        self._lease = AddressLease()
 
     def serve(self) -> None:
         """Answer requests. At the end of the channel, destroy what was made."""
@@ -94,6 +101,8 @@ class Keeper:
             raise RequestError("do")
         if action == "provision":
             answer = self._provision(*unpack_request(message))
+        elif action == "dhcp":
+            answer = {"by": self._get_address(message)}, ()
         else:
             self._change(unpack_change(message))
             answer = {"done": True}, ()
@@ -102,6 +111,8 @@ class Keeper:
 
     def _provision(self, name: str, request: DeviceRequest) -> tuple[Message, tuple[int, ...]]:
         kind = find_kind(name)
+        if self._later == "dhcp":
+            check_client()
         if kind.lasting:
             self._reap_and_start_ledger()
         try:
@@ -138,13 +149,24 @@ class Keeper:
         name = self._device.interface
         addresses = self._addresses.union(change.add).difference(change.remove)
         check_bounds(change, addresses)
-        if interface_index(name) != self._index:
-            raise DeviceError(f"{name} has gone", hint="somebody deleted or renamed it")
+        self._check_present(name)
         self._kind.change(self._device, change)
         self._addresses = addresses
 
+    def _get_address(self, message: Message) -> str:
+        """Start the DHCP client of the device, or have it renew its lease. Return its name."""
+        if message.keys() != {"do"} or self._device is None:
+            raise RequestError("fields")
+        self._check_present(self._device.interface)
+        return self._lease.start(self._device.interface, self._index)
+
+    def _check_present(self, name: str) -> None:
+        if interface_index(name) != self._index:
+            raise DeviceError(f"{name} has gone", hint="somebody deleted or renamed it")
+
     def _destroy(self) -> None:
         """Destroy what was made. What cannot be destroyed stays in the ledger for a later start."""
+        self._lease.end()
         resisting = False
         while self._made:
             try:
@@ -213,7 +235,7 @@ def _has_its_mac(made: Entry) -> bool:
     return kind.mac is None or kind.mac(made.interface).hex() == made.mac
 
 
-def serve(channel: Channel, *, may_change: bool) -> None:
+def serve(channel: Channel, *, later: Later | None) -> None:
     """Be the keeper at this side of the channel: the whole work of a process of its own."""
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
@@ -222,4 +244,4 @@ def serve(channel: Channel, *, may_change: bool) -> None:
     os.umask(0o077)
     signal.set_wakeup_fd(-1)
     close_all_but({channel.fileno(), _STDERR})
-    Keeper(channel, may_change=may_change).serve()
+    Keeper(channel, later=later).serve()

@@ -17,7 +17,7 @@ from ..system.bundle import pack_program, stage_arguments
 from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
 from ..system.signals import SignalPipe
 from .client import KeeperProcess
-from .main import MAY_CHANGE
+from .messages import Later
 
 log = logging.getLogger("fethpipe")
 
@@ -44,13 +44,12 @@ def sudo_keeper(
     need: NotAllowedError,
     signals: SignalPipe,
     stopping: Container[signal.Signals],
-    *,
-    may_change: bool,
+    later: Later | None,
 ) -> KeeperProcess:
     """Start a keeper through sudo, which may ask for a password if there is a terminal.
 
-    ``need`` is what cannot be done without root, ``may_change`` is whether the pump may have the
-    device changed later.
+    ``need`` is what cannot be done without root, ``later`` what the pump may ask for when
+    there is a device.
 
     Where our code is in no file of its own (sent over ssh, or in a zip file), the keeper gets it
     over its channel.
@@ -67,8 +66,8 @@ def sudo_keeper(
     keeper = stage_arguments(program) if program else keeper_file()
     python = str(interpreter())  # which is what was checked
     argv = ["sudo", *([] if interactive else ["-n"]), "--", python, *_ISOLATED, *keeper]
-    if may_change:
-        argv.append(MAY_CHANGE)
+    if later:
+        argv.append(later)
     with system_step("start the keeper"):
         near, far = channel_pair()
     complaints = None if interactive else subprocess.PIPE

@@ -83,7 +83,7 @@ def _set_up(stack: ExitStack) -> FethPairs:
 
 
 def _make_pair(stack: ExitStack, request: DeviceRequest) -> tuple[KeeperProcess, Provisioned]:
-    keeper = stack.enter_context(closing(fork_keeper(may_change=True)))
+    keeper = stack.enter_context(closing(fork_keeper("change")))
     return keeper, keeper.provision("feth", request)
 
 

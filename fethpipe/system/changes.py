@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from contextlib import suppress
 
 from ..abi import darwin, linux
+from ..abi.address import IPInterface
 
 _DATAGRAM = 1 << 16
 
@@ -28,7 +29,9 @@ class NetworkChanges:
         self._linux = os.uname().sysname == "Linux"
         self._socket: socket.socket | None = None
         with suppress(OSError):
-            self._socket = _open_netlink() if self._linux else _open_routing_socket()
+            self._socket = (
+                _open_netlink(linux.RTMGRP_CHANGES) if self._linux else _open_routing_socket()
+            )
 
     @property
     def descriptors(self) -> list[int]:
@@ -62,10 +65,49 @@ class NetworkChanges:
         return any(index not in self._ignored for index in unpack(datagram))
 
 
-def _open_netlink() -> socket.socket:
+class NewAddresses:
+    """A socket that selects as readable when an interface may have got an IPv4 address (Linux).
+    Elsewhere there is nothing to hear.
+
+    Make it before the process is confined.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._last: IPInterface | None = None
+        self._socket: socket.socket | None = None
+        if os.uname().sysname == "Linux":
+            with suppress(OSError):
+                self._socket = _open_netlink(linux.RTMGRP_IPV4_IFADDR)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Return what to select on."""
+        return [self._socket.fileno()] if self._socket else []
+
+    def read(self) -> Iterator[IPInterface]:
+        """Yield the addresses that are new: one that was set again is not. Does not block."""
+        while self._socket:
+            try:
+                datagram = self._socket.recv(_DATAGRAM)
+            except OSError:
+                break
+            for address in linux.unpack_new_addresses(datagram, self._index):
+                if address != self._last:
+                    self._last = address
+                    yield address
+
+    def close(self) -> None:
+        """Close the socket; safe to call twice."""
+        if self._socket:
+            self._socket.close()
+        self._socket = None
+
+
+def _open_netlink(groups: int) -> socket.socket:
     made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     made.setblocking(False)
-    made.bind((0, linux.RTMGRP_CHANGES))
+    made.bind((0, groups))
     return made
 
 

@@ -121,6 +121,11 @@ class Announcer:
         self._write("connected", {})
         self._service.tell(f"READY=1\nSTATUS={self._name}: connected{self._peer}")
 
+    def got_address(self, address: str) -> None:
+        """Tell an address that the device got by DHCP."""
+        log.info("%s: got %s by DHCP", self._name, address)
+        self._write("address", {"addresses": [address]})
+
     def waiting(self, why: str, seconds: float) -> None:
         """Tell that COMMAND or ssh is started again in so many seconds, and why."""
         log.warning("%s: %s; starting again in %s s", self._name, why, f"{seconds:.3g}")

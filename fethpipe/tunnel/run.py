@@ -20,6 +20,7 @@ from ..errors import (
     system_step,
 )
 from ..keeper.client import KeeperProcess, fork_keeper
+from ..keeper.messages import Later
 from ..keeper.sudo import StoppedError, sudo_keeper
 from ..netif.name import interface_index
 from ..provision.kind import find_kind, provision
@@ -27,7 +28,7 @@ from ..provision.request import Change, DeviceRequest, Provisioned
 from ..remote.session import RemoteSession
 from ..remote.ssh import RemoteEnd
 from ..stats import format_counters
-from ..system.changes import NetworkChanges
+from ..system.changes import NetworkChanges, NewAddresses
 from ..system.confinement import confine, empty_bounding_set
 from ..system.descriptors import open_standard
 from ..system.parting import Link
@@ -83,8 +84,10 @@ class Config(NamedTuple):
     keepalive: float | None = None
     hello: bool = True
     pcap: str | None = None
+    dhcp: bool = False
     configure: Callable[[Sequence[bytes]], None] | None = None
     check: Callable[[], None] | None = None
+    get_address: Callable[[], None] | None = None
 
 
 def run(
@@ -103,7 +106,7 @@ def run(
     only then make the device, open the stream and listen to the peer.
     """
     kind = find_kind(config.device)
-    may_change = FRAMINGS[config.framing].commands
+    later = _later(config)
     with system_step(f"open {os.devnull}"):
         open_standard()
     # If the program that started us ignores it, we could not wait for the end of our children.
@@ -114,11 +117,7 @@ def run(
     with ExitStack() as stack:
         with system_step("make a pipe"):
             signals = stack.enter_context(SignalPipe(handled))
-        keeper = (
-            stack.enter_context(closing(fork_keeper(may_change=may_change)))
-            if people.pump
-            else None
-        )
+        keeper = stack.enter_context(closing(fork_keeper(later))) if people.pump else None
         announcer = _open_announcer(config, people.command, stack, remote=on_ready is not None)
         session = _remote_session(config, stack)
         command = _prepare(config, people.command, session, link)
@@ -142,16 +141,18 @@ def run(
             request=config.request._replace(mtu=provisioned.mtu),
             configure=partial(_configure, device, keeper.change) if keeper else None,
             check=kind.check(provisioned) if kind.check else None,
+            get_address=partial(_get_address, device, keeper) if config.dhcp and keeper else None,
         )
         if session:
             set_carrier(device, up=False)
         announcer.start(provisioned, device)
         warn_of_networks(provisioned)
         retry = _retry(config, provisioned, announcer, stack)
+        addresses = _watch_addresses(config, provisioned, announcer, stack)
         if on_ready:
             on_ready()
         _confine()
-        watch = _watch(signals, keeper, device, retry, session)
+        watch = {**_watch(signals, keeper, device, retry, session), **addresses}
         if link:
             watch[link.fileno()] = partial(_attend_terminal, link, signals)
         pump = partial(_pump, config, device, watch=watch, announcer=announcer, retry=retry)
@@ -161,6 +162,13 @@ def run(
             ending = pump(stdin, stdout)
         log.info("%s: %s; %s", device.name, ending.reason, _count(device))
         return ending
+
+
+def _later(config: Config) -> Later | None:
+    """Return what the pump may ask the keeper for when there is a device."""
+    if config.dhcp:
+        return "dhcp"
+    return "change" if FRAMINGS[config.framing].commands else None
 
 
 def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
@@ -173,6 +181,26 @@ def _confine() -> None:
     log.debug("confinement: %s", ", ".join(holds) or "none")
     for lack in lacks:
         log.debug("confinement lacks: %s", lack)
+
+
+def _get_address(device: Device, keeper: KeeperProcess) -> None:
+    """Have the device get an address from the far network, or renew it."""
+    log.info("%s: %s asks for an address", device.name, keeper.get_address())
+
+
+def _watch_addresses(
+    config: Config, device: Provisioned, announcer: Announcer, stack: ExitStack
+) -> dict[int, Callable[[], None]]:
+    """Return what tells the addresses that the device gets by DHCP."""
+    if not config.dhcp:
+        return {}
+    news = stack.enter_context(closing(NewAddresses(interface_index(device.interface))))
+
+    def attend() -> None:
+        for address in news.read():
+            announcer.got_address(str(address))
+
+    return dict.fromkeys(news.descriptors, attend)
 
 
 def _configure(device: Device, change: Callable[[Change], None], words: Sequence[bytes]) -> None:
@@ -271,11 +299,13 @@ def _provision(
 ) -> tuple[Provisioned, KeeperProcess | None]:
     """Make the device, through a keeper if that needs root."""
     kind = find_kind(config.device)
-    may_change = FRAMINGS[config.framing].commands
+    later = _later(config)
     if keeper is None:
         try:
-            if may_change:  # later, when the pump may make no changes, whatever it may now
-                keeper = stack.enter_context(closing(fork_keeper(may_change=True)))
+            if config.dhcp:
+                _require_root()
+            if later:  # when the pump may do nothing of that, whatever it may now
+                keeper = stack.enter_context(closing(fork_keeper(later)))
                 return keeper.provision(kind.name, config.request), keeper
             if kind.release:
                 stack.callback(kind.release)
@@ -283,10 +313,13 @@ def _provision(
         except NotAllowedError as need:
             if os.geteuid() == 0:
                 raise
-            keeper = stack.enter_context(
-                closing(sudo_keeper(need, signals, _STOPPING, may_change=may_change))
-            )
+            keeper = stack.enter_context(closing(sudo_keeper(need, signals, _STOPPING, later)))
     return keeper.provision(kind.name, config.request), keeper
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise NotAllowedError("only root can get an address by DHCP")
 
 
 def _watch(
@@ -358,6 +391,8 @@ def _pump(
 
     try:
         with Stream(incoming, outgoing) as stream, without_waiting(), link_up(device):
+            if config.get_address:
+                config.get_address()
             return Pump(
                 device,
                 stream,

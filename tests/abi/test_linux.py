@@ -91,6 +91,7 @@ CONSTANTS = {
     "RTM_DELROUTE": 25,
     "RTA_OIF": 4,
     "RTMGRP_CHANGES": 0x551,
+    "RTMGRP_IPV4_IFADDR": 0x10,
 }
 
 # struct ifinfomsg: ifi_index 3, ifi_flags IFF_UP, ifi_change IFF_UP

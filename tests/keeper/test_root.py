@@ -30,8 +30,15 @@ from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, Us
 from fethpipe.keeper import messages
 from fethpipe.keeper import root as keeper_module
 from fethpipe.keeper.client import KeeperProcess, fork_keeper
+from fethpipe.keeper.dhcp import AddressLease
 from fethpipe.keeper.ledger import Entry, Ledger, open_folder
-from fethpipe.keeper.messages import pack_change, pack_provisioned, pack_request, unpack_provisioned
+from fethpipe.keeper.messages import (
+    Later,
+    pack_change,
+    pack_provisioned,
+    pack_request,
+    unpack_provisioned,
+)
 from fethpipe.keeper.root import Keeper, reap
 from fethpipe.provision.kind import Kind
 from fethpipe.provision.request import (
@@ -159,9 +166,9 @@ def _is_address(address: object) -> bool:
 class Running:
     """A keeper in a thread, and the socket of its pump."""
 
-    def __init__(self, kernel: FakeKernel, folder: Path, *, may_change: bool = True) -> None:
+    def __init__(self, kernel: FakeKernel, folder: Path, *, later: Later | None = "change") -> None:
         self.kernel = kernel
-        self._may_change = may_change
+        self._later = later
         self.folder = folder
         self.socket, its = socket.socketpair()
         self.socket.settimeout(PATIENCE)
@@ -176,7 +183,7 @@ class Running:
             with contextlib.closing(self._channel):
                 Keeper(
                     self._channel,
-                    may_change=self._may_change,
+                    later=self._later,
                     open_ledgers=lambda: open_folder(str(self.folder)),
                 ).serve()
         except BaseException as error:  # noqa: BLE001 - to be shown by the test
@@ -572,11 +579,42 @@ def test_there_is_one_device_and_no_second(running: Running) -> None:
 
 
 def test_changes_are_for_a_pump_that_was_given_them(kernel: FakeKernel, tmp_path: Path) -> None:
-    running = Running(kernel, tmp_path / "ledgers", may_change=False)
+    running = Running(kernel, tmp_path / "ledgers", later=None)
     running.ask(_PROVISION)
     assert set(running.ask(_CHANGE)) == {"refused"}
     assert kernel.changes == []
     running.end()
+
+
+def test_a_client_is_for_a_pump_that_was_given_it(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[str, int]] = []
+
+    def start(_self: AddressLease, interface: str, index: int) -> str:
+        started.append((interface, index))
+        return "client"
+
+    monkeypatch.setattr(AddressLease, "start", start)
+    monkeypatch.setattr(keeper_module, "check_client", lambda: None)
+    running = Running(kernel, tmp_path / "ledgers", later="dhcp")
+    assert set(running.ask({"do": "dhcp"})) == {"refused"}
+    running.ask(_PROVISION)
+    assert set(running.ask({"do": "dhcp", "interface": "eth0"})) == {"refused"}
+    assert set(running.ask(_CHANGE)) == {"refused"}
+    assert started == []
+    assert running.ask({"do": "dhcp"}) == {"by": "client"}
+    assert started == [("fp7", kernel.interfaces["fp7"])]
+    del kernel.interfaces["fp7"]
+    assert running.ask({"do": "dhcp"})["message"] == "fp7 has gone"
+    kernel.add("fp7")
+    assert running.ask({"do": "dhcp"})["message"] == "fp7 has gone"
+    assert len(started) == 1
+    running.end()
+    other = Running(kernel, tmp_path / "ledgers", later="change")
+    other.ask(request(name="fp8"))
+    assert set(other.ask({"do": "dhcp"})) == {"refused"}
+    other.end()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ _KEEPER = """
 import socket, sys
 from fethpipe.keeper.root import serve
 from fethpipe.system.channel import Channel
-serve(Channel(socket.socket(fileno=0)), may_change=True)
+serve(Channel(socket.socket(fileno=0)), later="change")
 """
 _REQUEST: dict[str, Any] = {
     "do": "provision",

@@ -19,6 +19,7 @@ from fethpipe import __version__
 from fethpipe.cli import _with_remote_joined, make_parser
 from tests.documents import Document
 from tests.live.ethernet import PacketSocket, make_frame
+from tests.live.lan import STATIONS, far_lan
 from tests.live.netns import Namespace, require_tools
 from tests.live.peers import ping_in_turn
 from tests.live.programs import RIGHT, ROOT, Lines
@@ -246,6 +247,15 @@ def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: 
         left.run(["ping", "-c", "1", "198.51.100.9"])
         assert "via 10.9.0.2 dev fp0" in left.run(["ip", "route", "get", "198.51.100.9"])
         assert "dev wire0" in left.run(["ip", "route", "get", FAR])
+
+
+def test_on_the_lan_of_another_place(
+    left: Namespace, right: Namespace, here: Here, tmp_path: Path
+) -> None:
+    with far_lan(left, right, tmp_path) as lan:
+        here.know(lan.sshd)
+        assert here.start(RECIPES.recipe("far lan")).next(containing="by DHCP")
+        left.run(["ping", "-c", "1", STATIONS[0]])
 
 
 @pytest.mark.exhaustive  # its server looks for another owner of the address, for 3 seconds

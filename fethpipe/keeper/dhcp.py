@@ -1,0 +1,226 @@
+"""A DHCP client for the device: one that the system has, as a child of the keeper.
+
+It sets the address of the device and nothing else. The default route of the far network stays out,
+as the tunnel itself would then go through the tunnel; so do its name servers. Every command line is
+fixed, but for the name of the device.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DeviceError, reason
+from ..system.namespace import end_with_parent
+
+SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PATH": SEARCH_PATH}
+_MANAGERS = ("/run/systemd/netif/links", "/run/NetworkManager/devices")
+_END_SECONDS = 2.0
+_IPCONFIG = "/usr/sbin/ipconfig"
+_IPCONFIG_SECONDS = 5.0
+
+# What dhclient.conf(5) calls these: it asks for no routes and no name servers, and does not wait
+# for minutes when the network beyond the tunnel is not there yet.
+_DHCLIENT_CONFIGURATION = """\
+request subnet-mask;
+initial-interval 1;
+backoff-cutoff 5;
+retry 5;
+"""
+
+# The usual script of udhcpc writes /etc/resolv.conf even without name servers. This one leaves the
+# end of the lease to the kernel, as udhcpc says "deconfig" also when it is asked to renew again
+# before an answer has come. Only another address takes the place of the one that is there.
+_UDHCPC_SCRIPT = """\
+#!/bin/sh
+command -v ip >/dev/null || ip() { busybox ip "$@"; }
+case $1 in
+bound | renew)
+    case $(ip -4 address show dev "$interface") in
+    *" $ip/$mask "*) ;;
+    *) ip -4 address flush dev "$interface" ;;
+    esac
+    set -- "$ip/$mask" dev "$interface"
+    ip address replace "$@" valid_lft "$lease" preferred_lft "$lease" || ip address replace "$@" ;;
+esac
+"""
+
+
+class Client(NamedTuple):
+    """A DHCP client: its arguments in front of the interface, what it gets on stdin, and the signal
+    with which it renews its lease. One that knows no such signal is started again.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    stdin: str = ""
+    renew: signal.Signals | None = None
+
+
+CLIENTS = (
+    Client(
+        "dhclient",
+        ("-4", "-d", "-q", "-cf", "/dev/stdin", "-lf", "/dev/null", "--no-pid"),
+        stdin=_DHCLIENT_CONFIGURATION,
+    ),
+    Client(
+        "udhcpc",
+        (
+            *("-f", "-t", "10", "-T", "1", "-A", "2", "-o", "-O", "subnet"),
+            *("-s", "/proc/self/fd/0", "-i"),
+        ),
+        stdin=_UDHCPC_SCRIPT,
+        renew=signal.SIGUSR1,
+    ),
+    Client(
+        "dhcpcd",
+        # -K, as it removes the address when the link goes down.
+        ("-4", "-B", "-q", "-f", "/dev/null", "-A", "-K", "-G", "-C", "resolv.conf"),
+        renew=signal.SIGHUP,
+    ),
+)
+"""In the order in which they are looked for."""
+
+
+class AddressLease:
+    """Gets an address for one interface, and keeps it until ``end``."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: Client | None = None
+        self._set_by_ipconfig = ""
+
+    def start(self, interface: str, index: int) -> str:
+        """Ask for an address, or renew it. Return who does so: a program, or one that manages the
+        interfaces of this system. Raises DeviceError.
+        """
+        if _on_mac():
+            _run_ipconfig(interface, "DHCP")
+            self._set_by_ipconfig = interface
+            return "ipconfig"
+        manager = find_manager(index)
+        if manager:
+            return manager
+        if self._process and self._process.poll() is None:
+            self._renew(self._process, interface)
+        else:
+            self._run(interface)
+        return self._client.name if self._client else ""
+
+    def end(self) -> None:
+        """End what was started; safe to call twice."""
+        interface, self._set_by_ipconfig = self._set_by_ipconfig, ""
+        if interface:
+            with suppress(DeviceError):  # the interface may have gone
+                _run_ipconfig(interface, "NONE")
+        process, self._process = self._process, None
+        if process:
+            _end(process)
+
+    def _renew(self, process: subprocess.Popen[bytes], interface: str) -> None:
+        if self._client and self._client.renew:
+            process.send_signal(self._client.renew)
+        else:
+            self.end()
+            self._run(interface)
+
+    def _run(self, interface: str) -> None:
+        self._client, path = require_client()
+        tried = f"get an address for {interface}: {path}"
+        stdin = os.memfd_create("fethpipe-dhcp")
+        try:
+            os.write(stdin, self._client.stdin.encode())
+            self._process = subprocess.Popen(
+                [path, *self._client.arguments, interface],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                preexec_fn=_prepare_child,  # noqa: PLW1509 - there are no threads
+            )
+        except OSError as error:
+            raise DeviceError(f"cannot {tried}: {reason(error)}") from error
+        finally:
+            os.close(stdin)
+
+
+def require_client() -> tuple[Client, str]:
+    """Return the first client that this system has, and its path. Raises DeviceError."""
+    for client in CLIENTS:
+        path = shutil.which(client.name, path=SEARCH_PATH)
+        if path:
+            return client, path
+    raise DeviceError(
+        "--dhcp needs dhclient, udhcpc or dhcpcd",
+        hint="install one of the packages isc-dhcp-client, dhcp-client, udhcpc, dhcpcd",
+    )
+
+
+def find_manager(index: int, run: Path = Path("/run")) -> str:
+    """Return which service configures this interface by itself; "" if none does.
+
+    systemd-networkd and NetworkManager write a file for each interface. A file of networkd names
+    the file of settings that matches the interface (src/network/networkd-state-file.c), one of
+    NetworkManager the profile (src/core/nm-config.c: nm_config_device_state_write).
+    """
+    if "NETWORK_FILE=" in _read(run / f"systemd/netif/links/{index}"):
+        return "systemd-networkd"
+    state = _read(run / f"NetworkManager/devices/{index}")
+    return "NetworkManager" if "managed=true" in state and "connection-uuid=" in state else ""
+
+
+def check_client() -> None:
+    """Raise DeviceError if nobody here could get an address."""
+    if not _on_mac() and not any(map(os.path.exists, _MANAGERS)):
+        require_client()
+
+
+def _on_mac() -> bool:
+    return os.uname().sysname == "Darwin"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _prepare_child() -> None:
+    """Let it end when the keeper dies, and by the signals that the keeper ignores."""
+    os.setsid()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    end_with_parent(signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _run_ipconfig(interface: str, how: str) -> None:
+    argv = [_IPCONFIG, "set", interface, how]
+    try:
+        subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            timeout=_IPCONFIG_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DeviceError(f"cannot set {interface} to {how}: {error}") from error

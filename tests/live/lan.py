@@ -1,0 +1,71 @@
+"""A LAN at the far end: a bridge with three stations, a DHCP server, and an sshd."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fethpipe.keeper.dhcp import CLIENTS, SEARCH_PATH
+from tests.live.netns import Namespace, require_tools
+from tests.live.sshd import Sshd, join
+
+STATIONS = ("10.9.0.11", "10.9.0.12", "10.9.0.13")
+_SERVER = (
+    *("dnsmasq", "--keep-in-foreground", "--port=0", "--interface=br0", "--bind-interfaces"),
+    *("--user=root", "--conf-file=/dev/null", "--pid-file=", "--dhcp-authoritative"),
+    "--no-ping",
+    "--dhcp-range=10.9.0.50,10.9.0.99,1h",
+)
+
+
+class Lan(NamedTuple):
+    """A LAN: the host with its bridge, its DHCP server and its sshd, and its other stations."""
+
+    host: Namespace
+    stations: Sequence[Namespace]
+    sshd: Sshd
+
+    def arguments(self, *options: str) -> list[str]:
+        """Return what joins it."""
+        ssh = ["--ssh", "far", "--ssh-command", self.sshd.ssh_command]
+        return ["--dhcp", *ssh, "--remote", "--bridge br0", *options]
+
+    def ports(self) -> list[str]:
+        """Return the ports of the bridge that are not of the stations."""
+        lines = self.host.run(["ip", "-br", "link", "show", "master", "br0"]).splitlines()
+        return [line for line in lines if not line.startswith("port")]
+
+
+@contextlib.contextmanager
+def far_lan(left: Namespace, right: Namespace, tmp_path: Path) -> Iterator[Lan]:
+    """Make a LAN on the right, and join its host to the left."""
+    require_tools("dnsmasq")
+    if not any(shutil.which(client.name, path=SEARCH_PATH) for client in CLIENTS):
+        pytest.skip("needs a DHCP client")
+    join(left, right)
+    with ExitStack() as stack:
+        right.run(["ip", "link", "add", "br0", "type", "bridge"])
+        right.run(["ip", "address", "add", "10.9.0.254/24", "dev", "br0"])
+        right.run(["ip", "link", "set", "br0", "up"])
+        stations = [stack.enter_context(Namespace()) for _ in STATIONS]
+        for number, station in enumerate(stations):
+            _plug(right, station, f"port{number}", STATIONS[number])
+        right.popen([*_SERVER, f"--dhcp-leasefile={tmp_path}/leases"])
+        yield Lan(right, stations, stack.enter_context(Sshd(right)))
+
+
+def _plug(host: Namespace, station: Namespace, port: str, address: str) -> None:
+    """Join a station to the bridge."""
+    with station.popen(["cat"], stdin=subprocess.PIPE) as inside:
+        wire = ["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0"]
+        host.run([*wire, "netns", str(inside.pid)])
+    host.run(["ip", "link", "set", port, "master", "br0", "up"])
+    station.run(["ip", "address", "add", f"{address}/24", "dev", "eth0"])
+    station.run(["ip", "link", "set", "eth0", "up"])
