@@ -26,7 +26,7 @@ from typing import Callable
 from bench.namespaces import BenchError, Namespace, Watched, kill_all, living, read_line, stop
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
-_CARRIER, _CARRIER_NEAR, _CARRIER_FAR = "10.78.0.0/24", "10.78.0.1", "10.78.0.2"
+CARRIER, CARRIER_NEAR, CARRIER_FAR = "10.78.0.0/24", "10.78.0.1", "10.78.0.2"
 _PREFIX = 24
 _START_SECONDS = 15.0
 _SSH_PORT = 2222
@@ -141,9 +141,9 @@ class Link:
         Its route names the congestion control that Linux has by default, whatever this machine
         prefers: a namespace may choose that for its routes, but not always for itself.
         """
-        self._veth("under0", _CARRIER_NEAR, _CARRIER_FAR, mtu=9000)
+        self._veth("under0", CARRIER_NEAR, CARRIER_FAR, mtu=9000)
         for namespace in (self.near, self.far):
-            namespace.configure(f"route change {_CARRIER} dev under0 congctl cubic")
+            namespace.configure(f"route change {CARRIER} dev under0 congctl cubic")
 
     def direct(self) -> None:
         self._veth("veth0", NEAR, FAR, mtu=1500)
@@ -164,7 +164,7 @@ class Link:
             path = str(self.scratch / key)
             self.near.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], timeout=10)
         server = {
-            "ListenAddress": _CARRIER_FAR,
+            "ListenAddress": CARRIER_FAR,
             "Port": _SSH_PORT,
             "HostKey": self.scratch / "host",
             "AuthorizedKeysFile": self.scratch / "user.pub",
@@ -203,7 +203,7 @@ class Link:
             time.monotonic() + _START_SECONDS,
             containing=b"Server listening",
         )
-        return ["ssh", "-F", str(self.scratch / "ssh_config"), _CARRIER_FAR]
+        return ["ssh", "-F", str(self.scratch / "ssh_config"), CARRIER_FAR]
 
 
 def _veth(link: Link) -> None:
@@ -229,7 +229,7 @@ def _vde_switch(link: Link) -> None:
             link.address(namespace, "tap0")
 
 
-def _openssh(link: Link) -> None:
+def open_openssh(link: Link) -> None:
     login = link.ssh()
     with link.timed():
         # -w alone would choose the point-to-point kind, whatever the file says.
@@ -249,11 +249,11 @@ def _openvpn(link: Link) -> None:
         return ["openvpn", *options.split(), *tunnel.split()]
 
     with link.timed():
-        link.start(link.near, end(_CARRIER_NEAR, _CARRIER_FAR, NEAR), stdout=subprocess.DEVNULL)
-        link.start(link.far, end(_CARRIER_FAR, _CARRIER_NEAR, FAR), stdout=subprocess.DEVNULL)
+        link.start(link.near, end(CARRIER_NEAR, CARRIER_FAR, NEAR), stdout=subprocess.DEVNULL)
+        link.start(link.far, end(CARRIER_FAR, CARRIER_NEAR, FAR), stdout=subprocess.DEVNULL)
 
 
-def _ssh_bytes(link: Link) -> None:
+def open_ssh_bytes(link: Link) -> None:
     """No tunnel: what any tunnel over ssh could carry at most."""
     login = link.ssh()
     link.byte_sink = lambda seconds: [
@@ -318,6 +318,18 @@ def _fethpipe_over_ssh(link: Link) -> None:
     remote = f"cd {shlex.quote(str(_CHECKOUT))} && exec {shlex.join(_end(FAR, None))}"
     with _ready_pipe() as near, link.timed():
         link.start(link.near, [*_end(NEAR, near), "--", *login, remote], pass_fds=(near.write,))
+        _wait_ready(near)
+
+
+def open_by_ssh(link: Link, *options: str) -> None:
+    """Start both ends as users do: the near one sends itself to the far one."""
+    login = link.ssh()
+    with _ready_pipe() as near, link.timed():
+        command = [*_end(NEAR, near, *options), "--ssh-command", shlex.join(login[:-1])]
+        far = shlex.join([f"--address={FAR}/{_PREFIX}", *options])
+        link.start(
+            link.near, [*command, "--remote", far, "--ssh", login[-1]], pass_fds=(near.write,)
+        )
         _wait_ready(near)
 
 
@@ -390,7 +402,7 @@ CONTENDERS = {
             ("vde_switch", "vde_plug2tap"),
         ),
         Contender("openvpn", "OpenVPN tap over UDP, clear text", _openvpn, ("openvpn",)),
-        Contender("openssh-w", f"ssh -w, Tunnel=ethernet, {_SSH_CIPHER}", _openssh, _SSH),
+        Contender("openssh-w", f"ssh -w, Tunnel=ethernet, {_SSH_CIPHER}", open_openssh, _SSH),
         Contender(
             "fethpipe-ssh",
             f"fethpipe -- ssh ... fethpipe, {_SSH_CIPHER}",
@@ -402,7 +414,7 @@ CONTENDERS = {
         Contender(
             "ssh-bytes",
             f"bytes through ssh, no tunnel, {_SSH_CIPHER}",
-            _ssh_bytes,
+            open_ssh_bytes,
             _SSH,
             frames=False,
         ),
