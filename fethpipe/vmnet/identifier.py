@@ -18,7 +18,7 @@ from contextlib import suppress
 from ..provision.request import VmnetOptions
 
 _MOST_INTERFACES = 32  # vmnet's limit for one Mac
-# The folder of the ledgers: a keeper that starts removes files there that are not locked.
+# The folder of the ledgers: the keeper of a feth pair removes files there that are not locked.
 _ROOTS_FOLDER = "/var/run/fethpipe"
 
 
