@@ -440,8 +440,8 @@ def make_parser() -> Parser:
         "--remote-python",
         type=checked(_python),
         metavar="PATH",
-        help="Python 3.9 or newer on that host (default: python3 or python, searched in the usual "
-        "places)",
+        help="Python 3.9 or newer on that host (default: python3, python, or python3.14 to "
+        "python3.9, searched in the usual places)",
     )
     remote.add_argument(
         "--remote",

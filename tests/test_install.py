@@ -134,3 +134,28 @@ def test_programs_that_pip_installs_run_no_file_of_the_current_folder(
         (tmp_path / name).write_text("raise SystemExit('a file of the current folder was run')")
     for program in ("fethpipe", "fethctl"):
         run(installed / program, "--help", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("module", ["fethpipe", "fethpipe.ctl"])
+def test_an_old_python_is_told_what_is_needed(module: str) -> None:
+    pretend = "import runpy, sys; sys.version_info = (3, 8, 18); sys.version = '3.8.18 (old)'"
+    code = f"{pretend}; runpy.run_module({module!r}, run_name='__main__')"
+    _refused_by([sys.executable, "-c", code], "3.8.18")
+
+
+@pytest.mark.parametrize("python", ["python2.7", "python3.6", "python3.8"])
+def test_a_real_old_python_is_told(python: str) -> None:
+    version = python[len("python") :]
+    kept = [str(each) for each in Path.home().glob(f".pyenv/versions/{version}.*/bin/{python}")]
+    found = kept[0] if kept else shutil.which(python)
+    if found is None:
+        pytest.skip(f"needs a {python}")
+    for module in ("fethpipe", "fethpipe.ctl"):
+        _refused_by([found, "-B", "-m", module], f"{version}.")
+
+
+def _refused_by(argv: list[str], version: str) -> None:
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"fethpipe: needs Python 3.9 or newer, this is {version}")
+    assert done.stderr.count("\n") == 1

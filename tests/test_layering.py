@@ -25,6 +25,7 @@ FLOORS = {
     "errors": 0,
     "stats": 0,
     "_version": 0,
+    "_names": 0,
     "arguments": 1,
     # Bytes, and what they mean: pure.
     "ether": 1,

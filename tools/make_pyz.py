@@ -11,13 +11,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fethpipe"
 
-# An older Python has to get as far as its message, so nothing here is new.
-MAIN = """\
-import sys
-if sys.version_info < (3, 9):
-    sys.exit("fethpipe: needs Python 3.9 or newer, this is " + sys.version.split()[0])
-import fethpipe.__main__
-"""
+MAIN = "import fethpipe.__main__\n"
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ complete -c fethpipe -l keepalive -x -d 'send an empty record when the stream wa
 complete -c fethpipe -l reconnect -d 'when COMMAND or ssh ends, keep the device and start it again after 1 s, later after up to SECONDS (default: 10); at once when the network changes, and on SIGUSR2'
 complete -c fethpipe -l ssh -x -d 'start the other end on this host, over ssh; the host needs Python and no fethpipe'
 complete -c fethpipe -l ssh-command -x -d 'command that runs ssh, with its options (default: ssh)'
-complete -c fethpipe -l remote-python -r -F -d 'Python 3.9 or newer on that host (default: python3 or python, searched in the usual places)'
+complete -c fethpipe -l remote-python -r -F -d 'Python 3.9 or newer on that host (default: python3, python, or python3.14 to python3.9, searched in the usual places)'
 complete -c fethpipe -l remote -x -d 'options of fethpipe on that host, as one word, quoted as for a shell'
 complete -c fethpipe -l ready-fd -x -d 'write a line of JSON to this file descriptor when the device is up, when the other end is connected, and when --reconnect waits'
 complete -c fethpipe -l ready-file -r -F -d 'write the same lines to this file'

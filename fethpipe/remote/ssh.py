@@ -12,28 +12,33 @@ from typing import NamedTuple
 
 from ..system.bundle import Program, stage_arguments
 
-# Behind PATH come the places of Homebrew, MacPorts and python.org.
+# Where a system's own python3 is too old, a newer one stands beside it. Behind PATH come the places
+# of Homebrew, MacPorts and python.org.
 _PYTHONS = (
-    "python3 python /opt/homebrew/bin/python3 /usr/local/bin/python3"
+    "python3 python python3.14 python3.13 python3.12 python3.11 python3.10 python3.9"
+    " /opt/homebrew/bin/python3 /usr/local/bin/python3"
     " /opt/local/bin/python3 /opt/local/bin/python3.[0-9][0-9]"
     " /Library/Frameworks/Python.framework/Versions/Current/bin/python3"
 )
+
+_TRIED = "python3, python, python3.14 to python3.9, and in the usual places"
 
 # Without developer tools, which xcode-select -p tells, /usr/bin/python3 of macOS is a stub that
 # opens a dialog: it must not be started.
 # -I makes Python ignore the environment and the current folder. Any Python knows -V.
 _SEARCH = (
-    "stub=; "
+    "stub=/none; "
     'if [ "$(uname)" = Darwin ]; then '
     "xcode-select -p >/dev/null 2>&1 || stub=/usr/bin/python3; fi; "
     "for p in {pythons}; do "
     'q=$(command -v "$p" 2>/dev/null) || continue; '
-    'if [ "$q" = "$stub" ]; then '
-    'found="${{found:+$found, }}$q needs developer tools (xcode-select --install)"; continue; fi; '
+    'case "$q" in "$stub"*) '
+    'found="${{found:+$found, }}$q needs developer tools (xcode-select --install)"; continue;; '
+    "esac; "
     'if "$p" -I -c "$0" </dev/null >/dev/null 2>&1; then exec "$p" "$@"; fi; '
     'found="${{found:+$found, }}$p is $("$p" -V 2>&1 </dev/null | tail -n 1)"; '
     "done; "
-    'echo "fethpipe: no Python 3.9 or newer here: ${{found:-looked for {pythons}}}" >&2; '
+    'echo "fethpipe: no Python 3.9 or newer here: ${{found:-looked for {tried}}}" >&2; '
     "exit 127"
 )
 _NEW_ENOUGH = "import sys;sys.exit(sys.version_info<(3,9))"
@@ -68,6 +73,6 @@ def ssh_arguments(remote: RemoteEnd, program: Program) -> list[str]:
 
 def remote_command_line(python: str | None, program: Program) -> str:
     """Return one line, for any login shell, that finds a Python and starts the program with it."""
-    search = _SEARCH.format(pythons=python or _PYTHONS)
+    search = _SEARCH.format(pythons=python or _PYTHONS, tried=python or _TRIED)
     words = [f'"{word}"' for word in (_NEW_ENOUGH, *stage_arguments(program))]
     return " ".join(["exec", "sh", "-c", f"'{search}'", *words])

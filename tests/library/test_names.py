@@ -25,6 +25,14 @@ def test_the_package_shows_the_whole_library() -> None:
         assert getattr(fethpipe, name) is getattr(api, name)
 
 
+def test_dir_and_help_show_them() -> None:
+    assert {*api.__all__, "__version__"} <= {*dir(fethpipe)}
+    assert {name for name in dir(fethpipe) if not name.startswith("_")} == {*api.__all__}
+    said = python("import fethpipe; help(fethpipe)")
+    assert "create_device(" in said
+    assert "class EthernetDevice" in said
+
+
 def test_what_is_public_has_a_docstring() -> None:
     for name in api.__all__:
         thing = getattr(api, name)

@@ -200,6 +200,17 @@ def test_an_old_python_is_passed_over(left: Namespace, right: Namespace, tmp_pat
         wait_started(program)
 
 
+def test_a_newer_python_beside_an_old_one_is_found(
+    left: Namespace, right: Namespace, tmp_path: Path
+) -> None:
+    path = commands_without_python(tmp_path)
+    old_python(tmp_path / "python3")
+    (tmp_path / "python3.9").symlink_to(Path(sys.executable).resolve())
+    mounts = hide("/usr/local/bin", "/opt/homebrew/bin")
+    with Sshd(right, path=path, mounts=mounts) as sshd, start(left, sshd) as program:
+        wait_started(program)
+
+
 def test_a_python_can_be_named(left: Namespace, right: Namespace, tmp_path: Path) -> None:
     path = commands_without_python(tmp_path)
     python = str(Path(sys.executable).resolve())
