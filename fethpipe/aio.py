@@ -11,12 +11,49 @@ task is cancelled while it waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .errors import DeviceError
 from .ether.frame import Buffer
+from .library import opening
 from .library.device import EthernetDevice
+from .library.joining import check_number, send_fitting
+from .library.values import Address, Mac
 from .stats import Counters
+
+
+def create_device(
+    name: str | None = None,
+    *,
+    addresses: Iterable[Address] = (),
+    mac: Mac | None = None,
+    mtu: int | None = None,
+    metric: int | None = None,
+) -> AsyncDevice:
+    """Make a device as :func:`fethpipe.create_device` does, for asyncio."""
+    made = opening.create_device(name, addresses=addresses, mac=mac, mtu=mtu, metric=metric)
+    return AsyncDevice(made)
+
+
+async def join(*devices: AsyncDevice) -> None:
+    """Move frames between two or more devices, as :func:`fethpipe.join` does, until cancelled."""
+    check_number(devices)
+    tasks = [asyncio.ensure_future(_spread(device, devices)) for device in devices]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _spread(device: AsyncDevice, devices: Sequence[AsyncDevice]) -> None:
+    others = [other for other in devices if other is not device]
+    while True:
+        frames = await device.receive_batch()
+        for other in others:
+            send_fitting(other._device, frames)
+        await asyncio.sleep(0)  # a busy device leaves time for the others
 
 
 class AsyncDevice:

@@ -28,7 +28,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("fethpipe", "tools"):
+    for name in ("fethpipe", "tools", "docs/man"):
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     return copy
 
@@ -62,6 +62,7 @@ def test_pip(installed: Path) -> None:
     assert run(installed / "fethpipe", "--version") == said()
     listed = run(installed / "pip", "list", "--format=freeze")
     assert f"fethpipe=={__version__}" in listed.splitlines()
+    assert (installed.parent / "share/man/man1/fethpipe.1").exists()  # as the README says
 
 
 @pytest.mark.exhaustive

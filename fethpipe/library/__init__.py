@@ -15,6 +15,7 @@ from ..stats import Counters
 from ..wire.framing import FRAMINGS, Framing, RecordDecoder
 from .device import EthernetDevice
 from .feth import Feth, FethPair, Side, create_feth, create_pair
+from .joining import join
 from .opening import attach_device, create_device, open_far_end, open_interface
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "create_device",
     "create_feth",
     "create_pair",
+    "join",
     "open_far_end",
     "open_interface",
 ]

@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import pytest
 
-from fethpipe import DeviceError, EthernetDevice, Side, create_device, create_pair
+from fethpipe import DeviceError, EthernetDevice, Side, aio, create_device, create_pair
 from fethpipe.aio import AsyncDevice
 from tests.darwin.inside import Inside
 from tests.fakes import VectoredFake
@@ -269,3 +269,32 @@ def echo_on_pairs(count: int, selector: str) -> int:
 @pytest.mark.parametrize("count", [3, pytest.param(25, marks=pytest.mark.exhaustive)])
 def test_many_pairs_of_a_mac_in_one_loop(inside: Inside, count: int, selector: str) -> None:
     assert inside.call(echo_on_pairs, count, selector) == 0
+
+
+def test_devices_are_made_and_joined_in_one_call(left: Namespace) -> None:
+    async def main() -> None:
+        with left.entered():
+            one, other = aio.create_device("one"), aio.create_device("other")
+        async with one, other:
+            joining = asyncio.ensure_future(aio.join(one, other))
+            with PacketSocket(left, "one") as here, PacketSocket(left, "other") as there:
+                for source, target in ((here, there), (there, here)):
+                    source.send(FRAMES[0])
+                    loop = asyncio.get_running_loop()
+                    assert await loop.run_in_executor(None, target.receive) == FRAMES[0]
+            await cancelled(joining)
+
+    run(main())
+
+
+def test_joining_ends_with_a_device_that_has_gone() -> None:
+    async def main() -> None:
+        (one, _), (other, _) = open_fake(), open_fake()
+        async with one, other:
+            joining = asyncio.ensure_future(aio.join(one, other))
+            await asyncio.sleep(0)
+            other.close()
+            with pytest.raises(DeviceError):
+                await joining
+
+    run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +14,7 @@ from fethpipe import (
     UsageError,
     attach_device,
     create_device,
+    join,
     open_far_end,
     open_interface,
 )
@@ -112,3 +114,29 @@ def test_what_cannot_be_opened_is_refused(
     with left.entered(), pytest.raises(kind, match=reason):
         function(name)
     assert len(os.listdir("/dev/fd")) == len(before)
+
+
+def test_devices_are_joined_as_by_a_hub(left: Namespace) -> None:
+    with left.entered():
+        devices = [create_device(mtu=mtu) for mtu in (1500, 1500, 1500)]
+        sockets = [PacketSocket(left, device.name) for device in devices]
+    with ThreadPoolExecutor(1) as pool:
+        joined = pool.submit(join, *devices)
+        for number, speaker in enumerate(sockets):
+            speaker.send(make_frame(number))
+            for other in sockets:
+                if other is not speaker:
+                    assert other.receive() == make_frame(number)
+        left.run(["ip", "link", "delete", devices[0].name])
+        with pytest.raises(DeviceError, match="fp0 has gone"):
+            joined.result(PATIENCE)
+    for device, stack in zip(devices, sockets):
+        device.close()
+        stack.close()
+
+
+def test_one_device_alone_is_joined_to_nothing(left: Namespace) -> None:
+    with left.entered():
+        device = create_device()
+    with device, pytest.raises(UsageError, match="two devices or more"):
+        join(device)
