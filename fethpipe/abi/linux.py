@@ -79,9 +79,8 @@ TP_STATUS_VLAN_VALID = 1 << 4
 TP_STATUS_VLAN_TPID_VALID = 1 << 6
 ETH_P_ALL = 3
 ETH_P_8021Q = 0x8100
-# if_arp.h: both have Ethernet headers
+# if_arp.h
 ARPHRD_ETHER = 1
-ARPHRD_LOOPBACK = 772
 
 # netlink.h
 NLMSG_ERROR = 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -172,6 +173,31 @@ def _add_traffic(add: _Add) -> None:
     )
     _add_names(capture)
     capture.add_argument(
+        "-c",
+        metavar="COUNT",
+        dest="count",
+        type=checked(_positive),
+        help="end after this many frames",
+    )
+    capture.add_argument(
+        "--type",
+        metavar="ETHERTYPE",
+        type=checked(_ethertype),
+        help="only frames of this type: a number like 0x0806, or arp, ip, ip6",
+    )
+    capture.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        type=checked(_bare_address),
+        help="only frames from or to this IPv4 or IPv6 address",
+    )
+    capture.add_argument(
+        "--port",
+        metavar="PORT",
+        type=checked(_port),
+        help="only frames from or to this port of TCP or UDP",
+    )
+    capture.add_argument(
         "-w",
         metavar="FILE",
         dest="file",
@@ -239,6 +265,29 @@ def _later(function: str) -> Callable[[argparse.Namespace], Any]:
 
 def _address_or_none(text: str) -> IPInterface | str:
     return NONE if text == NONE else parse_address(text)
+
+
+def _positive(text: str) -> int:
+    number = count(text)
+    if not number:
+        raise ValueError("not a number greater than zero")
+    return number
+
+
+def _port(text: str) -> int:
+    number = count(text)
+    if not 0 < number <= 0xFFFF:
+        raise ValueError("not a port: from 1 to 65535")
+    return number
+
+
+def _ethertype(text: str) -> int:
+    names = {"arp": 0x0806, "ip": 0x0800, "ip6": 0x86DD}
+    if text in names:
+        return names[text]
+    if not re.fullmatch(r"0[xX][0-9a-fA-F]{1,4}", text):
+        raise ValueError("not an EtherType: 0x and up to four hexadecimal digits, or arp, ip, ip6")
+    return int(text, 16)
 
 
 def _mac(text: str) -> bytes:

@@ -1,4 +1,6 @@
-"""The verbs that show interfaces, as ifconfig(8) of macOS does, or as JSON."""
+"""The verbs that show interfaces, as ifconfig(8) of macOS does, with addresses as each system
+writes them, or as JSON.
+"""
 
 from __future__ import annotations
 
@@ -100,6 +102,11 @@ def _as_ifconfig(facts: Status) -> list[str]:
 
 def _format_address(address: IPInterface) -> str:
     network = address.network
+    if not _is_darwin():  # as ip-address(8) does
+        more = ""
+        if address.version == 4 and network.prefixlen < 31:
+            more = f" brd {network.broadcast_address}"
+        return f"inet{'6' if address.version == 6 else ''} {address}{more}"
     if address.version == 6:
         return f"inet6 {address.ip} prefixlen {network.prefixlen}"
     text = f"inet {address.ip} netmask 0x{int(network.netmask):08x}"

@@ -17,6 +17,7 @@ from ..device.capture import open_capture
 from ..errors import DeviceError, UsageError, reason
 from ..ether.describe import describe_frame
 from ..ether.frame import HEADER_LENGTH
+from ..ether.match import Match
 from ..ether.pcap import FILE_HEADER, PcapDecoder, pack_records
 from ..ether.responder import Responder, format_answer
 from ..library.device import EthernetDevice
@@ -43,14 +44,22 @@ holds."""
 
 
 def capture(options: argparse.Namespace) -> None:
-    """Show or write the frames that pass through an interface, until a signal comes."""
+    """Show or write the frames that pass through an interface, until a signal comes, or so many
+    were shown.
+    """
+    match = Match(options.type, options.host, options.port)
+    left = options.count
     with ExitStack() as stack:
         stop = _Stop(stack)
         device = stack.enter_context(open_interface(options.name, see_sent=True))
         show = _open_output(options.file, stack)
         log.info("listening on %s", device.name)
         for frames in chain(_batches(device, stop), _last_batches(device)):
-            show(frames)
+            fitting = [frame for frame in frames if match.fits(frame)][:left]
+            if fitting:
+                show(fitting)
+            if left is not None and not (left := left - len(fitting)):
+                break
         passed, dropped = device.counters.frames_received, device.kernel_drops()
         log.info("%d frames, %d dropped by the kernel", passed, dropped)
 

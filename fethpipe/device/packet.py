@@ -35,7 +35,7 @@ def open_packet(interface: str) -> int:
         packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         packets.bind((interface, linux.ETH_P_ALL))
         hardware = packets.getsockname()[3]
-        if hardware not in (linux.ARPHRD_ETHER, linux.ARPHRD_LOOPBACK):
+        if hardware != linux.ARPHRD_ETHER:  # loopback has such headers, but no other end
             raise DeviceError(f"cannot use {interface}: it is not an Ethernet interface")
         promiscuous = linux.pack_promiscuous(socket.if_nametoindex(interface))
         packets.setsockopt(linux.SOL_PACKET, linux.PACKET_ADD_MEMBERSHIP, promiscuous)

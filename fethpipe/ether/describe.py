@@ -44,7 +44,7 @@ def describe_frame(frame: bytes) -> str:
     if len(frame) < HEADER_LENGTH:
         return f"{len(frame)} bytes, too short for an Ethernet frame"
     destination, source = frame[:6].hex(":"), frame[6:12].hex(":")
-    kind, start, tags = _find_payload(frame)
+    kind, start, tags = find_payload(frame)
     try:
         text = _DESCRIPTIONS[kind](frame[start:])
     except (KeyError, struct.error):  # another protocol, or cut short
@@ -52,7 +52,7 @@ def describe_frame(frame: bytes) -> str:
     return f"{source} > {destination}, {tags}{text}, length {len(frame)}"
 
 
-def _find_payload(frame: bytes) -> tuple[int, int, str]:
+def find_payload(frame: bytes) -> tuple[int, int, str]:
     """Return the EtherType behind VLAN tags, where its payload starts, and the tags in words."""
     start, tags = HEADER_LENGTH, ""
     kind = int.from_bytes(frame[12:14], "big")

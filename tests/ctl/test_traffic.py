@@ -186,6 +186,36 @@ def _wait_for_growth(file: Path, size: int) -> None:
         assert grown
 
 
+def test_a_capture_ends_after_so_many_frames(left: Namespace, cable: Namespace) -> None:
+    program = Fethctl(left).start("capture", "va", "-c", "3")
+    with program as capture, PacketSocket(left, "va") as here:
+        assert capture.stderr.next()
+        for number in range(5):
+            here.send(make_frame(number))
+        assert capture.wait() == 0
+        assert capture.stdout.all().count("0x88b6") == 3
+
+
+def test_a_capture_shows_what_was_asked_for(left: Namespace, cable: Namespace) -> None:
+    frame = bytes(12) + bytes.fromhex(
+        "0800 45 00 001c 0000 0000 40 11 0000 0a000001 0a000002 1000 0007 0008 0000"
+    )
+    options = ["--type", "ip", "--host", "10.0.0.2", "--port", "7", "-c", "1"]
+    program = Fethctl(left).start("capture", "va", *options)
+    with program as capture, PacketSocket(left, "va") as here:
+        assert capture.stderr.next()
+        for each in (make_frame(1), frame[:37] + b"\x09" + frame[38:], frame):
+            here.send(each)
+        assert capture.wait() == 0
+        (line,) = capture.stdout.all().splitlines()
+    assert line.endswith("IPv4 10.0.0.1 > 10.0.0.2, UDP 4096 > 7, length 42")
+
+
+def test_a_file_that_cannot_be_written_is_told(left: Namespace, cable: Namespace) -> None:
+    status, said = Fethctl(left).refused("capture", "va", "-w", "/nowhere/file")
+    assert (status, said[:41]) == (64, "cannot write to -w /nowhere/file: ENOENT ")
+
+
 def test_what_was_captured_before_the_signal_is_shown(left: Namespace, cable: Namespace) -> None:
     with Fethctl(left).start("capture", "va") as capture, PacketSocket(left, "va") as here:
         assert capture.stderr.next()
@@ -292,6 +322,10 @@ def test_what_is_no_capture_is_refused(
     ("arguments", "status", "message"),
     [
         (("capture", "nowhere"), 73, "nowhere does not exist"),
+        (("capture", "lo"), 73, "cannot use lo: it is not an Ethernet interface"),
+        (("capture", "va", "-c", "0"), 64, "not a number greater than zero"),
+        (("capture", "va", "--port", "70000"), 64, "not a port: from 1 to 65535"),
+        (("capture", "va", "--type", "ipx"), 64, "not an EtherType"),
         (("icmp", "nowhere", "10.0.0.2"), 73, "nowhere does not exist"),
         (("status", "nowhere"), 73, "nowhere does not exist"),
         (("inject", "nowhere", "/dev/null"), 73, "nowhere does not exist"),
@@ -300,7 +334,6 @@ def test_what_is_no_capture_is_refused(
         (("icmp", "tun7", "10.0.0.2"), 73, "it is not a TAP"),
         (("icmp", "lo", "224.0.0.1"), 64, "'224.0.0.1': not the address of a single host"),
         (("icmp", "lo", "ten"), 64, "'ten'"),
-        (("capture", "lo", "-w", "/nowhere/file"), 64, "cannot write to -w /nowhere/file: ENOENT"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -346,7 +379,7 @@ def test_status_is_that_of_ip(tap: Namespace) -> None:
     assert lines == [
         f"{_TAP}: flags=1003<UP,BROADCAST,MULTICAST> mtu 1500",
         f"\tether {known['address']}",
-        "\tinet 10.0.0.1 netmask 0xffffff00 broadcast 10.0.0.255",
+        "\tinet 10.0.0.1/24 brd 10.0.0.255",
         "\tstatus: inactive",
     ]
     told = json.loads(fethctl("status", "--json"))
