@@ -55,6 +55,7 @@ from .pump import Pump
 from .ready import Announcer, open_outputs
 from .reconnect import run_command
 from .retry import Retry
+from .ring import TICK_SECONDS, GuardedDevice
 from .zerotier import parse_configuration
 
 log = logging.getLogger("fethpipe")
@@ -135,8 +136,7 @@ def run(
             log.info("%s", stopped)
             return None
         device: Device = stack.enter_context(closing(kind.open(provisioned)))
-        if capture:
-            device = CapturedDevice(device, capture)
+        device = _wrap(device, config, capture, provisioned.mac)
         config = config._replace(
             request=config.request._replace(mtu=provisioned.mtu),
             configure=partial(_configure, device, keeper.change) if keeper else None,
@@ -169,6 +169,17 @@ def _later(config: Config) -> Later | None:
     if config.dhcp:
         return "dhcp"
     return "change" if FRAMINGS[config.framing].commands else None
+
+
+def _wrap(device: Device, config: Config, capture: Capture | None, mac: bytes) -> Device:
+    """Return the device with what watches its frames. Where no time counts anyway, and nothing
+    says that there is a bridge, nobody looks for a ring: that takes a timer.
+    """
+    if capture:
+        device = CapturedDevice(device, capture)
+    if config.keepalive or config.request.bridge:
+        device = GuardedDevice(device, mac)
+    return device
 
 
 def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
@@ -369,6 +380,8 @@ def _pump(
         log.warning("%s: %s", device.name, _count(device))
 
     periodic = [(config.stats_seconds, log_counters)] if config.stats_seconds else []
+    if isinstance(device, GuardedDevice):
+        periodic.append((TICK_SECONDS, device.tick))
     if config.check:
         periodic.append((_CHECK_SECONDS, config.check))
     hello = make_hello(device, config.request, config.keepalive) if config.hello else None
