@@ -84,6 +84,7 @@ class Config(NamedTuple):
     verbosity: str | None = None
     keepalive: float | None = None
     hello: bool = True
+    latency_control: bool = True
     pcap: str | None = None
     dhcp: bool = False
     configure: Callable[[Sequence[bytes]], None] | None = None
@@ -414,6 +415,7 @@ def _pump(
                 periodic=periodic,
                 keepalive=config.keepalive,
                 on_first=meet,
+                latency_control=config.latency_control,
                 on_configure=config.configure,
             ).run()
     except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple, Union
+from typing import NamedTuple, TypeVar, Union
 
 from ..errors import ProtocolError
 from ..ether.frame import HEADER_LENGTH
@@ -17,6 +17,7 @@ from ..stats import Counters
 from .framing import SUPER_FRAMES, AgentCommand, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
 from .offload import SHORTEST, SegmentLimit, add_headers, check_super_frames, find_fault
+from .report import REPORT_LENGTH, Report, decode_report, encode_report
 from .slots import RecordSlots
 from .superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
 
@@ -30,6 +31,8 @@ _HEAD = 2 + HEADER_LENGTH
 _QUOTED = 64
 _FEW = 4
 _HELLO_FRAMING = "u16be"
+
+_Payload = TypeVar("_Payload", bytes, memoryview, SuperFrame)
 
 
 class Role(Enum):
@@ -57,6 +60,12 @@ class PeerReady(NamedTuple):
     hello: Hello
 
 
+class ReportReceived(NamedTuple):
+    """The peer says how much it has taken of what we sent."""
+
+    report: Report
+
+
 class ConfigureReceived(NamedTuple):
     """ZeroTier's host asks for a change of the device. The words are not checked."""
 
@@ -72,7 +81,13 @@ class EchoReceived(NamedTuple):
 
 
 Event = Union[
-    FramesReceived, SuperFramesReceived, PeerReady, ConfigureReceived, ExitReceived, EchoReceived
+    FramesReceived,
+    SuperFramesReceived,
+    PeerReady,
+    ReportReceived,
+    ConfigureReceived,
+    ExitReceived,
+    EchoReceived,
 ]
 
 
@@ -118,6 +133,7 @@ class Connection:
         self._switch = encode_switch(hello.nonce) if hello and takes else None
         # A device that takes super-frames of UDP also takes joined datagrams.
         self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
+        self._takes_reports = hello is not None and Feature.REPORTS in hello.features
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
         self._phase = _Phase.HELLO if hello else _Phase.FRAMES
@@ -233,6 +249,16 @@ class Connection:
         """Return an empty record, which only shows that we are alive."""
         return self._outgoing.encode([b""])
 
+    def send_report(self, taken: int, seconds: float, *, near: bool = False) -> bytes:
+        """Return the record that says how many bytes were taken from the stream, the last of them
+        at this time of any clock, and whether we are ``near``.
+
+        Raises ValueError if the peer does not take reports.
+        """
+        if self.peer is None or Feature.REPORTS not in self.peer.features:
+            raise ValueError("the peer takes no reports")
+        return self._outgoing.encode_one(encode_report(taken, seconds, near=near))
+
     def send_command(self, command: AgentCommand, payload: bytes = b"") -> bytes:
         """Return the record of a command to ZeroTier's agent. Only for the role of the host."""
         if not self._gives_commands:
@@ -294,10 +320,22 @@ class Connection:
             return [FramesReceived(payloads)]
         frames = [payload for payload in payloads if len(payload) >= HEADER_LENGTH]
         self.peer_keeps_alive = self.peer_keeps_alive or not all(payloads)
+        reports, payloads = self._take_reports(payloads)
         short = sum(0 < len(payload) < HEADER_LENGTH for payload in payloads)
         if short:
             self.counters.drop("shorter than an Ethernet header", short)
-        return [FramesReceived(frames)] if frames else []
+        return [FramesReceived(frames), *reports] if frames else reports
+
+    def _take_reports(self, payloads: Sequence[_Payload]) -> tuple[list[Event], list[_Payload]]:
+        """Tell the reports from the other payloads, if the peer may send any."""
+        if not self._takes_reports:
+            return [], list(payloads)
+        reports: list[Event] = [
+            ReportReceived(decode_report(payload))
+            for payload in payloads
+            if len(payload) == REPORT_LENGTH
+        ]
+        return reports, [payload for payload in payloads if len(payload) != REPORT_LENGTH]
 
     def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
         """Decode the bytes behind the switch again, as they are not records of this framing."""
@@ -323,13 +361,15 @@ class Connection:
         if not super_frames:
             return []
         self._short = len(data) < LONG * len(super_frames)
-        if not all(super_frames):
-            self.peer_keeps_alive = True
+        reports: list[Event] = []
+        if min(map(len, super_frames)) <= REPORT_LENGTH:
+            self.peer_keeps_alive = self.peer_keeps_alive or not all(super_frames)
             super_frames = [each for each in super_frames if each]
+            reports, super_frames = self._take_reports(super_frames)
         checked = check_super_frames(
             super_frames, self.counters, join=self._joins, limit=self._limit
         )
-        return [SuperFramesReceived(checked)] if checked else []
+        return [SuperFramesReceived(checked), *reports] if checked else reports
 
     def _read_commands(self, payloads: list[bytes]) -> list[Event]:
         """Return the events of records from ZeroTier's host, each with an ``AgentCommand``."""
