@@ -5,7 +5,7 @@ from __future__ import annotations
 STEP = 2048
 """Bytes that are worth a report. One ping is not, so it costs none."""
 
-NEAR_STEP = 1 << 18
+NEAR_STEP = 1 << 24
 """Bytes that are worth one to a peer that does not limit what it sends."""
 
 INTERVAL = 0.001

@@ -43,6 +43,9 @@ LEAST = 4 * 1518
 MARK_BYTES = 2048
 """The time of sending is remembered once for so many bytes."""
 
+NEAR_MARK_BYTES = 1 << 22
+"""So many bytes where the window does not limit."""
+
 _MOST = 1 << 26
 
 # The queue that is meant to stand, in seconds.
@@ -182,7 +185,7 @@ class Window:
         self.sent += count
         if self.sent >= self.next_mark:
             self._marks.append(_Mark(self.sent, now))
-            self.next_mark = self.sent + MARK_BYTES
+            self.next_mark = self.sent + (NEAR_MARK_BYTES if self.near else MARK_BYTES)
 
     def on_starved(self) -> None:
         """Note that nothing waits to be sent although there is room."""
