@@ -26,21 +26,23 @@ _MOST_TAKEN = 1 << 16
 
 
 class Control:
-    """What one side sends on one stream. ``active`` once the peer reports, ``waiting`` while
-    frames do. ``slow`` while frames had better be short, as what waits behind them waits long.
-    ``next_mark`` is the count of bytes sent from which on ``on_send`` is to be called.
-    ``now`` is in seconds of a monotonic clock.
+    """What one side sends on one stream.
+
+    ``active`` once the peer reports; ``limits`` while the line can be what limits, which that of
+    a pipe or a LAN cannot; ``waiting`` while frames do. ``slow`` while frames had better be short,
+    as what waits behind them waits long. ``next_mark`` is the count of bytes sent from which on
+    ``on_send`` is to be called. ``now`` is in seconds of a monotonic clock.
     """
 
     def __init__(self, now: float) -> None:
         self.window = Window(now)
         self.queue = FairQueue()
-        self.active = self.waiting = self.slow = False
+        self.active = self.limits = self.waiting = self.slow = False
         self.lone_limit = self.batch_limit = self.next_mark = _UNLIMITED
 
     def start(self, sent: int) -> None:
         """The peer will report: from now on there are limits. So much was sent before."""
-        self.active = True
+        self.active = self.limits = True
         self.window.start(sent)
         self.next_mark = self.window.next_mark
         self._set_limits()
@@ -105,6 +107,7 @@ class Control:
         if not self.active:
             return
         self.waiting = bool(self.queue)
+        self.limits = self.waiting or not self.window.near
         if self.waiting:
             self.lone_limit = self.batch_limit = -1
         else:

@@ -58,11 +58,16 @@ class Forward:
         if self._offload:
             self._offload.disable()
 
-    def move(self, now: float) -> None:
-        """Move one batch, or have it wait."""
+    def move_within(self, now: float) -> None:
+        """Move one batch as far as the window has room for it; the rest waits."""
         if self._stream.sent > self._control.batch_limit:
             self._queue(now)
-        elif self._slots:
+        else:
+            self.move()
+
+    def move(self) -> None:
+        """Move one batch."""
+        if self._slots:
             self._fill(self._slots)
         elif self._offload:
             self._move_super_frames(self._offload)

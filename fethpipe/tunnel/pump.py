@@ -113,7 +113,7 @@ class Pump:
         with closing(self._forward):
             return self._run()
 
-    def _run(self) -> Ending:
+    def _run(self) -> Ending:  # noqa: PLR0912 - a call for each part of a wake-up would cost
         self._greet()
         stream = self._stream
         device = self._device.fileno()
@@ -125,28 +125,30 @@ class Pump:
         timers = self._timers
         control = self.control
         while self._ending is None and not stream.reader_gone:
-            timeout = self._timeout() if timers or self._next_report <= stream.received else None
-            watched = with_device if control.waiting or not stream.pending else others
-            readable, writable, _ = select(
-                watched, outgoing if stream.pending else nothing, nothing, timeout
-            )
-            now = time.monotonic()
-            if writable:
-                stream.write(b"")
+            timeout = self._timeout() if timers or stream.received >= self._next_report else None
+            if stream.pending:
+                watched = with_device if control.waiting else others  # see rule 1
+                readable, writable, _ = select(watched, outgoing, nothing, timeout)
+                if writable:
+                    stream.write(b"")
+            else:
+                readable, _, _ = select(with_device, nothing, nothing, timeout)
             for descriptor in readable:
                 if descriptor == device:
-                    if control.waiting or not stream.pending:  # else the device waits, see rule 1
-                        self._forward.move(now)
+                    if control.limits:
+                        self._move_within()
+                    elif not stream.pending:
+                        self._forward.move()
                 elif descriptor == incoming:
-                    self._receive(now)
+                    self._receive()
                 else:
                     self._attend(descriptor)
             if control.waiting or stream.sent >= control.next_mark:
-                self._forward.release(now)
+                self._forward.release(time.monotonic())
             if stream.received >= self._next_report:
-                self._report(now)
+                self._report(time.monotonic())
             if timers:
-                self._tick(now)
+                self._tick()
         if self._ending is None:
             self._hear_out()
         stream.flush(FLUSH_SECONDS)
@@ -159,18 +161,21 @@ class Pump:
         if greeting:
             self._stream.write(greeting)
 
+    def _move_within(self) -> None:
+        if self.control.waiting or not self._stream.pending:  # else the device waits, see rule 1
+            self._forward.move_within(time.monotonic())
+
     def _report(self, now: float) -> None:
         """Tell the peer what was taken, if that is due."""
         reporter, stream = self._reporter, self._stream
         if reporter and now >= (reporter.due(stream.received) or now) and not stream.pending:
             near = self.control.window.near
-            stream.write(
-                self._connection.send_report(stream.received, self._received_at, near=near)
-            )
+            taken_at = now if reporter.near else self._received_at
+            stream.write(self._connection.send_report(stream.received, taken_at, near=near))
             reporter.on_report(stream.received, now)
             self._next_report = reporter.next
 
-    def _receive(self, now: float) -> None:
+    def _receive(self) -> None:
         connection = self._connection
         data = self._stream.read(_MANY if connection.switched else _FEW)
         if data is None:
@@ -178,7 +183,8 @@ class Pump:
         if not data:
             self._end_of_stream()
             return
-        self._received_at = now
+        if self._reporter and not self._reporter.near:
+            self._received_at = time.monotonic()
         if self._super_frames:
             lone = connection.receive_lone(data)
             if lone:
@@ -195,15 +201,15 @@ class Pump:
                 if self._super_frames:  # otherwise our hello did not offer to take them
                     self._super_frames.write_super_frames(event.super_frames)
             else:
-                self._act_on(event, now)
+                self._act_on(event)
 
-    def _act_on(self, event: Event, now: float) -> None:
+    def _act_on(self, event: Event) -> None:
         if isinstance(event, PeerReady):
             hello = event.hello
             if self._keepalive and hello.keepalive:
                 self._keepalive.expect(hello.keepalive / 1000)
             if Feature.REPORTS in hello.features:
-                self._reporter = Reporter(now)
+                self._reporter = Reporter(time.monotonic())
                 self._next_report = self._reporter.next
                 if self._limits:
                     self.control.start(self._stream.sent)
@@ -211,7 +217,7 @@ class Pump:
                 udp = Feature.UDP_SEGMENTS in hello.features
                 self._forward.switch(self._super_frames, udp=udp)
         elif isinstance(event, ReportReceived):
-            self._limit(event.report, now)
+            self._limit(event.report)
         elif isinstance(event, ConfigureReceived):
             if self._on_configure:
                 self._on_configure(event.words)
@@ -220,9 +226,9 @@ class Pump:
         elif isinstance(event, ExitReceived):
             self._ending = Ending("the host asked the agent to end", requested=True)
 
-    def _limit(self, report: Report, now: float) -> None:
+    def _limit(self, report: Report) -> None:
         """Let the peer's report decide how much may be on the way."""
-        control = self.control
+        control, now = self.control, time.monotonic()
         if self._reporter:
             self._reporter.near = report.near
         if control.active:
@@ -237,7 +243,7 @@ class Pump:
         for _ in range(_LAST_READS):
             if self._ending or not select(incoming, [], [], 0)[0]:
                 break
-            self._receive(time.monotonic())
+            self._receive()
 
     def _end_of_stream(self) -> None:
         # A signal that came at the same time (Ctrl-C also reaches COMMAND) is the better reason.
@@ -259,7 +265,8 @@ class Pump:
                 dues.append(due)
         return max(0.0, min(dues) - time.monotonic()) if dues else None
 
-    def _tick(self, now: float) -> None:
+    def _tick(self) -> None:
+        now = time.monotonic()
         for timer in self._timers:
             if now >= timer.due:
                 timer.due = now + timer.interval

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple, TypeVar, Union
+from typing import NamedTuple, Union
 
 from ..errors import ProtocolError
 from ..ether.frame import HEADER_LENGTH
@@ -31,8 +31,6 @@ _HEAD = 2 + HEADER_LENGTH
 _QUOTED = 64
 _FEW = 4
 _HELLO_FRAMING = "u16be"
-
-_Payload = TypeVar("_Payload", bytes, memoryview, SuperFrame)
 
 
 class Role(Enum):
@@ -133,7 +131,7 @@ class Connection:
         self._switch = encode_switch(hello.nonce) if hello and takes else None
         # A device that takes super-frames of UDP also takes joined datagrams.
         self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
-        self._takes_reports = hello is not None and Feature.REPORTS in hello.features
+        self._takes_reports = False  # until the peer has said that it sends them
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
         self._phase = _Phase.HELLO if hello else _Phase.FRAMES
@@ -309,6 +307,8 @@ class Connection:
         if self._hello and hello.nonce == self._hello.nonce:
             return [EchoReceived(), *self._read_frames(payloads[1:])]
         self.peer = hello
+        ours = self._hello.features if self._hello else Feature(0)
+        self._takes_reports = Feature.REPORTS in hello.features & ours
         return [PeerReady(hello), *self._read_frames(payloads[1:])]
 
     def _read_frames(self, payloads: list[bytes]) -> list[Event]:
@@ -320,22 +320,18 @@ class Connection:
             return [FramesReceived(payloads)]
         frames = [payload for payload in payloads if len(payload) >= HEADER_LENGTH]
         self.peer_keeps_alive = self.peer_keeps_alive or not all(payloads)
-        reports, payloads = self._take_reports(payloads)
-        short = sum(0 < len(payload) < HEADER_LENGTH for payload in payloads)
-        if short:
-            self.counters.drop("shorter than an Ethernet header", short)
+        reports = self._read_short([each for each in payloads if 0 < len(each) < HEADER_LENGTH])
         return [FramesReceived(frames), *reports] if frames else reports
 
-    def _take_reports(self, payloads: Sequence[_Payload]) -> tuple[list[Event], list[_Payload]]:
-        """Tell the reports from the other payloads, if the peer may send any."""
-        if not self._takes_reports:
-            return [], list(payloads)
-        reports: list[Event] = [
-            ReportReceived(decode_report(payload))
-            for payload in payloads
-            if len(payload) == REPORT_LENGTH
-        ]
-        return reports, [payload for payload in payloads if len(payload) != REPORT_LENGTH]
+    def _read_short(self, payloads: Sequence[SuperFrame]) -> list[Event]:
+        """Return the reports among payloads that carry no frame; the others are counted."""
+        reports: list[Event] = []
+        for payload in payloads:
+            if self._takes_reports and len(payload) == REPORT_LENGTH:
+                reports.append(ReportReceived(decode_report(payload)))
+            else:
+                self.counters.drop("shorter than an Ethernet header")
+        return reports
 
     def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
         """Decode the bytes behind the switch again, as they are not records of this framing."""
@@ -361,14 +357,14 @@ class Connection:
         if not super_frames:
             return []
         self._short = len(data) < LONG * len(super_frames)
-        reports: list[Event] = []
-        if min(map(len, super_frames)) <= REPORT_LENGTH:
-            self.peer_keeps_alive = self.peer_keeps_alive or not all(super_frames)
+        if not all(super_frames):
+            self.peer_keeps_alive = True
             super_frames = [each for each in super_frames if each]
-            reports, super_frames = self._take_reports(super_frames)
+        short: list[SuperFrame] = []
         checked = check_super_frames(
-            super_frames, self.counters, join=self._joins, limit=self._limit
+            super_frames, self.counters, join=self._joins, limit=self._limit, short=short
         )
+        reports = self._read_short(short) if short else []
         return [SuperFramesReceived(checked), *reports] if checked else reports
 
     def _read_commands(self, payloads: list[bytes]) -> list[Event]:
