@@ -42,6 +42,7 @@ from ..system.service import ServiceManager
 from ..system.signals import SignalPipe
 from ..system.stderr import without_waiting
 from ..system.stream import Stream
+from ..system.title import set_title
 from ..wire.connection import Connection, EchoReceived, Event, PeerReady
 from ..wire.framing import FRAMINGS
 from ..wire.offload import SegmentLimit
@@ -189,6 +190,7 @@ def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
 
 def _confine() -> None:
     """Give up what moving frames does not need, and log it (-v)."""
+    set_title("fethpipe-pump")
     holds, lacks = confine()
     log.debug("confinement: %s", ", ".join(holds) or "none")
     for lack in lacks:
