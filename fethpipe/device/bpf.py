@@ -13,11 +13,12 @@ import errno
 import os
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..abi import darwin
 from ..abi.darwin import Request
 from ..errors import DeviceError, reason
+from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
 from ..system.libc_darwin import ioctl
 from .writer import REFUSALS, gone
@@ -161,12 +162,23 @@ class BpfBatchWriter:
     refuses stops all. It sets a batch no limit (bsd/net/bpf.c: bpf_movein_batch): how many frames
     there are to a write is up to what one read of the stream brings. A pipe of macOS holds 64 KiB,
     which is 40 frames at an MTU of 1500, and 4 at 16370.
+
+    ``mtu`` tells the MTU in bytes. With it, a refused frame that the MTU allows is no drop: this
+    kernel takes less than it should.
     """
 
-    def __init__(self, descriptor: int, name: str, counters: Counters) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        name: str,
+        counters: Counters,
+        *,
+        mtu: Callable[[], int] | None = None,
+    ) -> None:
         self._descriptor = descriptor
         self._name = name
         self._counters = counters
+        self._mtu = mtu
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order. Those that the kernel refuses are counted by reason.
@@ -180,6 +192,8 @@ class BpfBatchWriter:
             if error.errno == errno.EMSGSIZE and len(frames) > 1:
                 for frame in frames:  # one of them is longer than the MTU allows
                     self.write_frames((frame,))
+            elif error.errno == errno.EMSGSIZE and self._fits(frames[0]):
+                raise
             elif error.errno == errno.ENXIO:
                 raise gone(self._name, error) from error
             elif error.errno in _OF_FRAMES:
@@ -189,6 +203,9 @@ class BpfBatchWriter:
             return
         self._counters.frames_sent += len(frames)
         self._counters.bytes_sent += sum(map(len, frames))
+
+    def _fits(self, frame: bytes) -> bool:
+        return self._mtu is not None and len(frame) <= self._mtu() + HEADER_LENGTH
 
     def _write(self, frames: Sequence[bytes]) -> None:
         batch = darwin.pack_bpf_batch(frames)

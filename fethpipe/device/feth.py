@@ -7,13 +7,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from ..abi.darwin import FETH_FRAME_LIMIT
 from ..errors import reason
 from ..ether.frame import Buffer, can_be_sent
 from ..stats import Counters
 from .bpf import BpfBatchWriter, BpfReader
-from .ndrv import ndrv_writer
+from .ndrv import mtu_of, ndrv_writer
 from .writer import sendable
 
 log = logging.getLogger("fethpipe")
@@ -46,7 +47,9 @@ class FethDevice:
         self._batches: BpfBatchWriter | None = None
         if batch_descriptor is not None:
             self._descriptors.append(batch_descriptor)
-            self._batches = BpfBatchWriter(batch_descriptor, name, self.counters)
+            self._batches = BpfBatchWriter(
+                batch_descriptor, name, self.counters, mtu=partial(mtu_of, ndrv_descriptor, name)
+            )
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable while the kernel holds frames."""

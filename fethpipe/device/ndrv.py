@@ -8,8 +8,9 @@ from __future__ import annotations
 import socket
 
 from ..abi import darwin
+from ..abi.darwin import Request
 from ..stats import Counters
-from ..system.libc_darwin import bind, connect
+from ..system.libc_darwin import bind, connect, ioctl
 from .writer import FrameWriter
 
 # ENOBUFS passes when the kernel has caught up, if ever. These pauses are for a whole batch and not
@@ -40,6 +41,14 @@ def open_ndrv(interface: str) -> int:
         bind(ndrv.fileno(), address)
         connect(ndrv.fileno(), address)
         return ndrv.detach()
+
+
+def mtu_of(descriptor: int, name: str) -> int:
+    """Return the MTU of an interface in bytes, asked through a socket of :func:`open_ndrv`.
+
+    A confined process can open no other. Raises OSError.
+    """
+    return darwin.unpack_number(ioctl(descriptor, Request.SIOCGIFMTU, darwin.pack_name(name)))
 
 
 def ndrv_writer(descriptor: int, name: str, counters: Counters) -> FrameWriter:

@@ -781,6 +781,19 @@ def test_what_the_kernel_refuses_does_not_end_batch_injection(
     }
 
 
+def test_a_bpf_that_takes_less_than_the_mtu_is_left_for_good(
+    inside: Inside, darwin: SimulatedDarwin
+) -> None:
+    rig = inside.make(Rig, {})
+    rig.burst(100, 100)
+    darwin.deviate("bpf_write_limit", 1000)
+    rig.exchange([frame(1514)])
+    rig.burst(100, 10, size=1514)
+    (said,) = inside.said().splitlines()
+    assert "BPF failed: EMSGSIZE (Message too long); AF_NDRV takes over" in said
+    assert rig.drops() == {}
+
+
 @pytest.mark.parametrize("deviation", ["", "batch_write_missing", "injection_lost"])
 def test_batches_are_the_default_where_they_are_seen_to_leave(
     inside: Inside, darwin: SimulatedDarwin, deviation: str

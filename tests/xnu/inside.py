@@ -111,7 +111,7 @@ class Mac:
         """Let a descriptor be an AF_NDRV socket."""
         handle = self.kernel.socket(AF_NDRV, kind, protocol)
         self._opened[descriptor] = _Open(
-            ioctl=self.kernel.ioctl,
+            ioctl=lambda request, argument: self.kernel.ioctl(request, argument, handle),
             read=_refuse,
             write=lambda data: self.kernel.send(handle, data),
             ready=lambda: False,

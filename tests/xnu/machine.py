@@ -77,9 +77,9 @@ class Kernel:
         self._enter("sysctl", last, ctypes.byref(old), value is not None, value or 0)
         return old.value
 
-    def ioctl(self, request: int, argument: Any) -> None:
-        """Make a request to an interface."""
-        self._enter("ioctl", self.control, ctypes.c_ulong(request), argument)
+    def ioctl(self, request: int, argument: Any, sock: ctypes.c_void_p | None = None) -> None:
+        """Make a request to an interface, through a socket."""
+        self._enter("ioctl", sock or self.control, ctypes.c_ulong(request), argument)
 
     # ---- BPF ----
 

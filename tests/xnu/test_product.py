@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -169,6 +170,26 @@ def test_batches_go_on_after_what_the_kernel_refuses(mac: Mac) -> None:
     drops = {"interface down": 2, **({"too long for the device": 1} if batches else {})}
     assert dict(pair.device.counters.drops) == drops
     assert pair.device.counters.frames_sent == (52 if batches else 53)
+
+
+@on_apples_code
+def test_a_bpf_that_takes_less_than_the_mtu_is_left_for_good(mac: Mac) -> None:
+    """AF_NDRV takes what it refuses."""
+    real = mac.kernel.bpf_write
+
+    def refuse_long(unit: int, data: bytes) -> int:
+        if len(data) > 1000:
+            raise OSError(errno.EMSGSIZE, "")
+        return real(unit, data)
+
+    pair = Pair(inject="bpf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mac.kernel, "bpf_write", refuse_long)
+        pair.device.write_frames([frame(1514)])
+        assert pair.arrived() == [1514]
+        pair.device.write_frames([frame(size) for size in (60, 1000, 1514)])
+    assert pair.arrived() == [60, 1000, 1514]
+    assert (pair.device.counters.frames_sent, dict(pair.device.counters.drops)) == (4, {})
 
 
 @on_apples_code

@@ -266,7 +266,7 @@ static int unknown_request(struct target target, uint32_t request)
 static bool is_group(uint32_t request, struct target target)
 {
     return request_name(request) != NULL &&
-           REQUEST_GROUP(request) == (target.bpf != NULL ? 'B' : 'i') && target.ndrv == NULL;
+           REQUEST_GROUP(request) == (target.bpf != NULL ? 'B' : 'i');
 }
 
 /* The domain of an interface socket, 0 for anything else. */
