@@ -27,6 +27,7 @@ from .facts_route import check_route
 from .frames import measure, try_sizes
 from .pairs import ADDRESS, FethPairs, OpenPair, send_buffer
 from .report import DiffersError, Report
+from .writes import measure_writes
 
 _MAC = parse_mac("02:00:5e:00:53:21")
 
@@ -101,5 +102,6 @@ def _move_frames(report: Report, pairs: FethPairs) -> None:
     if largest:
         try:
             measure(report, pair.near, pair.far)
-        except FethpipeError as error:
+            measure_writes(report, pairs)
+        except (FethpipeError, OSError) as error:
             report.say(f"no measurements: {error}")

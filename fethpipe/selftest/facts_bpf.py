@@ -284,7 +284,7 @@ def _count_drops(pairs: FethPairs) -> str:
     return expect(darwin.unpack_bpf_drops(answer) > 0, "none is counted")
 
 
-def _batch_descriptor(pairs: FethPairs) -> int:
+def batch_descriptor(pairs: FethPairs) -> int:
     """Return a BPF device that takes batches. Raises NotAvailableError if the kernel has none."""
     descriptor = open_bpf(pairs.late.io)
     try:
@@ -298,7 +298,7 @@ def _batch_descriptor(pairs: FethPairs) -> int:
 
 def _write_batch(pairs: FethPairs) -> str:
     frames = [make_frame(_EVEN_SIZE) for _ in range(_BURST)]
-    descriptor = _batch_descriptor(pairs)
+    descriptor = batch_descriptor(pairs)
     try:
         BpfBatchWriter(descriptor, pairs.late.io, Counters()).write_frames(frames)
     finally:
@@ -310,7 +310,7 @@ def _write_batch(pairs: FethPairs) -> str:
 def _refuse_batch(pairs: FethPairs) -> str:
     good = darwin.pack_bpf_batch([make_frame(_EVEN_SIZE)] * 2)
     bad = _RECORD_HEADER.pack(60, 61, _HEADER_LENGTH) + make_frame(60)
-    descriptor = _batch_descriptor(pairs)
+    descriptor = batch_descriptor(pairs)
     try:
         said = refused(lambda: os.write(descriptor, good + bad), errno.EINVAL, errno.EMSGSIZE)
     finally:

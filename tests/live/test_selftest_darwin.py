@@ -83,7 +83,14 @@ def test_nothing_differs_on(darwin: SimulatedDarwin, release: str, missing: list
     assert set(SIZES) <= seen.keys()
     if "batch write" in missing:
         assert seen["batch write"] == NO_BATCHES_BEFORE_14_1
-    assert {measure["unit"] for measure in told.whole["measures"]} == {"frames/s", "Mbit/s", "us"}
+    measures = [measure["name"] for measure in told.whole["measures"]]
+    assert [name for name in measures if name.startswith(("write", "batch"))] == [
+        "write to AF_NDRV",
+        "write to BPF",
+        *(f"batch of {size} to BPF" for size in (8, 32, 64) if "batch write" not in missing),
+    ]
+    units = {measure["unit"] for measure in told.whole["measures"]}
+    assert units == {"frames/s", "Mbit/s", "us", "us/frame"}
     assert all(measure["value"] > 0 for measure in told.whole["measures"])
     steps = told.whole["steps"]
     assert steps[0] == "tunnel: feth10000 is up, 203.0.113.1/24"

@@ -12,7 +12,8 @@ from fethpipe.selftest.facts_feth import check_feth, check_gone
 from fethpipe.selftest.facts_ndrv import check_ndrv
 from fethpipe.selftest.frames import try_sizes
 from fethpipe.selftest.pairs import FethPairs, OpenPair
-from fethpipe.selftest.report import NotAvailableError, Report
+from fethpipe.selftest.report import NotAvailableError, Number, Report
+from fethpipe.selftest.writes import measure_writes
 from tests.xnu.child import on_apples_code
 from tests.xnu.inside import Mac
 
@@ -28,6 +29,7 @@ class Facts(Report):
         super().__init__(as_json=True)
         self.differs: dict[str, str] = {}
         self.missing: list[str] = []
+        self.measured: dict[str, Number] = {}
 
     def check(self, name: str, expected: str, look: Callable[[], str]) -> bool:
         if name in _NOT_HERE:
@@ -39,6 +41,10 @@ class Facts(Report):
         except Exception as error:  # noqa: BLE001 - the test shows it
             self.differs[name] = f"{expected}: {error!r}"
         return name not in self.differs
+
+    def measure(self, name: str, value: Number, unit: str) -> None:
+        print(name, value, unit)
+        self.measured[name] = value
 
 
 def _open(**options: object) -> OpenPair:
@@ -67,6 +73,9 @@ def test_the_facts_hold(mac: Mac) -> None:
     check_traffic(facts, pairs)
     late = pairs.late
     assert try_sizes(facts, late.near, late.far, largest=16384, limit="", highest=16384)
+    measure_writes(facts, pairs)
+    batches = [] if pairs.release < (23, 1) else ["batch"] * 3
+    assert [name.split()[0] for name in facts.measured] == ["write", "write", *batches]
     check_gone(facts, pairs)
     assert facts.differs == {}
     new = ["batch write", "batch refused"] if pairs.release < (23, 1) else []
