@@ -38,6 +38,12 @@ class KeeperProcess:
         """Let the keeper change the device. Raises like ``provision``."""
         self._ask(pack_change(change))
 
+    def restore(self) -> None:
+        """Let the keeper add the addresses of the request that the device has lost. It does so once
+        only. Raises like ``provision``.
+        """
+        self._ask({"do": "restore"})
+
     def get_address(self) -> str:
         """Let the keeper get an address for the device by DHCP, or renew it. Return who does that.
         Raises like ``provision``.

@@ -27,7 +27,6 @@ from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import KINDS, Change, DeviceRequest, Provisioned
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, pack_error
 from ..system.descriptors import close_all_but
-from ..system.title import set_title
 from .dhcp import AddressLease, check_client
 from .ledger import Entry, Ledger, abandoned, open_folder
 from .messages import Later, RequestError, pack_provisioned, unpack_change, unpack_request
@@ -36,11 +35,15 @@ _STDERR = 2
 
 # By what the pump may ask for later: the requests that each state accepts, and the state that
 # follows.
-_NO_DEVICE, _DEVICE = "no device", "device"
-_STATES = {
-    None: {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {}},
+_NO_DEVICE, _DEVICE, _RESTORED = "no device", "device", "device with restored addresses"
+_STATES: dict[Later | None, dict[str, dict[str, str]]] = {
+    None: {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"restore": _RESTORED}, _RESTORED: {}},
     "change": {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"change": _DEVICE}},
-    "dhcp": {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"dhcp": _DEVICE}},
+    "dhcp": {
+        _NO_DEVICE: {"provision": _DEVICE},
+        _DEVICE: {"dhcp": _DEVICE, "restore": _RESTORED},
+        _RESTORED: {"dhcp": _RESTORED},
+    },
 }
 
 # The widest networks that ZeroTier's controllers assign: their presets are IPv4 networks of /16 and
@@ -104,6 +107,9 @@ class Keeper:
             answer = self._provision(*unpack_request(message))
         elif action == "dhcp":
             answer = {"by": self._get_address(message)}, ()
+        elif action == "restore":
+            self._restore(message)
+            answer = {"done": True}, ()
         else:
             self._change(unpack_change(message))
             answer = {"done": True}, ()
@@ -153,6 +159,15 @@ class Keeper:
         self._check_present(name)
         self._kind.change(self._device, change)
         self._addresses = addresses
+
+    def _restore(self, message: Message) -> None:
+        """Add those addresses again that were asked for at the start and have been lost."""
+        if message.keys() != {"do"} or self._device is None:
+            raise RequestError("fields")
+        if self._kind is None or self._kind.find_lost is None:
+            raise RequestError("do")
+        self._check_present(self._device.interface)
+        self._kind.change(self._device, Change(add=self._kind.find_lost(self._device)))
 
     def _get_address(self, message: Message) -> str:
         """Start the DHCP client of the device, or have it renew its lease. Return its name."""
@@ -238,7 +253,6 @@ def _has_its_mac(made: Entry) -> bool:
 
 def serve(channel: Channel, *, later: Later | None) -> None:
     """Be the keeper at this side of the channel: the whole work of a process of its own."""
-    set_title("fethpipe-keeper")
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)

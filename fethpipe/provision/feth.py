@@ -15,8 +15,9 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
+from ..abi.address import IPInterface
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT, InterfaceFlag
 from ..device import Device
 from ..device.bpf import batches_leave, open_bpf, set_batch_write
@@ -27,6 +28,7 @@ from ..netif.darwin import (
     BUSY_SECONDS,
     UNSUPPORTED,
     DarwinInterfaces,
+    all_addresses,
     allow_mtu,
     check_settings,
     host_identity,
@@ -143,6 +145,18 @@ def check_feth(provisioned: Provisioned) -> Callable[[], None]:
             )
 
     return check
+
+
+def find_lost_addresses(provisioned: Provisioned) -> tuple[IPInterface, ...]:
+    """Return those of its addresses that the primary side no longer has.
+
+    A VPN or a change of the network services can remove them. None if the kernel does not tell.
+    """
+    with suppress(OSError):
+        name = provisioned.interface
+        present = {address.ip for owner, address in all_addresses() if owner == name}
+        return tuple(each for each in provisioned.addresses if each.ip not in present)
+    return ()
 
 
 def mac_of_feth(name: str) -> bytes:
@@ -416,4 +430,5 @@ KIND = Kind(
     lasting=True,
     mac=mac_of_feth,
     check=check_feth,
+    find_lost=find_lost_addresses,
 )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..abi.address import IPInterface
 from ..device import Device
 from ..errors import DeviceError, UsageError
 from .request import KINDS, Change, DeviceRequest, MadeHook, Provisioned
@@ -30,7 +31,8 @@ class Kind(NamedTuple):
     leaves them behind. ``mac`` returns the MAC of an interface (6 bytes, or none if it no longer
     exists); a kind has it if an index alone does not tell an interface from a later one of the
     same name. ``check``, without root, returns a function that raises DeviceError if the device is
-    broken in a way that its descriptors do not show. ``release`` ends what ``provision``
+    broken in a way that its descriptors do not show. ``find_lost``, without root, returns those of
+    its addresses that its interface no longer has. ``release`` ends what ``provision``
     started besides interfaces; call it in the process that called ``provision``.
     """
 
@@ -44,6 +46,7 @@ class Kind(NamedTuple):
     lasting: bool = False
     mac: Callable[[str], bytes] | None = None
     check: Callable[[Provisioned], Callable[[], None]] | None = None
+    find_lost: Callable[[Provisioned], tuple[IPInterface, ...]] | None = None
     release: Callable[[], None] | None = None
 
 

@@ -51,7 +51,6 @@ class Feature(IntFlag):
 
     SUPER_FRAMES = 1
     UDP_SEGMENTS = 2
-    REPORTS = 4
 
 
 class Hello(NamedTuple):
@@ -117,7 +116,7 @@ def decode_hello(payload: bytes) -> Hello | None:
     )
 
 
-_KNOWN_FEATURES = Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS | Feature.REPORTS
+_KNOWN_FEATURES = Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS
 
 
 def _frame(kind: _Kind, nonce: bytes, fields: bytes) -> bytes:

@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fethpipe import provision
+from fethpipe.abi.address import IPInterface
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
 from fethpipe.keeper import messages
@@ -68,6 +69,7 @@ class FakeKernel:
         self.interfaces = {"eth0": 1, "other": 2}
         self.macs: dict[str, bytes] = {}
         self.changes: list[Change] = []
+        self.lost: set[IPInterface] = set()
         self.provisioned: list[DeviceRequest] = []
         self.failing: Exception | None = None
         self.resisting = False
@@ -86,6 +88,7 @@ class FakeKernel:
             self._destroy,
             lasting=lasting,
             mac=self.mac,
+            find_lost=lambda device: tuple(self.lost & set(device.addresses)),
         )
 
     def index(self, name: str) -> int:
@@ -586,6 +589,27 @@ def test_changes_are_for_a_pump_that_was_given_them(kernel: FakeKernel, tmp_path
     running.end()
 
 
+def test_lost_addresses_are_added_again_once_and_no_others(
+    kernel: FakeKernel, tmp_path: Path
+) -> None:
+    running = Running(kernel, tmp_path / "ledgers", later=None)
+    assert set(running.ask({"do": "restore"})) == {"refused"}
+    kept, lost = ip_interface("10.9.0.1/24"), ip_interface("fd00:9::1/64")
+    running.ask(request(name="fp7", addresses=(kept, lost)))
+    kernel.lost = {lost}
+    assert set(running.ask({"do": "restore", "add": ["10.0.0.1/8"]})) == {"refused"}
+    assert running.ask({"do": "restore"}) == {"done": True}
+    assert kernel.changes == [Change(add=(lost,))]
+    assert set(running.ask({"do": "restore"})) == {"refused"}
+    assert len(kernel.changes) == 1
+    running.end()
+
+
+def test_what_zerotier_changes_is_not_restored(running: Running) -> None:
+    running.ask(request(name="fp7", addresses=(ip_interface("10.9.0.1/24"),)))
+    assert set(running.ask({"do": "restore"})) == {"refused"}
+
+
 def test_a_client_is_for_a_pump_that_was_given_it(
     kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -677,7 +701,11 @@ _values = st.recursive(
 @st.composite
 def _twisted(draw: st.DrawFn) -> Any:
     """A right message with fields replaced, added and left out."""
-    message = dict(draw(st.sampled_from([_PROVISION, _CHANGE, {"do": "destroy"}, request()])))
+    message = dict(
+        draw(
+            st.sampled_from([_PROVISION, _CHANGE, {"do": "destroy"}, {"do": "restore"}, request()])
+        )
+    )
     message.update(draw(st.dictionaries(_words, _values, max_size=2)))
     for name in draw(st.lists(_words, max_size=1)):
         message.pop(name, None)

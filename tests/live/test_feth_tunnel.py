@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,28 @@ def test_it_ends_when_somebody_destroys_the_primary_side_alone(
     assert status == 73
     assert f"{FETH} has gone: {IO} is no longer joined to it" in said
     assert darwin.interfaces() == {}
+
+
+@pytest.mark.parametrize("lost", [f"{LEFT}/24", "fd00:9::1/64"])
+def test_an_address_that_vanishes_is_added_again_once(
+    left: Namespace, peer: Peer, darwin: SimulatedDarwin, lost: str
+) -> None:
+    often = on_mac(darwin, *changed("tunnel.run _CHECK_SECONDS = 0.1"))
+    options = ("--address", f"{LEFT}/24", "--address", "fd00:9::1/64")
+    with (
+        Inside(darwin, left.path) as inside,
+        peer.start(left, *options, launcher=often) as program,
+    ):
+        program.ready()
+        interfaces = inside.make(DarwinInterfaces)
+        interfaces.remove_address(FETH, ip_interface(lost))
+        program.stderr.next(containing=f"{FETH} had lost {lost}: added it again")
+        assert lost in darwin.interfaces()[FETH].addresses
+        interfaces.remove_address(FETH, ip_interface(lost))
+        program.stderr.next(containing=f"{FETH} has lost {lost}; add it again")
+        assert lost not in darwin.interfaces()[FETH].addresses
+        peer.stop_sending()
+        assert program.end()[0] == 0
 
 
 def test_without_batches_it_says_so_and_goes_on(
