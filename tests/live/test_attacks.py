@@ -326,13 +326,15 @@ def test_a_super_frame_is_cut_into_no_longer_segments_than_frames_may_be(
 # ---- fethctl ----
 
 
-@pytest.mark.parametrize("verb", [("capture", "lo"), ("icmp", "lo", "10.9.0.1")])
+@pytest.mark.parametrize("verb", [("capture", "tap9"), ("icmp", "tap9", "10.9.0.1")])
 def test_fethctl_reads_frames_without_rights_or_terminal(
     private: Private, verb: tuple[str, ...]
 ) -> None:
+    private.namespace.run(["ip", "tuntap", "add", "dev", "tap9", "mode", "tap"])
+    private.namespace.run(["ip", "link", "set", "tap9", "up"])
     argv = private.entering(sys.executable, "-m", "fethpipe.ctl", *verb)
     with TerminalSession(private.namespace, argv) as terminal:
-        assert terminal.wait_for("listening on lo")
+        assert terminal.wait_for("listening on tap9")
         found = terminals_of(private)
         assert list(found.values()) == [0]
         for pid in found:
@@ -343,6 +345,7 @@ def test_fethctl_reads_frames_without_rights_or_terminal(
             )
         terminal.type("\x03")
         assert terminal.wait_for("status 0")
+    private.namespace.run(["ip", "link", "delete", "tap9"])
     private.wait_empty(10)
 
 
