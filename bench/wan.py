@@ -119,6 +119,7 @@ def _fethpipe(*options: str) -> Callable[[Link], None]:
 
 TUNNELS: dict[str, Callable[[Link], None]] = {
     "fethpipe": _fethpipe(),
+    "uncontrolled": _fethpipe("--no-latency-control"),
     "ssh-w": contenders.open_openssh,
     "ssh": contenders.open_ssh_bytes,
 }

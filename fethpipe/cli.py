@@ -150,6 +150,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         verbosity="-v" if options.verbose else "-q" if options.quiet else None,
         keepalive=_keepalive(options),
         hello=_says_hello(options),
+        latency_control=not options.no_latency_control,
         pcap=options.pcap,
         dhcp=options.dhcp,
     )
@@ -400,6 +401,11 @@ def make_parser() -> Parser:
         "--no-hello",
         action="store_true",
         help="send frames only: no hello record, and therefore no super-frames",
+    )
+    stream.add_argument(
+        "--no-latency-control",
+        action="store_true",
+        help="send whatever the stream takes, even if other traffic then waits behind it",
     )
     stream.add_argument(
         "--keepalive",

@@ -128,15 +128,15 @@ class FakeOffload:
     def __init__(self, device: FakeDevice, *, super_frames: bool) -> None:
         self.super_frames = self.udp = super_frames
         self.header = len(PLAIN) if super_frames else 0
-        self.enabled = self.enabled_udp = False
+        self.enabled = self.enabled_udp = self.segments = False
         self.carrier = True
         self.batches = self.filled = 0
         self._device = device
         self._lone = False
 
-    def enable(self, *, udp: bool) -> None:
+    def enable(self, *, udp: bool, segments: bool = True) -> None:
         assert self.super_frames
-        self.enabled, self.enabled_udp = True, udp
+        self.enabled, self.enabled_udp, self.segments = True, udp, segments
 
     def disable(self) -> None:
         self.enabled = False

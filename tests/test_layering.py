@@ -30,6 +30,7 @@ FLOORS = {
     # Bytes, and what they mean: pure.
     "ether": 1,
     "abi": 1,
+    "flow": 1,
     "wire": 2,
     # What the operating system does for us.
     "system": 3,
@@ -54,7 +55,7 @@ FLOORS = {
 }
 """The floor of each folder, and of each module at the top of the package."""
 
-PURE = {"errors", "stats", "_version", "ether", "abi", "wire"}
+PURE = {"errors", "stats", "_version", "ether", "abi", "flow", "wire"}
 
 LONGEST_CHAIN = 9
 MOST_AT_THE_TOP = 10

@@ -25,6 +25,7 @@ complete -c fethpipe -l vmnet-isolated -d 'cut off from other vmnet interfaces (
 complete -c fethpipe -l vmnet-network -x -d 'host mode: join the network of all interfaces with the same UUID, without DHCP (macOS 11 or newer)'
 complete -c fethpipe -l framing -x -a 'u16be u32be u16le zerotier' -d 'format of the stream: u16be: VDE (default); u32be: QEMU, passt; u16le: gvproxy; zerotier: the pipe of ZeroTier'"'"'s agent'
 complete -c fethpipe -l no-hello -d 'send frames only: no hello record, and therefore no super-frames'
+complete -c fethpipe -l no-latency-control -d 'send whatever the stream takes, even if other traffic then waits behind it'
 complete -c fethpipe -l keepalive -x -d 'send an empty record when the stream was idle for so long, and end when a peer that does the same is silent three times as long (default: 15 with --ssh, else 0: off)'
 complete -c fethpipe -l reconnect -d 'when COMMAND or ssh ends, keep the device and start it again after 1 s, later after up to SECONDS (default: 10); at once when the network changes, and on SIGUSR2'
 complete -c fethpipe -l ssh -x -d 'start the other end on this host, over ssh; the host needs Python and no fethpipe'

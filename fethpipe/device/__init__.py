@@ -26,8 +26,9 @@ class Offload(Protocol):
     header: int
     """The length in bytes of the virtio header before each frame, 0 if there is none."""
 
-    def enable(self, *, udp: bool) -> None:
-        """Make super-frames from now on, with ``udp`` also those of UDP.
+    def enable(self, *, udp: bool, segments: bool = True) -> None:
+        """Make super-frames from now on, with ``udp`` also those of UDP. Without ``segments``,
+        none is longer than a frame, and only checksums are left to do.
 
         The device takes them at any time. From now on, only ``read_super_frames`` returns all that
         comes. Raises DeviceError.

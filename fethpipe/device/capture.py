@@ -137,8 +137,8 @@ class _CapturedOffload:
         self._offload = offload
         self._capture = capture
 
-    def enable(self, *, udp: bool) -> None:
-        self._offload.enable(udp=udp)
+    def enable(self, *, udp: bool, segments: bool = True) -> None:
+        self._offload.enable(udp=udp, segments=segments)
 
     def disable(self) -> None:
         self._offload.disable()

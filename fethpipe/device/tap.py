@@ -142,10 +142,11 @@ class TapDevice:
         self.counters.frames_sent += 1
         self.counters.bytes_sent += size - self.header
 
-    def enable(self, *, udp: bool) -> None:
+    def enable(self, *, udp: bool, segments: bool = True) -> None:
         """Let the kernel make super-frames from now on. Those in its queue still are frames."""
+        wanted = _TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0)
         try:
-            self._allow(_TCP_OFFLOAD | (_UDP_OFFLOAD if udp and self.udp else 0))
+            self._allow(wanted if segments else linux.TUN_F_CSUM)
         except OSError as error:
             raise gone(self.name, error) from error
 

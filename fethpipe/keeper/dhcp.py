@@ -8,7 +8,6 @@ fixed, but for the name of the device.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -154,9 +153,10 @@ class AddressLease:
 def require_client() -> tuple[Client, str]:
     """Return the first client that this system has, and its path. Raises DeviceError."""
     for client in CLIENTS:
-        path = shutil.which(client.name, path=SEARCH_PATH)
-        if path:
-            return client, path
+        for folder in SEARCH_PATH.split(":"):
+            path = f"{folder}/{client.name}"
+            if os.access(path, os.X_OK):
+                return client, path
     raise DeviceError(
         "--dhcp needs dhclient, udhcpc or dhcpcd",
         hint="install one of the packages isc-dhcp-client, dhcp-client, udhcpc, dhcpcd",

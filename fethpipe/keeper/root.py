@@ -27,6 +27,7 @@ from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import KINDS, Change, DeviceRequest, Provisioned
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, pack_error
 from ..system.descriptors import close_all_but
+from ..system.title import set_title
 from .dhcp import AddressLease, check_client
 from .ledger import Entry, Ledger, abandoned, open_folder
 from .messages import Later, RequestError, pack_provisioned, unpack_change, unpack_request
@@ -253,6 +254,7 @@ def _has_its_mac(made: Entry) -> bool:
 
 def serve(channel: Channel, *, later: Later | None) -> None:
     """Be the keeper at this side of the channel: the whole work of a process of its own."""
+    set_title("fethpipe-keeper")
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)

@@ -89,6 +89,10 @@ def sudo_keeper(
                 near.send_bytes(program.block)
             _wait_for(near, seconds, signals, stopping)
             near.receive()
+        except StoppedError:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)  # it sets the terminal back, before a shell prompts
+            raise
         except (ChannelClosedError, ChannelError, OSError) as error:
             raise _refusal(process, need) from error
         near.set_timeout(None)

@@ -29,6 +29,7 @@ from .descriptors import close_all_but
 from .privileges import Person, drop_privileges, find_person, person_behind_sudo
 from .signals import SignalPipe
 from .stderr import can_show_status, open_stderr, terminal
+from .title import set_title
 
 # The second process has ended; the terminal is wider or narrower; we are in the foreground again.
 _NOTICED = (signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT)
@@ -218,6 +219,7 @@ def _keep_terminal(
     owner: Person | None, keeping: _Keeping, passed_on: Sequence[signal.Signals]
 ) -> NoReturn:
     status = FethpipeError.status
+    set_title("fethpipe-tty")
     try:
         with SignalPipe((*passed_on, *_NOTICED)) as signals:
             kept = {*_STANDARD, *keeping.descriptors, *signals.descriptors}

@@ -9,13 +9,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from ..device import Device, Offload
+from ..flow.control import Control
 from ..system.stream import Stream
 from ..wire.connection import Connection
 from ..wire.slots import RecordSlots
-from ..wire.superframe import LONG
+from ..wire.superframe import LONG, PLAIN
 
 # After two batches of at least this many frames, all of the same length, more will probably come.
 _ALIKE = 8
@@ -25,11 +27,16 @@ _LEAST_SLOT = 256
 class Forward:
     """Moves frames from a device to a stream that has nothing pending, one batch at a time."""
 
-    def __init__(self, device: Device, connection: Connection, stream: Stream) -> None:
+    def __init__(
+        self, device: Device, connection: Connection, stream: Stream, control: Control
+    ) -> None:
         self._device = device
         self._connection = connection
         self._stream = stream
+        self._control = control
+        self._dropped = 0  # by the queue, and counted
         self._offload: Offload | None = None  # while the device makes super-frames
+        self._udp = self._slow = False
         self._slots: RecordSlots | None = None  # while records are filled in place
         self._last_slots: RecordSlots | None = None
         self._last_length = 0  # of all in the last batch, if that was one length
@@ -40,15 +47,23 @@ class Forward:
         The device makes super-frames only after this call. Raises DeviceError.
         """
         offload.enable(udp=udp)
-        self._offload = offload
+        self._offload, self._udp = offload, udp
         self._slots = self._last_slots = None
         self._last_length = 0
+        self._control.add_headers(PLAIN)
         self._stream.write(self._connection.send_switch())
 
     def close(self) -> None:
         """Let the device make only frames again, as the next peer may not take super-frames."""
         if self._offload:
             self._offload.disable()
+
+    def move_within(self, now: float) -> None:
+        """Move one batch as far as the window has room for it; the rest waits."""
+        if self._stream.sent > self._control.batch_limit:
+            self._queue(now)
+        else:
+            self.move()
 
     def move(self) -> None:
         """Move one batch."""
@@ -60,6 +75,45 @@ class Forward:
             frames = self._device.read_frames()
             self._write([self._connection.send(frames)])
             self._choose_slots(frames)
+
+    def release(self, now: float) -> None:
+        """Note what was sent, and send what waits as far as there is room for it."""
+        control, stream = self._control, self._stream
+        control.on_send(stream.sent, now)
+        while control.waiting and not stream.pending:
+            now = time.monotonic()
+            frames = control.take(now)
+            if not frames:
+                break
+            if self._offload:
+                self._write(self._connection.send_super_frames(frames))
+            else:
+                self._write([self._connection.send(frames)])
+            control.on_send(stream.sent, now)
+        if control.queue.dropped > self._dropped:
+            dropped = control.queue.dropped
+            self._device.counters.drop("line too slow", dropped - self._dropped)
+            self._dropped = dropped
+
+    def adapt(self) -> None:
+        """Have super-frames of many segments only where the line is fast enough for them."""
+        slow = self._control.slow
+        if self._offload and slow != self._slow:
+            self._slow = slow
+            self._offload.enable(udp=self._udp, segments=not slow)
+
+    def _queue(self, now: float) -> None:
+        """Have one batch wait: whoever calls ``release`` finds out how long."""
+        offload, control = self._offload, self._control
+        self._slots = None
+        if offload:
+            lone = offload.read_lone() if self._stream.sent <= control.lone_limit else b""
+            if lone:
+                self._stream.write(self._connection.send_lone(lone))
+            else:
+                control.put(offload.read_super_frames(), now)
+        else:
+            control.put(self._device.read_frames(), now)
 
     def _move_super_frames(self, offload: Offload) -> None:
         lone = offload.read_lone()

@@ -31,6 +31,7 @@ from ..system.descriptors import close_all_but
 from ..system.namespace import end_with_parent
 from ..system.privileges import Person, drop_privileges
 from ..system.signals import SignalPipe
+from ..system.title import set_title
 
 GRACE_SECONDS = 5.0
 """Seconds between SIGTERM and SIGKILL for COMMAND."""
@@ -116,6 +117,9 @@ class Launcher:
         now = time.monotonic()
         self._due = [
             (now + patience, signal.SIGTERM),
+            # Once more: ssh may miss one just when it begins to read a password, and only a signal
+            # that it does not miss lets it set the terminal back.
+            (now + patience + 0.9 * grace, signal.SIGTERM),
             (now + patience + grace, signal.SIGKILL),
         ]
 
@@ -180,6 +184,7 @@ def launch(
     None for our own one. ``leave_session`` leaves a terminal that belongs to another user. Returns
     the exit status.
     """
+    set_title("fethpipe-launch")
     # COMMAND gets the same signals from the terminal, but the pump decides what ends.
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):

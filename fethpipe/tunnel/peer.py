@@ -23,7 +23,7 @@ def make_hello(device: Device, request: DeviceRequest, keepalive: float | None) 
     return Hello(
         nonce=os.urandom(NONCE_LENGTH),
         mtu=request.mtu or 0,
-        features=_features(device),
+        features=_features(device) | Feature.REPORTS,
         keepalive=round(1000 * (keepalive or 0)),
         addresses=tuple(map(_pack, request.addresses[:_MOST_ADDRESSES])),
     )

@@ -2,8 +2,11 @@
 
 Rules:
 
-1. Memory is bounded. While the stream takes no more, the device is not read: its queue in the
-   kernel fills and drops frames, as Ethernet does.
+1. Memory is bounded. Where the line is slow, the window (:mod:`..flow`) is full before the stream
+   is: the device is read at once, and a bounded queue decides what waits and what is dropped.
+   Where the processor is slow, as on a pipe, the stream is full first: the device is not read, and
+   its queue in the kernel fills and drops frames, as Ethernet does. Reading frames only to drop
+   them would cost more.
 2. Frames from the stream are never dropped because we are slow: the stream is not read faster than
    the device takes its frames.
 3. One wake-up moves one batch in each direction, so that no direction holds up the other. Nothing
@@ -19,6 +22,8 @@ from select import select
 
 from ..device import Device
 from ..errors import PeerSilentError
+from ..flow.control import Control
+from ..flow.reporter import Reporter
 from ..system.stream import Stream
 from ..wire.connection import (
     ConfigureReceived,
@@ -27,9 +32,11 @@ from ..wire.connection import (
     ExitReceived,
     FramesReceived,
     PeerReady,
+    ReportReceived,
     SuperFramesReceived,
 )
 from ..wire.hello import Feature
+from ..wire.report import Report
 from .ending import Ending, Watch
 from .forward import Forward
 from .keepalive import Keepalive
@@ -40,6 +47,7 @@ FLUSH_SECONDS = 1.0
 
 _NO_READER = Ending("the peer no longer reads the stream")
 _LAST_READS = 64
+_NEVER = 1 << 62
 
 # Bytes that one read takes. Frames: as much as stays in the processor's cache until the last one is
 # written. Super-frames: several of the longest ones, as they lose more to extra wake-ups than to
@@ -70,23 +78,30 @@ class Pump:
         periodic: Periodic = (),
         keepalive: float | None = None,
         on_first: Callable[[Event | None], None] | None = None,
+        latency_control: bool = True,
         on_configure: Callable[[Sequence[bytes]], None] | None = None,
     ) -> None:
         self._device = device
         self._stream = stream
         self._connection = connection
-        self._forward = Forward(device, connection, stream)
+        now = time.monotonic()
+        self.control = Control(now)
+        device.counters.describe_line = self.control.describe
+        self._reporter: Reporter | None = None  # once the peer takes reports
+        self._limits = latency_control
+        self._forward = Forward(device, connection, stream, self.control)
         self._watch = dict(watch or {})
         self._keepalive = Keepalive(keepalive) if keepalive else None
         if self._keepalive:
             periodic = (*periodic, (self._keepalive.interval, self._keep_alive))
-        now = time.monotonic()
         self._timers = [_Timer(interval, now + interval, call) for interval, call in periodic]
         self._passed = (0, 0)  # bytes, both ways, when the keepalive looked last
         self._on_first = on_first
         self._on_configure = on_configure
         offload = device.offload
         self._super_frames = offload if offload and offload.super_frames else None
+        self._next_report = _NEVER
+        self._received_at = now
         self._ending: Ending | None = None
 
     def run(self) -> Ending:
@@ -98,7 +113,7 @@ class Pump:
         with closing(self._forward):
             return self._run()
 
-    def _run(self) -> Ending:
+    def _run(self) -> Ending:  # noqa: PLR0912 - a call for each part of a wake-up would cost
         self._greet()
         stream = self._stream
         device = self._device.fileno()
@@ -108,22 +123,30 @@ class Pump:
         with_device = [*others, device]
         nothing = ()
         timers = self._timers
+        control = self.control
         while self._ending is None and not stream.reader_gone:
-            timeout = self._timeout() if timers else None
-            if stream.pending:  # so the device has to wait (rule 1)
-                readable, writable, _ = select(others, outgoing, nothing, timeout)
+            timeout = self._timeout() if timers or stream.received >= self._next_report else None
+            if stream.pending:
+                watched = with_device if control.waiting else others  # see rule 1
+                readable, writable, _ = select(watched, outgoing, nothing, timeout)
                 if writable:
                     stream.write(b"")
             else:
                 readable, _, _ = select(with_device, nothing, nothing, timeout)
             for descriptor in readable:
                 if descriptor == device:
-                    if not stream.pending:
+                    if control.limits:
+                        self._move_within()
+                    elif not stream.pending:
                         self._forward.move()
                 elif descriptor == incoming:
                     self._receive()
                 else:
                     self._attend(descriptor)
+            if control.waiting or stream.sent >= control.next_mark:
+                self._forward.release(time.monotonic())
+            if stream.received >= self._next_report:
+                self._report(time.monotonic())
             if timers:
                 self._tick()
         if self._ending is None:
@@ -138,6 +161,20 @@ class Pump:
         if greeting:
             self._stream.write(greeting)
 
+    def _move_within(self) -> None:
+        if self.control.waiting or not self._stream.pending:  # else the device waits, see rule 1
+            self._forward.move_within(time.monotonic())
+
+    def _report(self, now: float) -> None:
+        """Tell the peer what was taken, if that is due."""
+        reporter, stream = self._reporter, self._stream
+        if reporter and now >= (reporter.due(stream.received) or now) and not stream.pending:
+            near = self.control.window.near
+            taken_at = now if reporter.near else self._received_at
+            stream.write(self._connection.send_report(stream.received, taken_at, near=near))
+            reporter.on_report(stream.received, now)
+            self._next_report = reporter.next
+
     def _receive(self) -> None:
         connection = self._connection
         data = self._stream.read(_MANY if connection.switched else _FEW)
@@ -146,6 +183,8 @@ class Pump:
         if not data:
             self._end_of_stream()
             return
+        if self._reporter and not self._reporter.near:
+            self._received_at = time.monotonic()
         if self._super_frames:
             lone = connection.receive_lone(data)
             if lone:
@@ -169,9 +208,16 @@ class Pump:
             hello = event.hello
             if self._keepalive and hello.keepalive:
                 self._keepalive.expect(hello.keepalive / 1000)
+            if Feature.REPORTS in hello.features:
+                self._reporter = Reporter(time.monotonic())
+                self._next_report = self._reporter.next
+                if self._limits:
+                    self.control.start(self._stream.sent)
             if self._super_frames and Feature.SUPER_FRAMES in hello.features:
                 udp = Feature.UDP_SEGMENTS in hello.features
                 self._forward.switch(self._super_frames, udp=udp)
+        elif isinstance(event, ReportReceived):
+            self._limit(event.report)
         elif isinstance(event, ConfigureReceived):
             if self._on_configure:
                 self._on_configure(event.words)
@@ -179,6 +225,17 @@ class Pump:
                 self._connection.counters.drop("configuration not supported")
         elif isinstance(event, ExitReceived):
             self._ending = Ending("the host asked the agent to end", requested=True)
+
+    def _limit(self, report: Report) -> None:
+        """Let the peer's report decide how much may be on the way."""
+        control, now = self.control, time.monotonic()
+        if self._reporter:
+            self._reporter.near = report.near
+        if control.active:
+            control.on_send(self._stream.sent, now)  # it may tell of what was sent just now
+            if not control.on_report(report.taken, report.clock, now):
+                self._connection.counters.drop("report that cannot be true")
+            self._forward.adapt()
 
     def _hear_out(self) -> None:
         """Read what is left from a peer that no longer reads: it may say why, or have ended too."""
@@ -199,8 +256,14 @@ class Pump:
     def _attend(self, descriptor: int) -> None:
         self._ending = self._watch[descriptor]() or self._ending
 
-    def _timeout(self) -> float:
-        return max(0.0, min(timer.due for timer in self._timers) - time.monotonic())
+    def _timeout(self) -> float | None:
+        """Return for how long nothing is to be done but wait."""
+        dues = [timer.due for timer in self._timers]
+        if self._reporter and not self._stream.pending:
+            due = self._reporter.due(self._stream.received)
+            if due is not None:
+                dues.append(due)
+        return max(0.0, min(dues) - time.monotonic()) if dues else None
 
     def _tick(self) -> None:
         now = time.monotonic()

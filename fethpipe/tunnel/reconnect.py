@@ -115,6 +115,9 @@ def _start_remote(session: RemoteSession, watch: Watch, command: Command) -> End
             stopped = session.start(stream, watch)
     except NotStartedError as failure:
         status = command.stop() if failure.message else command.finish()
+        stopped = pause(watch, _SIGNAL_SECONDS)
+        if stopped:
+            return stopped
         raise session.describe(failure, status) from failure
     except FethpipeError:
         command.stop()

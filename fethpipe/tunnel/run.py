@@ -42,6 +42,7 @@ from ..system.service import ServiceManager
 from ..system.signals import SignalPipe
 from ..system.stderr import without_waiting
 from ..system.stream import Stream
+from ..system.title import set_title
 from ..wire.connection import Connection, EchoReceived, Event, PeerReady
 from ..wire.framing import FRAMINGS
 from ..wire.offload import SegmentLimit
@@ -55,6 +56,7 @@ from .pump import Pump
 from .ready import Announcer, open_outputs
 from .reconnect import run_command
 from .retry import Retry
+from .ring import TICK_SECONDS, GuardedDevice
 from .upkeep import look_after
 from .zerotier import parse_configuration
 
@@ -84,6 +86,7 @@ class Config(NamedTuple):
     verbosity: str | None = None
     keepalive: float | None = None
     hello: bool = True
+    latency_control: bool = True
     pcap: str | None = None
     dhcp: bool = False
     configure: Callable[[Sequence[bytes]], None] | None = None
@@ -136,8 +139,7 @@ def run(
             log.info("%s", stopped)
             return None
         device: Device = stack.enter_context(closing(kind.open(provisioned)))
-        if capture:
-            device = CapturedDevice(device, capture)
+        device = _wrap(device, config, capture, provisioned.mac)
         config = config._replace(
             request=config.request._replace(mtu=provisioned.mtu),
             configure=partial(_configure, device, keeper.change) if keeper else None,
@@ -172,12 +174,24 @@ def _later(config: Config) -> Later | None:
     return "change" if FRAMINGS[config.framing].commands else None
 
 
+def _wrap(device: Device, config: Config, capture: Capture | None, mac: bytes) -> Device:
+    """Return the device with what watches its frames. Where no time counts anyway, and nothing
+    says that there is a bridge, nobody looks for a ring: that takes a timer.
+    """
+    if capture:
+        device = CapturedDevice(device, capture)
+    if config.keepalive or config.request.bridge:
+        device = GuardedDevice(device, mac)
+    return device
+
+
 def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
     return None if link.attend(signals) else Ending("the terminal has gone", requested=True)
 
 
 def _confine() -> None:
     """Give up what moving frames does not need, and log it (-v)."""
+    set_title("fethpipe-pump")
     holds, lacks = confine()
     log.debug("confinement: %s", ", ".join(holds) or "none")
     for lack in lacks:
@@ -370,6 +384,8 @@ def _pump(
         log.warning("%s: %s", device.name, _count(device))
 
     periodic = [(config.stats_seconds, log_counters)] if config.stats_seconds else []
+    if isinstance(device, GuardedDevice):
+        periodic.append((TICK_SECONDS, device.tick))
     if config.check:
         periodic.append((_CHECK_SECONDS, config.check))
     hello = make_hello(device, config.request, config.keepalive) if config.hello else None
@@ -402,6 +418,7 @@ def _pump(
                 periodic=periodic,
                 keepalive=config.keepalive,
                 on_first=meet,
+                latency_control=config.latency_control,
                 on_configure=config.configure,
             ).run()
     except OSError as error:

@@ -65,6 +65,9 @@ class Progress:
         }
         # The last column stays empty: some terminals wrap as soon as it is written.
         lines = [form.format(**fields) for form in _FORMS]
+        line = self._counters.describe_line()
+        if line:
+            lines.insert(0, f"{lines[0]} | {line}")
         return next((line for line in lines if len(line) < width), lines[-1][: max(0, width - 1)])
 
     def _sample(self, now: float) -> _Sample:

@@ -17,6 +17,7 @@ from ..stats import Counters
 from .framing import SUPER_FRAMES, AgentCommand, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
 from .offload import SHORTEST, SegmentLimit, add_headers, check_super_frames, find_fault
+from .report import REPORT_LENGTH, Report, decode_report, encode_report
 from .slots import RecordSlots
 from .superframe import LONG, PLAIN, VNET_LENGTH, SuperFrame
 
@@ -57,6 +58,12 @@ class PeerReady(NamedTuple):
     hello: Hello
 
 
+class ReportReceived(NamedTuple):
+    """The peer says how much it has taken of what we sent."""
+
+    report: Report
+
+
 class ConfigureReceived(NamedTuple):
     """ZeroTier's host asks for a change of the device. The words are not checked."""
 
@@ -72,7 +79,13 @@ class EchoReceived(NamedTuple):
 
 
 Event = Union[
-    FramesReceived, SuperFramesReceived, PeerReady, ConfigureReceived, ExitReceived, EchoReceived
+    FramesReceived,
+    SuperFramesReceived,
+    PeerReady,
+    ReportReceived,
+    ConfigureReceived,
+    ExitReceived,
+    EchoReceived,
 ]
 
 
@@ -118,6 +131,7 @@ class Connection:
         self._switch = encode_switch(hello.nonce) if hello and takes else None
         # A device that takes super-frames of UDP also takes joined datagrams.
         self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
+        self._takes_reports = False  # until the peer has said that it sends them
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
         self._phase = _Phase.HELLO if hello else _Phase.FRAMES
@@ -233,6 +247,16 @@ class Connection:
         """Return an empty record, which only shows that we are alive."""
         return self._outgoing.encode([b""])
 
+    def send_report(self, taken: int, seconds: float, *, near: bool = False) -> bytes:
+        """Return the record that says how many bytes were taken from the stream, the last of them
+        at this time of any clock, and whether we are ``near``.
+
+        Raises ValueError if the peer does not take reports.
+        """
+        if self.peer is None or Feature.REPORTS not in self.peer.features:
+            raise ValueError("the peer takes no reports")
+        return self._outgoing.encode_one(encode_report(taken, seconds, near=near))
+
     def send_command(self, command: AgentCommand, payload: bytes = b"") -> bytes:
         """Return the record of a command to ZeroTier's agent. Only for the role of the host."""
         if not self._gives_commands:
@@ -283,6 +307,8 @@ class Connection:
         if self._hello and hello.nonce == self._hello.nonce:
             return [EchoReceived(), *self._read_frames(payloads[1:])]
         self.peer = hello
+        ours = self._hello.features if self._hello else Feature(0)
+        self._takes_reports = Feature.REPORTS in hello.features & ours
         return [PeerReady(hello), *self._read_frames(payloads[1:])]
 
     def _read_frames(self, payloads: list[bytes]) -> list[Event]:
@@ -294,10 +320,18 @@ class Connection:
             return [FramesReceived(payloads)]
         frames = [payload for payload in payloads if len(payload) >= HEADER_LENGTH]
         self.peer_keeps_alive = self.peer_keeps_alive or not all(payloads)
-        short = sum(0 < len(payload) < HEADER_LENGTH for payload in payloads)
-        if short:
-            self.counters.drop("shorter than an Ethernet header", short)
-        return [FramesReceived(frames)] if frames else []
+        reports = self._read_short([each for each in payloads if 0 < len(each) < HEADER_LENGTH])
+        return [FramesReceived(frames), *reports] if frames else reports
+
+    def _read_short(self, payloads: Sequence[SuperFrame]) -> list[Event]:
+        """Return the reports among payloads that carry no frame; the others are counted."""
+        reports: list[Event] = []
+        for payload in payloads:
+            if self._takes_reports and len(payload) == REPORT_LENGTH:
+                reports.append(ReportReceived(decode_report(payload)))
+            else:
+                self.counters.drop("shorter than an Ethernet header")
+        return reports
 
     def _follow_switch(self, payloads: list[bytes], switch: bytes) -> list[Event]:
         """Decode the bytes behind the switch again, as they are not records of this framing."""
@@ -326,10 +360,12 @@ class Connection:
         if not all(super_frames):
             self.peer_keeps_alive = True
             super_frames = [each for each in super_frames if each]
+        short: list[SuperFrame] = []
         checked = check_super_frames(
-            super_frames, self.counters, join=self._joins, limit=self._limit
+            super_frames, self.counters, join=self._joins, limit=self._limit, short=short
         )
-        return [SuperFramesReceived(checked)] if checked else []
+        reports = self._read_short(short) if short else []
+        return [SuperFramesReceived(checked), *reports] if checked else reports
 
     def _read_commands(self, payloads: list[bytes]) -> list[Event]:
         """Return the events of records from ZeroTier's host, each with an ``AgentCommand``."""

@@ -51,6 +51,7 @@ class Feature(IntFlag):
 
     SUPER_FRAMES = 1
     UDP_SEGMENTS = 2
+    REPORTS = 4
 
 
 class Hello(NamedTuple):
@@ -116,7 +117,7 @@ def decode_hello(payload: bytes) -> Hello | None:
     )
 
 
-_KNOWN_FEATURES = Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS
+_KNOWN_FEATURES = Feature.SUPER_FRAMES | Feature.UDP_SEGMENTS | Feature.REPORTS
 
 
 def _frame(kind: _Kind, nonce: bytes, fields: bytes) -> bytes:

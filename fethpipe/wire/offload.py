@@ -125,22 +125,23 @@ def check_super_frames(
     *,
     join: bool = False,
     limit: SegmentLimit = _NO_LIMIT,
+    short: list[SuperFrame] | None = None,
 ) -> Sequence[SuperFrame]:
     """Return the super-frames that may go to the kernel. The others are dropped and counted.
 
     They are all bytes or all views, as a decoder returns them. With ``join``, datagrams of one flow
-    are joined to one super-frame.
+    are joined to one super-frame. ``short`` gets those that are too short, uncounted.
     """
     if len(super_frames) == 1 and not find_fault(super_frames[0], limit):
         return super_frames
     if len(super_frames) <= 1 or not isinstance(super_frames[0], bytes):
-        return _drop_faulty(super_frames, counters, limit)
+        return _drop_faulty(super_frames, counters, limit, short)
     checked: list[SuperFrame] = []
     for _, group in groupby(cast("Sequence[bytes]", super_frames), flow):
         run = list(group)
         # All that find_fault checks in a usual super-frame is the same in the whole flow.
         if len(min(run, key=len)) < _USUAL_LENGTH or _usual(run[0]) not in _USUAL:
-            checked += _drop_faulty(run, counters, limit)
+            checked += _drop_faulty(run, counters, limit, short)
         elif join and limit.allows(len(max(run, key=len)) - VNET_LENGTH):
             checked += join_datagrams(run)
         else:
@@ -149,13 +150,19 @@ def check_super_frames(
 
 
 def _drop_faulty(
-    super_frames: Sequence[SuperFrame], counters: Counters, limit: SegmentLimit
+    super_frames: Sequence[SuperFrame],
+    counters: Counters,
+    limit: SegmentLimit,
+    short: list[SuperFrame] | None,
 ) -> Sequence[SuperFrame]:
     faults = [find_fault(super_frame, limit) for super_frame in super_frames]
     if not any(faults):
         return super_frames
-    for fault in filter(None, faults):
-        counters.drop(fault)
+    for super_frame, fault in zip(super_frames, faults):
+        if fault and short is not None and len(super_frame) < SHORTEST:
+            short.append(super_frame)
+        elif fault:
+            counters.drop(fault)
     return [super_frame for super_frame, fault in zip(super_frames, faults) if not fault]
 
 

@@ -56,12 +56,12 @@ def far_lan(left: Namespace, right: Namespace, tmp_path: Path) -> Iterator[Lan]:
         right.run(["ip", "link", "set", "br0", "up"])
         stations = [stack.enter_context(Namespace()) for _ in STATIONS]
         for number, station in enumerate(stations):
-            _plug(right, station, f"port{number}", STATIONS[number])
+            plug(right, station, f"port{number}", STATIONS[number])
         right.popen([*_SERVER, f"--dhcp-leasefile={tmp_path}/leases"])
         yield Lan(right, stations, stack.enter_context(Sshd(right)))
 
 
-def _plug(host: Namespace, station: Namespace, port: str, address: str) -> None:
+def plug(host: Namespace, station: Namespace, port: str, address: str) -> None:
     """Join a station to the bridge."""
     with station.popen(["cat"], stdin=subprocess.PIPE) as inside:
         wire = ["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0"]

@@ -113,7 +113,7 @@ def test_whatever_is_killed_no_port_is_left(left: Namespace, lan: Lan, count: in
     for _ in range(count):
         due = time.monotonic() + random.uniform(0, 4)
         with Fethpipe(left, *lan.arguments()) as program:
-            program.ended_by(due)
+            assert not program.ended_by(due), program.stderr.all()
             ours = {pid for each in (left, lan.host) for pid in pids_in(each)} - before
             with suppress(ProcessLookupError):
                 os.kill(random.choice(sorted(ours)), signal.SIGKILL)

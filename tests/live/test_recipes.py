@@ -21,7 +21,7 @@ from tests.documents import Document
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.lan import STATIONS, far_lan
 from tests.live.netns import Namespace, require_tools
-from tests.live.peers import ping_in_turn
+from tests.live.peers import ping_in_turn, wait_reachable
 from tests.live.programs import RIGHT, ROOT, Lines
 from tests.live.sshd import FAR, SYSTEM_PATH, USER, Sshd, hide, join
 from tests.patience import PATIENCE
@@ -168,6 +168,47 @@ def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> No
         left.run([*REACH, "192.168.7.2"])
 
 
+def test_two_lans_as_one(left: Namespace, right: Namespace, here: Here) -> None:
+    join(left, right)
+    for namespace, address in ((left, "192.168.7.1"), (right, "192.168.7.2")):
+        namespace.run(["ip", "link", "add", "br0", "type", "bridge"])
+        namespace.run(["ip", "address", "add", f"{address}/24", "dev", "br0"])
+        namespace.run(["ip", "link", "set", "br0", "up"])
+    with Sshd(right) as sshd:
+        here.know(sshd)
+        assert here.start(RECIPES.recipe("two lans")).next(containing="remote: fp0 is up")
+        wait_reachable(left, "192.168.7.2")
+
+
+def test_a_trunk_of_vlans(left: Namespace, right: Namespace, here: Here) -> None:
+    try:
+        left.run(["sh", "-c", "ip link add link lo name probe type vlan id 1"])
+    except AssertionError as error:
+        pytest.skip(f"needs a kernel with VLANs: {error}")
+    join(left, right)
+    with Sshd(right) as sshd:
+        here.know(sshd)
+        assert here.start(RECIPES.recipe("trunk")).next(containing="remote: fp0 is up")
+        vlan = RECIPES.recipe("vlan")
+        left.run(["sh", "-ec", vlan])
+        right.run(["sh", "-ec", vlan.replace("10.10.0.1", "10.10.0.2")])
+        wait_reachable(left, "10.10.0.2")
+
+
+def test_proxy_arp_where_no_bridge_works(left: Namespace, right: Namespace, here: Here) -> None:
+    require_tools("sysctl")
+    join(left, right)
+    with Namespace() as station, Sshd(right) as sshd:
+        lay_cable(right, station, "wlan0")
+        right.run(["ip", "address", "add", "192.168.7.1/24", "dev", "wlan0"])
+        station.run(["ip", "address", "add", "192.168.7.9/24", "dev", "wlan0"])
+        here.know(sshd)
+        assert here.start(RECIPES.recipe("proxy arp")).next(containing="remote: fp0 is up")
+        right.run(["sh", "-ec", RECIPES.recipe("proxy arp, far")])
+        wait_reachable(left, "192.168.7.9")
+        wait_reachable(station, "192.168.7.200")
+
+
 def test_one_file(left: Namespace, right: Namespace, here: Here, tmp_path: Path) -> None:
     archive = make_archive(tmp_path)
     join(left, right)
@@ -230,16 +271,22 @@ def test_a_guest_of_qemu_reaches_us_through_nc(left: Namespace, here: Here, tmp_
         assert device.receive() == frame
 
 
+def lay_cable(one: Namespace, other: Namespace, name: str) -> None:
+    """Join two namespaces by interfaces of this name, which are up."""
+    with other.popen(["cat"], stdin=subprocess.PIPE) as inside:
+        far = ["peer", "name", name, "netns", str(inside.pid)]
+        one.run(["ip", "link", "add", name, "type", "veth", *far])
+    for namespace in (one, other):
+        namespace.run(["ip", "link", "set", name, "up"])
+
+
 def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: Here) -> None:
     require_tools("nft", "sysctl")
     join(left, right)
     with Namespace() as world, Sshd(right) as sshd:
-        right.run(["ip", "link", "add", "wan0", "type", "veth", "peer", "name", "wan1"])
-        with world.popen(["cat"], stdin=subprocess.PIPE) as inside:
-            right.run(["ip", "link", "set", "wan1", "netns", str(inside.pid), "name", "wan0"])
+        lay_cable(right, world, "wan0")
         for namespace, address in ((right, "198.51.100.1/24"), (world, "198.51.100.9/24")):
             namespace.run(["ip", "address", "add", address, "dev", "wan0"])
-            namespace.run(["ip", "link", "set", "wan0", "up"])
         here.know(sshd)
         assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is up")
         right.run(["sh", "-ec", RECIPES.recipe("default route, far")])

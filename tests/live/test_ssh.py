@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from fethpipe.tunnel.launcher import GRACE_SECONDS
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.ordinary import NOBODY
-from tests.live.private import descendants
+from tests.live.private import descendants, pids_in
 from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
 from tests.live.sshd import FAR, PASSWORD, USER, USER_ID, Sshd, hide, join, kill
 from tests.live.traffic import transfer
@@ -372,6 +373,40 @@ def test_a_password_is_asked_for_on_the_terminal(left: Namespace, right: Namespa
             program.send_signal(signal.SIGTERM)
             assert program.end()[0] == 0
     os.close(ours)
+
+
+def test_ctrl_c_at_the_password_leaves_the_terminal_as_it_was(
+    left: Namespace, right: Namespace
+) -> None:
+    settings = ["PasswordAuthentication yes", "PubkeyAuthentication no"]
+    ours, its = pty.openpty()
+    before = termios.tcgetattr(its)
+    with Sshd(right, settings=settings) as sshd:
+        sshd.config.write_text(sshd.config.read_text().replace("BatchMode yes", "BatchMode no"))
+        launcher = ["setsid", "--ctty", *FETHPIPE]
+        with Fethpipe(left, *arguments(sshd), stdin=its, launcher=launcher) as program:
+            asked = b""
+            while b"password:" not in asked:
+                assert readable(ours, PATIENCE), asked
+                asked += os.read(ours, 1000)
+            assert termios.tcgetattr(its)[3] != before[3]  # no echo
+            os.write(ours, b"\x03")
+            status, said = program.end()
+            assert list(pids_in(left)) == []  # nobody is left to write behind the next prompt
+            assert termios.tcgetattr(its) == before
+    assert status == 0
+    assert "stopped by SIGINT" in said
+    os.close(its)
+    os.close(ours)
+
+
+def test_ps_tells_our_processes_apart(left: Namespace, right: Namespace) -> None:
+    with Sshd(right) as sshd, start(left, sshd) as program:
+        wait_started(program)
+        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids_in(left)}
+        far = [Path(f"/proc/{pid}/comm").read_text() for pid in descendants(sshd.process.pid)]
+    assert {"fethpipe-pump", "fethpipe-keeper", "fethpipe-launch", "ssh"} <= names
+    assert {"fethpipe-pump\n", "fethpipe-keeper\n"} <= {*far}
 
 
 def test_a_host_that_does_not_answer_is_told(left: Namespace, right: Namespace) -> None:

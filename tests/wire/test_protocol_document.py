@@ -17,6 +17,7 @@ from fethpipe.wire.connection import (
     ExitReceived,
     FramesReceived,
     PeerReady,
+    ReportReceived,
     Role,
     SuperFramesReceived,
 )
@@ -129,8 +130,10 @@ def test_the_sender_of_a_vector(vector: Vector) -> None:
 # ---- the hello and super-frames ----
 
 HELLO_BLOCK = re.compile(r"^```hello\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-HELLO_FIELDS = {"stream", "hello", "frames", "super-frames", "drops", "sent"}
-RECEIVER = Hello(bytes(range(0x10, 0x20)), mtu=1500, features=Feature.SUPER_FRAMES)
+HELLO_FIELDS = {"stream", "hello", "frames", "super-frames", "reports", "drops", "sent"}
+RECEIVER = Hello(
+    bytes(range(0x10, 0x20)), mtu=1500, features=Feature.SUPER_FRAMES | Feature.REPORTS
+)
 
 
 def parse_hello(block: str) -> dict[str, str]:
@@ -154,7 +157,7 @@ def payloads(vector: dict[str, str], field: str) -> list[bytes]:
 
 
 def test_every_block_of_the_document_is_a_vector() -> None:
-    assert len(HELLO_VECTORS) == DOCUMENT.count("```hello\n") == 4
+    assert len(HELLO_VECTORS) == DOCUMENT.count("```hello\n") == 5
 
 
 @pytest.mark.parametrize("by_byte", [False, True], ids=["whole", "byte by byte"])
@@ -164,12 +167,15 @@ def test_the_receiver_of_a_hello_vector(vector: dict[str, str], by_byte: bool) -
     stream = bytes.fromhex(vector["stream"])
     frames: list[bytes] = []
     super_frames: list[bytes] = []
+    reports: list[str] = []
     for chunk in [bytes((byte,)) for byte in stream] if by_byte else [stream]:
         for event in connection.receive(chunk):
             if isinstance(event, FramesReceived):
                 frames += event.frames
             elif isinstance(event, SuperFramesReceived):
                 super_frames += map(bytes, event.super_frames)
+            elif isinstance(event, ReportReceived):
+                reports.append(f"{event.report.taken} {event.report.clock}")
             else:
                 assert isinstance(event, PeerReady)
                 assert event.hello == connection.peer
@@ -177,6 +183,7 @@ def test_the_receiver_of_a_hello_vector(vector: dict[str, str], by_byte: bool) -
     assert connection.peer == hello_of(vector)
     assert frames == payloads(vector, "frames")
     assert super_frames == payloads(vector, "super-frames")
+    assert ", ".join(reports) == vector.get("reports", "").rstrip()
     assert sum(connection.counters.drops.values()) == int(vector.get("drops", "0"))
 
 

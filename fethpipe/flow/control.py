@@ -1,0 +1,115 @@
+"""Latency control of one direction: a window, and a fair queue for what it does not let out.
+
+Frames go directly from the device to the stream while nothing waits and the window has room for
+them. Whoever moves them compares two counts for that: ``lone_limit`` and ``batch_limit`` are the
+bytes sent up to which a short frame, or a batch as devices give it, needs no asking. Nothing is
+limited before ``start``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .queue import FairQueue
+from .window import Window
+
+LONE = 1 << 12
+"""No frame that is sent without asking for its length is longer."""
+
+BATCH = 1 << 18
+"""No batch of frames is longer."""
+
+_UNLIMITED = 1 << 62
+# On a slower line the longest super-frame alone takes 5 ms. From twice that rate on, it is fast.
+_SLOW = 13e6
+_MOST_TAKEN = 1 << 16
+
+
+class Control:
+    """What one side sends on one stream.
+
+    ``active`` once the peer reports; ``limits`` while the line can be what limits, which that of
+    a pipe or a LAN cannot; ``waiting`` while frames do. ``slow`` while frames had better be short,
+    as what waits behind them waits long. ``next_mark`` is the count of bytes sent from which on
+    ``on_send`` is to be called. ``now`` is in seconds of a monotonic clock.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.window = Window(now)
+        self.queue = FairQueue()
+        self.active = self.limits = self.waiting = self.slow = False
+        self.lone_limit = self.batch_limit = self.next_mark = _UNLIMITED
+
+    def start(self, sent: int) -> None:
+        """The peer will report: from now on there are limits. So much was sent before."""
+        self.active = self.limits = True
+        self.window.start(sent)
+        self.next_mark = self.window.next_mark
+        self._set_limits()
+
+    def on_send(self, sent: int, now: float) -> None:
+        """Note how many bytes the stream has been given since its start."""
+        window = self.window
+        window.on_send(sent - window.sent, now)
+        if sent <= self.lone_limit:
+            window.on_starved()
+        self.next_mark = window.next_mark
+
+    def on_report(self, taken: int, clock: int, now: float) -> bool:
+        """Take the peer's report; return whether it can be true."""
+        if not self.window.on_report(taken, clock, now):
+            return False
+        rate = 0.0 if self.window.starting else self.window.rate
+        fast = 2 * _SLOW if self.slow else _SLOW
+        self.slow = 0 < self.window.rate < fast and not self.window.near
+        self.queue.adapt(rate=rate, round_trip=self.window.round_trip)
+        self._set_limits()
+        return True
+
+    def put(self, frames: Iterable[bytes], now: float) -> None:
+        """Have frames wait."""
+        for frame in frames:
+            self.queue.put(frame, now)
+        self._set_limits()
+
+    def take(self, now: float) -> list[bytes]:
+        """Return the frames that go next, as many as there is room for, up to some 64 KiB."""
+        room = min(self.window.room, _MOST_TAKEN)
+        frames: list[bytes] = []
+        while room > 0:
+            frame = self.queue.get(now)
+            if frame is None:
+                self.window.on_starved()
+                break
+            frames.append(frame)
+            room -= len(frame)
+        self._set_limits()
+        return frames
+
+    def add_headers(self, header: bytes) -> None:
+        """Have this in front of the frames that wait; those that come now have it already."""
+        self.queue.prepend(header)
+
+    def describe(self) -> str:
+        """Return the state of the line in a few words, "" as long as nothing is known of it."""
+        window, queue = self.window, self.queue
+        if not window.rate:
+            return ""
+        return (
+            f"line {window.rate * 8e-6:.3g} Mbit/s, "
+            f"round trip {max(0.0, window.round_trip) * 1e3:.0f} ms, "
+            f"on the way {window.on_the_way >> 10} of {int(window.size) >> 10} KiB "
+            f"({window.queue * 1e3:.0f} ms queued), waiting {queue.size >> 10} KiB "
+            f"({queue.delay * 1e3:.0f} ms), {queue.marked} marked, {queue.dropped} dropped"
+        )
+
+    def _set_limits(self) -> None:
+        if not self.active:
+            return
+        self.waiting = bool(self.queue)
+        self.limits = self.waiting or not self.window.near
+        if self.waiting:
+            self.lone_limit = self.batch_limit = -1
+        else:
+            self.lone_limit = self.window.limit - LONE
+            self.batch_limit = self.window.limit - BATCH

@@ -1,0 +1,351 @@
+"""How much may be on the way: a window over the bytes of a stream, from the reports of the peer.
+
+A report says how many bytes the peer has taken from the stream, and when, by the peer's clock. From
+that follow, for each round trip:
+
+- the rate at which bytes arrive, exact even where reports come late or in bunches;
+- how long bytes queue on the way there: the one-way time over the least one seen. The clocks differ
+  by something constant, which cancels out. What queues on the way back does not disturb it;
+- the rest of the round trip, without that queue.
+
+The window is the rate times (the rest of the round trip and a little). The little is a queue that
+is meant to stand, so that the line is never idle; it is also what is looked at:
+
+1. Where it does not stand although the window was full, the line can do more: grow, each round
+   faster.
+2. Where more stands for a whole round, the rate of that round is what the line does, whatever it
+   did before: set the window by it.
+3. Where that does not help, and the rate fell with the window instead of the queue, the queue is
+   somebody else's: restore the window, count their queue as part of the line, and leave the
+   competition to the TCP below.
+
+At the start the window grows faster, for as long as the rate does: what limits may be the slow
+start of a TCP below. What was sent while nothing more waited says nothing about the rate.
+
+The least one-way time may change with the route, and a queue that always stands would hide it: when
+it has not been seen for some seconds, one round with less on the way lets the queue run empty.
+
+The model is that of BBR (draft-ietf-ccwg-bbr), without pacing; one-way times are from LEDBAT
+(RFC 6817).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+FIRST = 1 << 16
+"""Bytes that may be on the way before the first report."""
+
+LEAST = 4 * 1518
+"""Bytes that always may: with less than a few frames, the TCP below would wait for itself."""
+
+MARK_BYTES = 2048
+"""The time of sending is remembered once for so many bytes."""
+
+NEAR_MARK_BYTES = 1 << 22
+"""So many bytes where the window does not limit."""
+
+_MOST = 1 << 26
+
+# The queue that is meant to stand, in seconds.
+_LITTLE_PART, _LITTLE_LEAST, _LITTLE_MOST = 1 / 8, 0.008, 0.015
+# A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
+# the line. There the kernel's buffers are full long before the window is.
+_NEAR = 0.004
+# Beside somebody else's queue, the window is so much of the round trip larger than it.
+_FOREIGN_PART = 0.5
+_FOREIGN_SECONDS = 60.0
+_FRAME = 1518
+_EXCESS = 0.015  # of the queue, more than noise
+
+_LEAST_ROUND = 0.02
+_GAINS = (1.25, 1.5)
+_START_GAIN = 2.0
+_GROWING = 1.2
+_START_QUEUE = 0.25
+_FLAT_ROUNDS = 2
+_REMEMBERED_ROUNDS = 3
+_STUBBORN_ROUNDS = 3
+_DRAIN_SECONDS = 8.0
+_DRAIN_GAIN = 0.8
+# More than what the peer leaves unreported (reporter.STEP), or both would wait for each other.
+_DRAIN_LEAST = 2 * 1518
+_TOUCH = 0.001
+_WRAP = 1 << 32
+
+
+class _Mark(NamedTuple):
+    end: int
+    time: float
+
+
+class _Round(NamedTuple):
+    """What one round trip was like."""
+
+    rate: float
+    queue: float
+    """The least that bytes queued, in seconds."""
+    one_way: float
+    """The least time that bytes took, by two clocks that differ."""
+    rest: float
+    full: bool
+    """Whether there was always more to send."""
+
+
+class _Rounds:
+    """Cut time into round trips and measure each."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.starved = -1
+        self._begin = 0.0
+        self._taken = 0
+        self._clock = 0.0
+        self._started = False
+        self.reset()
+
+    def reset(self) -> None:
+        self._queue = self._one_way = self._rest = float("inf")
+
+    def open(self, sent: int, taken: int, clock: float, now: float) -> None:
+        self.end, self._taken, self._clock, self._begin = sent, taken, clock, now
+        self._started = True
+        self.reset()
+
+    def add(self, *, queue: float, one_way: float, rest: float) -> None:
+        self._queue = min(self._queue, queue)
+        self._one_way = min(self._one_way, one_way)
+        self._rest = min(self._rest, rest)
+
+    def close(self, end: int, taken: int, clock: float, now: float) -> _Round | None:
+        """Return this round if it is over."""
+        passed = clock - self._clock
+        if not self._started or end < self.end or passed < _LEAST_ROUND or now - self._begin <= 0:
+            return None
+        rate = (taken - self._taken) / passed
+        full = self.starved < self._taken
+        return _Round(rate, self._queue, self._one_way, self._rest, full)
+
+
+class Window:
+    """The bytes of one direction of one stream: ``sent`` so far, and ``limit``, the count up to
+    which they may be sent. ``now`` is in seconds of any monotonic clock.
+
+    ``rate`` is in bytes a second, 0 before it is known; ``round_trip`` in seconds, without what
+    queues on the way there, which is ``queue``. ``starting`` while the rate still grows,
+    ``foreign`` beside somebody else's queue, ``near`` where the window does not limit.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.sent = 0
+        self.taken = 0
+        self.limit = FIRST
+        self.size = float(FIRST)
+        self.rate = 0.0
+        self.round_trip = 0.0
+        self.queue = 0.0
+        self.starting = True
+        self.foreign = False
+        self.near = False
+        self._marks: deque[_Mark] = deque()
+        self.next_mark = MARK_BYTES
+        self._clock: int | None = None
+        self._time = 0.0
+        self._rounds = _Rounds()
+        self._rates: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
+        self._rests: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
+        self._least = self._lowest = float("inf")
+        self._least_at = self._lowest_at = now
+        self._draining = 0
+        self._settling = False
+        self._flat = 0
+        self._best = 0.0
+        self._growth = 0
+        self._stubborn = 0
+        self._restored = self._fixed = 0.0
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be sent now, 0 or less while the window is full."""
+        return self.limit - self.sent
+
+    @property
+    def on_the_way(self) -> int:
+        """Bytes sent that were not reported as taken."""
+        return self.sent - self.taken
+
+    def start(self, sent: int) -> None:
+        """Note what was sent before anybody measured."""
+        self.sent = sent
+        self.next_mark = sent + MARK_BYTES
+
+    def on_send(self, count: int, now: float) -> None:
+        """Note that so many bytes were given to the stream."""
+        self.sent += count
+        if self.sent >= self.next_mark:
+            self._marks.append(_Mark(self.sent, now))
+            self.next_mark = self.sent + (NEAR_MARK_BYTES if self.near else MARK_BYTES)
+
+    def on_starved(self) -> None:
+        """Note that nothing waits to be sent although there is room."""
+        self._rounds.starved = self.sent
+
+    def on_report(self, taken: int, clock: int, now: float) -> bool:
+        """Take a report: bytes taken, and microseconds of the peer's clock, both modulo 2**32.
+
+        Returns whether it can be true. One that cannot changes nothing.
+        """
+        more = (taken - self.taken) % _WRAP
+        passed = (clock - self._clock) % _WRAP if self._clock is not None else 0
+        if more > self.on_the_way or passed >= _WRAP // 2:
+            return False
+        self._clock = clock
+        self._time += passed * 1e-6
+        self.taken += more
+        mark = None
+        while self._marks and self._marks[0].end <= self.taken:
+            mark = self._marks.popleft()
+        if mark:
+            self._sample(mark, now)
+        self.limit = self.taken + int(self.size)
+        return True
+
+    def _sample(self, mark: _Mark, now: float) -> None:
+        one_way = self._time - mark.time
+        self._keep_least(one_way, now)
+        self.queue = one_way - self._least
+        round_trip = now - mark.time
+        rest = round_trip - self.queue
+        if round_trip < _NEAR and not self.near:
+            self.near = True
+            self._set(_MOST)
+        self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
+        done = self._rounds.close(mark.end, self.taken, self._time, now)
+        if done:
+            self._learn(done, now)
+        if done or (not self._rates and self._rounds.end == 0):
+            self._rounds.open(self.sent, self.taken, self._time, now)
+
+    def _keep_least(self, one_way: float, now: float) -> None:
+        if one_way < self._lowest or now - self._lowest_at > _FOREIGN_SECONDS:
+            self._lowest, self._lowest_at = one_way, now
+            self.foreign = False
+        if one_way < self._least + _TOUCH:
+            self._least_at = now
+        self._least = min(self._least, one_way)
+        if self._least < self._lowest + _EXCESS:
+            self.foreign = False
+
+    def _learn(self, done: _Round, now: float) -> None:
+        self._rests.append(done.rest)
+        self.round_trip = min(self._rests)
+        if self._draining:
+            self._drain(done, now)
+            return
+        if self._settling:
+            self._settling = False
+            return
+        if done.full or done.rate > self.rate or done.queue > 2 * self._little:
+            self._rates.append(done.rate)
+        self._adapt(done, now)
+        if (
+            self._draining == 0
+            and done.full
+            and not self.near
+            and now - self._least_at > _DRAIN_SECONDS
+        ):
+            self._start_drain()
+
+    @property
+    def _little(self) -> float:
+        """Seconds of queue that are meant to stand."""
+        if self.foreign:
+            return _FOREIGN_PART * self.round_trip
+        part = min(_LITTLE_MOST, max(_LITTLE_LEAST, _LITTLE_PART * self.round_trip))
+        return max(part, 3 * self._frame)
+
+    @property
+    def _frame(self) -> float:
+        """Seconds that a full frame takes."""
+        return _FRAME / self.rate if self.rate else 0.0
+
+    @property
+    def _much(self) -> float:
+        """Seconds of queue that are more than is meant to stand."""
+        return self._little + _EXCESS + 2 * self._frame
+
+    def _adapt(self, done: _Round, now: float) -> None:
+        little = self._little
+        if self.starting and self._start(done):
+            return
+        self.rate = max(self._rates, default=0.0)
+        if done.queue > self._much:
+            self._shrink(done, now)
+            return
+        self._stubborn = 0
+        if done.queue >= little / 2:
+            self._growth = 0
+            self._set(self.rate * (self.round_trip + little))
+        elif done.full and self.queue < self._much:
+            self._set(self.size * _GAINS[min(self._growth, len(_GAINS) - 1)])
+            self._growth += 1
+
+    def _start(self, done: _Round) -> bool:
+        """Go on growing while the rate grows; return whether it does."""
+        if done.rate > _GROWING * self._best:
+            self._best, self._flat = done.rate, 0
+        elif done.full:
+            self._flat += 1
+        if done.queue > max(self._much, _START_QUEUE * self.round_trip):
+            self._flat = _FLAT_ROUNDS
+        self.rate = max(self._rates, default=done.rate)
+        if self._flat >= _FLAT_ROUNDS:
+            self.starting = False
+            return False
+        self._set(max(self.size, self.rate * _START_GAIN * (self.round_trip + self._little)))
+        return True
+
+    def _shrink(self, done: _Round, now: float) -> None:
+        """Have less on the way; or find out that what queues is not ours."""
+        self._stubborn += 1
+        if self._stubborn == 1:
+            self._restored = self.size
+        self._growth = 0
+        self._rates.clear()
+        self._rates.append(done.rate)
+        self.rate = done.rate
+        if self._stubborn <= 2:  # now the rate is that of the line even if it has just changed
+            self._fixed = done.rate
+        elif self._stubborn > _STUBBORN_ROUNDS and done.rate < 0.7 * self._fixed:
+            self._stubborn = 0
+            self.foreign = True
+            self._least = done.one_way
+            self._least_at = now
+            self._set(self._restored)
+            return
+        self._set(self.rate * (self.round_trip + self._little))
+
+    def _start_drain(self) -> None:
+        self._draining = 2
+        self._kept = self.size
+        self.size = max(_DRAIN_LEAST, min(self.size, _DRAIN_GAIN * self.rate * self.round_trip))
+        self._drained = float("inf")
+
+    def _drain(self, done: _Round, now: float) -> None:
+        if done.queue > self._much:
+            self._draining = 0
+            self._least_at = now - _DRAIN_SECONDS / 2
+            self._shrink(done, now)
+            return
+        self._drained = min(self._drained, done.one_way)
+        self._draining -= 1
+        if self._draining:
+            return
+        self._least, self._least_at = self._drained, now
+        self.foreign = self._drained > self._lowest + _EXCESS
+        self._set(self._kept)
+        self._settling = True
+
+    def _set(self, size: float) -> None:
+        self.size = _MOST if self.near else min(_MOST, max(LEAST, size))

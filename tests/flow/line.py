@@ -1,0 +1,152 @@
+"""A line in virtual time, with a sender behind a window at one end and a reporter at the other.
+
+Bytes go through the send queue of a TCP in slow start, a bottleneck with a queue, and a delay. A
+competitor, if there is one, keeps so many bytes on the way whatever happens.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fethpipe.flow.reporter import INTERVAL, STEP
+from fethpipe.flow.window import Window
+
+FRAME = 1518
+_MODULUS = 1 << 32
+
+
+@dataclass
+class Part:
+    """What half a second was like: bytes a second that arrived, and seconds they queued."""
+
+    time: float
+    rate: float = 0.0
+    queued: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Seconds that bytes queued."""
+        return sorted(self.queued)[len(self.queued) // 2] if self.queued else 0.0
+
+
+class Line:
+    """The simulation. ``rate`` is bytes a second at a time; ``delay`` there and back in seconds.
+
+    ``bunch`` holds reports back to multiples of so many seconds. ``pause`` is how long the sender
+    waits after each frame at a time, None for not at all.
+    """
+
+    def __init__(
+        self,
+        rate: Callable[[float], float],
+        delay: float,
+        *,
+        bunch: float = 0.0,
+        competitor: int = 0,
+        pause: Callable[[float], float] | None = None,
+    ) -> None:
+        self.window = Window(0.0)
+        self.parts: list[Part] = []
+        self.most_over = 0
+        self._rate = rate
+        self._delay = delay
+        self._bunch = bunch
+        self._pause = pause
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._number = 0
+        self._now = 0.0
+        self._busy = 0.0
+        self._socket: deque[float] = deque()
+        self._allowed = 10 * FRAME
+        self._unacknowledged = 0
+        self._taken = self._reported = 0
+        self._last_report = -1.0
+        self._owed = False
+        self._competitor = competitor
+
+    def run(self, seconds: float) -> list[Part]:
+        """Run so long, and return what each half second was like."""
+        self._at(0.0, self._sum_up)
+        self._at(0.0, self._trickle if self._pause else self._fill)
+        for _ in range(self._competitor // FRAME):
+            self._at(1.0, self._compete)
+        while self._events:
+            self._now, _, call, arguments = heapq.heappop(self._events)
+            if self._now > seconds:
+                break
+            call(*arguments)
+        return self.parts
+
+    def _at(self, time: float, call: Callable[..., None], *arguments: object) -> None:
+        self._number += 1
+        heapq.heappush(self._events, (time, self._number, call, arguments))
+
+    def _fill(self) -> None:
+        while self.window.room > 0:
+            self._send()
+        self._transmit()
+
+    def _trickle(self) -> None:
+        pause = self._pause(self._now) if self._pause else 0.0
+        if not pause:
+            self._pause = None
+            self._fill()
+            return
+        self._send()
+        self.window.on_starved()
+        self._transmit()
+        self._at(self._now + pause, self._trickle)
+
+    def _send(self) -> None:
+        self.window.on_send(FRAME, self._now)
+        self._socket.append(self._now)
+        self.most_over = max(self.most_over, self.window.sent - self.window.limit)
+
+    def _transmit(self) -> None:
+        while self._socket and self._unacknowledged < self._allowed:
+            self._unacknowledged += FRAME
+            self._at(self._pass_bottleneck(), self._arrive, self._socket.popleft())
+
+    def _pass_bottleneck(self) -> float:
+        self._busy = max(self._busy, self._now) + FRAME / self._rate(self._now)
+        return self._busy + self._delay / 2
+
+    def _compete(self) -> None:
+        self._at(self._pass_bottleneck() + self._delay / 2, self._compete)
+
+    def _arrive(self, sent: float) -> None:
+        self._taken += FRAME
+        self.parts[-1].queued.append(self._now - sent - self._delay / 2)
+        self.parts[-1].rate += FRAME / 0.5
+        self._at(self._now + self._delay / 2, self._acknowledge)
+        if not self._owed and self._taken - self._reported >= STEP:
+            self._owed = True
+            due = max(self._now, self._last_report + INTERVAL)
+            if self._bunch:
+                due = (due // self._bunch + 1) * self._bunch
+            self._at(due, self._report)
+
+    def _report(self) -> None:
+        self._owed = False
+        self._reported, self._last_report = self._taken, self._now
+        clock = int(self._now * 1e6) + 4_290_000_000  # it wraps in the middle of the run
+        self._at(self._now + self._delay / 2, self._hear, self._taken, clock)
+
+    def _hear(self, taken: int, clock: int) -> None:
+        assert self.window.on_report(taken % _MODULUS, clock % _MODULUS, self._now)
+        if not self._pause:
+            self._fill()
+
+    def _acknowledge(self) -> None:
+        self._unacknowledged -= FRAME
+        if self._socket:
+            self._allowed += FRAME
+        self._transmit()
+
+    def _sum_up(self) -> None:
+        self.parts.append(Part(self._now))
+        self._at(self._now + 0.5, self._sum_up)

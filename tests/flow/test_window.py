@@ -1,0 +1,124 @@
+"""The window on a simulated line: how much gets through, and how long it queues."""
+
+from __future__ import annotations
+
+from statistics import fmean, median
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fethpipe.flow.window import FIRST, LEAST, Window
+from tests.flow.line import FRAME, Line, Part
+
+MBIT = 125_000
+
+
+def allowed_queue(rate: float) -> float:
+    """Return what users are promised: 30 ms, twice that where frames take long. What is measured
+    here has the time of one frame in it.
+    """
+    return (0.03 if rate >= 5 * MBIT else 0.06) + FRAME / rate
+
+
+def share(parts: list[Part], rate: float) -> float:
+    return fmean(part.rate for part in parts) / rate
+
+
+def queued(parts: list[Part]) -> float:
+    return median(part.median for part in parts)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from([1, 2, 5, 10, 20]),
+    st.sampled_from([5, 10, 40, 100, 200]),
+    st.sampled_from([0.0, 0.005, 0.02]),
+)
+def test_a_line_is_full_and_its_queue_short(mbits: int, delay: int, bunch: float) -> None:
+    rate = mbits * MBIT
+    line = Line(lambda _: rate, delay / 1000, bunch=bunch)
+
+    parts = line.run(12.0)[6:-1]
+
+    assert share(parts, rate) >= 0.9
+    # Reports that come in bunches hide a part of the queue, and blur the rate.
+    assert queued(parts) <= allowed_queue(rate) + 3 * bunch
+    assert line.most_over <= FRAME
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.sampled_from([2, 10, 50]), st.sampled_from([5, 40, 150]))
+def test_full_rate_is_reached_within_some_round_trips(mbits: int, delay: int) -> None:
+    parts = Line(lambda _: mbits * MBIT, delay / 1000).run(1.0 + 12 * delay / 1000)
+
+    assert parts[-2].rate >= 0.8 * mbits * MBIT
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.sampled_from([20, 50]), st.sampled_from([5, 40, 80]), st.booleans())
+def test_three_seconds_after_a_change_all_is_well(mbits: int, delay: int, falls: bool) -> None:
+    high = mbits * MBIT
+    first, then = (high, high / 10) if falls else (high / 10, high)
+
+    parts = Line(lambda now: first if now < 5 else then, delay / 1000).run(12.0)
+    settled = [part for part in parts[:-1] if part.time >= 8.0]
+
+    assert share(settled, then) >= 0.9
+    assert queued(settled) <= allowed_queue(then)
+
+
+def test_beside_a_competitor_it_keeps_its_share() -> None:
+    rate, delay = 20 * MBIT, 0.04
+    # What a TCP that fills a queue of 100 ms has on the way, on average.
+    line = Line(lambda _: rate, delay, competitor=int(rate * (delay + 0.06)))
+
+    parts = line.run(20.0)[12:-1]
+
+    assert share(parts, rate) >= 0.3
+
+
+def test_a_trickle_says_nothing_about_the_rate() -> None:
+    rate = 20 * MBIT
+    line = Line(lambda _: rate, 0.04, pause=lambda now: 0.03 if now < 4 else 0.0)
+
+    assert line.run(5.5)[-2].rate >= 0.8 * rate
+
+
+def test_a_pipe_is_never_what_the_window_limits() -> None:
+    pipe, rate = 1 << 20, 30 << 20  # slow for a pipe: small frames, and the processor limits
+    window = Window(0.0)
+    for step in range(3000):
+        now = step / 1000
+        window.on_send(min(window.room, pipe - window.on_the_way), now)
+        taken = window.taken + min(window.on_the_way, rate // 1000)
+        assert window.on_report(taken, int(now * 1e6), now + 0.0001)
+
+    assert window.room > pipe
+
+
+def test_a_report_that_cannot_be_true_changes_nothing() -> None:
+    window = Window(0.0)
+    window.on_send(10_000, 0.0)
+
+    assert not window.on_report(10_001, 5, 0.1)
+    assert window.on_report(4000, 1_000_000, 0.1)
+    assert not window.on_report(3999, 1_000_000, 0.2), "it takes back what it said"
+    assert not window.on_report(5000, 999_999, 0.2), "its clock goes backwards"
+    assert window.taken == 4000
+    assert window.limit >= 4000 + LEAST
+
+
+def test_counts_go_on_beyond_32_bits() -> None:
+    window = Window(0.0)
+    for step in range(1, 21):
+        window.on_send(1 << 28, float(step))
+        assert window.on_report((step << 28) % (1 << 32), step, step + 0.5)
+
+    assert window.taken == 20 << 28
+
+
+def test_before_the_first_report_little_may_be_on_the_way() -> None:
+    window = Window(0.0)
+    window.on_send(FIRST, 0.0)
+
+    assert window.room == 0

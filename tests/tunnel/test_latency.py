@@ -1,0 +1,172 @@
+"""Latency control in the pump: what waits while the peer reports nothing, and what goes then."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+
+import pytest
+
+from fethpipe.flow.control import BATCH
+from fethpipe.flow.window import FIRST
+from fethpipe.system.stream import Stream
+from fethpipe.tunnel.ending import Ending
+from fethpipe.tunnel.pump import Pump
+from fethpipe.wire.connection import Connection
+from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.hello import Feature, Hello
+from fethpipe.wire.report import REPORT_LENGTH, Report, decode_report, encode_report
+from tests.fakes import FakeDevice
+from tests.flow.packets import tcp
+from tests.patience import PATIENCE
+
+UPLOAD, PING = tcp(1, 1514), tcp(2, 98)
+OURS = Hello(bytes(range(16)), mtu=1500, features=Feature.REPORTS)
+THEIRS = OURS._replace(nonce=bytes(16))
+MORE_THAN_THE_DEVICE_HOLDS = 600
+
+
+class Rig:
+    """A pump whose peer and whose device's kernel are the test."""
+
+    def __init__(self, device: FakeDevice, peer: socket.socket, said: bytes) -> None:
+        self.device = device
+        self.peer = peer
+        self.sent = len(said)  # to the pump
+        self.taken = 0  # from it
+        peer.sendall(said)
+        self.payloads = self._receive()
+        next(self.payloads)  # the hello
+        next(self.payloads)  # the empty record that confirms it
+
+    def emit(self, *frames: bytes) -> None:
+        for frame in frames:
+            assert self.device.emit(frame, seconds=PATIENCE)
+
+    def say(self, payload: bytes) -> None:
+        record = len(payload).to_bytes(2, "big") + payload
+        self.sent += len(record)
+        self.peer.sendall(record)
+
+    def report(self, seconds: float) -> None:
+        self.say(encode_report(self.taken, seconds))
+
+    def has_more(self) -> bool:
+        self.peer.settimeout(0.2)
+        try:
+            return bool(self.peer.recv(1, socket.MSG_PEEK))
+        except socket.timeout:
+            return False
+        finally:
+            self.peer.settimeout(PATIENCE)
+
+    def _receive(self) -> Iterator[bytes]:
+        """Yield payloads; what was yielded counts as taken."""
+        while prefix := self.peer.recv(2, socket.MSG_WAITALL):
+            length = int.from_bytes(prefix, "big")
+            payload = self.peer.recv(length, socket.MSG_WAITALL) if length else b""
+            self.taken += 2 + len(payload)
+            yield payload
+
+
+@contextmanager
+def rig(*, latency_control: bool = True, theirs: Hello = THEIRS) -> Iterator[Rig]:
+    with ExitStack() as stack:
+        device = FakeDevice()
+        stack.callback(device.close)
+        peer, ours = map(stack.enter_context, socket.socketpair())
+        peer.settimeout(PATIENCE)
+        for end in peer, ours:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
+        stream = stack.enter_context(Stream(ours.fileno(), ours.fileno()))
+        connection = Connection(FRAMINGS["u16be"], device.counters, hello=OURS)
+        pump = Pump(device, stream, connection, latency_control=latency_control)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        running = pool.submit(pump.run)
+        hello = Connection(FRAMINGS["u16be"], hello=theirs).send_hello()
+        try:
+            yield Rig(device, peer, hello)
+        finally:
+            peer.shutdown(socket.SHUT_WR)
+        assert isinstance(running.result(PATIENCE), Ending)
+
+
+def fill(at: Rig) -> int:
+    """Have more wait than the window lets out, and return how many frames came at once."""
+    at.say(PING)  # once it is through, the hello before it has been read
+    assert at.device.absorb(seconds=PATIENCE) == PING
+    at.emit(*[UPLOAD] * MORE_THAN_THE_DEVICE_HOLDS)
+    count = 0
+    while at.has_more() and at.taken <= FIRST + 2 * len(UPLOAD):
+        assert next(at.payloads) == UPLOAD
+        count += 1
+    return count
+
+
+def test_without_a_report_little_is_on_the_way_and_the_device_is_read() -> None:
+    with rig() as at:
+        count = fill(at)
+
+        assert 0 < count < MORE_THAN_THE_DEVICE_HOLDS
+        assert at.taken <= FIRST + 2 * len(UPLOAD)
+
+
+def test_a_report_lets_more_go_and_a_ping_before_the_rest() -> None:
+    with rig() as at:
+        fill(at)
+        at.emit(PING)
+
+        at.report(1.0)
+
+        assert PING in list(islice(at.payloads, 30))
+
+
+def test_without_latency_control_everything_goes() -> None:
+    with rig(latency_control=False) as at:
+        at.emit(*[UPLOAD] * MORE_THAN_THE_DEVICE_HOLDS)
+
+        received = list(islice(at.payloads, MORE_THAN_THE_DEVICE_HOLDS))
+
+        assert received == [UPLOAD] * MORE_THAN_THE_DEVICE_HOLDS
+        assert at.taken > BATCH
+
+
+def test_towards_a_peer_without_reports_everything_goes() -> None:
+    with rig(theirs=THEIRS._replace(features=Feature(0))) as at:
+        at.emit(*[UPLOAD] * MORE_THAN_THE_DEVICE_HOLDS)
+
+        assert len(list(islice(at.payloads, MORE_THAN_THE_DEVICE_HOLDS))) > 0
+        at.say(UPLOAD)
+        at.say(UPLOAD)
+        assert at.device.absorb(seconds=PATIENCE) == UPLOAD
+        assert not at.has_more(), "it gets no reports either"
+
+
+@pytest.mark.parametrize("latency_control", [True, False])
+def test_what_is_taken_is_reported(latency_control: bool) -> None:
+    with rig(latency_control=latency_control) as at:
+        at.say(UPLOAD)
+        at.say(UPLOAD)
+
+        reports: list[Report] = []
+        while not reports or reports[-1].taken < at.sent - 2048:
+            payload = next(at.payloads)
+            assert len(payload) == REPORT_LENGTH
+            reports.append(decode_report(payload))
+
+        assert reports[-1].taken <= at.sent
+
+
+def test_a_report_of_more_than_was_sent_is_counted() -> None:
+    with rig() as at:
+        at.say(PING)
+        at.taken += 1 << 20
+        at.report(1.0)
+        at.say(PING)
+        for _ in range(2):
+            assert at.device.absorb(seconds=PATIENCE) == PING
+
+    assert at.device.counters.drops == {"report that cannot be true": 1}
