@@ -143,6 +143,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         command=tuple(command or ()),
         ready_descriptor=options.ready_fd,
         ready_file=options.ready_file,
+        up=options.up,
+        down=options.down,
         stats_seconds=options.stats,
         user=options.user,
         reconnect=options.reconnect,
@@ -468,6 +470,19 @@ def make_parser() -> Parser:
         type=checked(_output_path),
         metavar="FILE",
         help="write the same lines to this file",
+    )
+    output.add_argument(
+        "--up",
+        metavar="COMMAND",
+        help="run this shell command, as the user of COMMAND, when the device is up, when the "
+        "other end is connected, and when --dhcp got an address; FETHPIPE_REASON tells (device, "
+        "connected, address)",
+    )
+    output.add_argument(
+        "--down",
+        metavar="COMMAND",
+        help="run this shell command before the device goes (end), and when --reconnect waits "
+        "(waiting)",
     )
     output.add_argument(
         "--pcap",

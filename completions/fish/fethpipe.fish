@@ -34,6 +34,8 @@ complete -c fethpipe -l remote-python -r -F -d 'Python 3.9 or newer on that host
 complete -c fethpipe -l remote -x -d 'options of fethpipe on that host, as one word, quoted as for a shell'
 complete -c fethpipe -l ready-fd -x -d 'write a line of JSON to this file descriptor when the device is up, when the other end is connected, and when --reconnect waits'
 complete -c fethpipe -l ready-file -r -F -d 'write the same lines to this file'
+complete -c fethpipe -l up -x -d 'run this shell command, as the user of COMMAND, when the device is up, when the other end is connected, and when --dhcp got an address; FETHPIPE_REASON tells (device, connected, address)'
+complete -c fethpipe -l down -x -d 'run this shell command before the device goes (end), and when --reconnect waits (waiting)'
 complete -c fethpipe -l pcap -r -F -d 'also write every frame, in both directions, to this pcap file, for tcpdump and Wireshark'
 complete -c fethpipe -l stats -x -d 'print counters to stderr every SECONDS; SIGUSR1 prints them at once'
 complete -c fethpipe -s v -l verbose -d 'print more messages'

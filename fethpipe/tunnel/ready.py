@@ -21,6 +21,7 @@ from ..provision.request import Provisioned, VmnetFacts
 from ..system.output import open_output
 from ..system.service import ServiceManager
 from ..system.stderr import can_show_status
+from .hooks import FACTS, Hooks
 from .status import StatusLine
 
 log = logging.getLogger("fethpipe")
@@ -63,18 +64,30 @@ class Announcer:
         service: ServiceManager,
         *,
         remote: bool = False,
+        hooks: Hooks | None = None,
     ) -> None:
         self.status: StatusLine | None = None
         self._peer = f" {peer}" if peer else ""
         self._outputs = list(outputs)
         self._service = service
         self._remote = remote
+        self.hooks = hooks
+        self._facts = dict.fromkeys(FACTS, "")
         self._name = ""
 
     def start(self, provisioned: Provisioned, device: Device) -> None:
         """Tell that the device is up. Raises UsageError where a program cannot be told."""
         self._name = device.name
         self._tell_device(provisioned)
+        self._facts.update(
+            INTERFACE=provisioned.interface,
+            IO_INTERFACE=provisioned.io_interface or "",
+            MAC=format_mac(provisioned.mac),
+            MTU=str(provisioned.mtu),
+            ADDRESSES=" ".join(map(str, provisioned.addresses)),
+            PEER=self._peer.partition(" ")[2].partition(" ")[2],
+        )
+        self._run_hook("up", "device")
         if can_show_status() and log.isEnabledFor(logging.INFO):
             self.status = StatusLine(device, self._peer.strip())
 
@@ -119,18 +132,31 @@ class Announcer:
             self._peer,
         )
         self._write("connected", {})
+        self._run_hook("up", "connected")
         self._service.tell(f"READY=1\nSTATUS={self._name}: connected{self._peer}")
 
     def got_address(self, address: str) -> None:
         """Tell an address that the device got by DHCP."""
         log.info("%s: got %s by DHCP", self._name, address)
         self._write("address", {"addresses": [address]})
+        self._facts["ADDRESSES"] = address
+        self._run_hook("up", "address")
 
     def waiting(self, why: str, seconds: float) -> None:
         """Tell that COMMAND or ssh is started again in so many seconds, and why."""
         log.warning("%s: %s; starting again in %s s", self._name, why, f"{seconds:.3g}")
+        self._run_hook("down", "waiting")
         self._write("waiting", {"reason": why[:_LONGEST_REASON], "seconds": seconds})
         self._service.tell(f"STATUS={self._name}: {why}; starting again in {seconds:.3g} s")
+
+    def end(self) -> None:
+        """Tell --down that the device goes, and wait for it."""
+        if self.hooks:
+            self.hooks.end({**self._facts, "REASON": "end"})
+
+    def _run_hook(self, which: str, why: str) -> None:
+        if self.hooks:
+            self.hooks.run(which, {**self._facts, "REASON": why})
 
     def count_down(self, seconds: float) -> None:
         """Show in the status line how long it still takes until the next start."""

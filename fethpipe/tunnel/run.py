@@ -50,6 +50,7 @@ from .addresses import warn_of_networks
 from .carrier import link_up, set_carrier
 from .command import Command, prepare_command
 from .ending import Ending, Watch
+from .hooks import Hooks, fork_hooks
 from .peer import compare_ends, make_hello
 from .people import choose_people, part
 from .pump import Pump
@@ -79,6 +80,8 @@ class Config(NamedTuple):
     command: tuple[str, ...] = ()
     ready_descriptor: int | None = None
     ready_file: str | None = None
+    up: str | None = None
+    down: str | None = None
     stats_seconds: float | None = None
     user: str | None = None
     reconnect: float | None = None
@@ -122,7 +125,9 @@ def run(
         with system_step("make a pipe"):
             signals = stack.enter_context(SignalPipe(handled))
         keeper = stack.enter_context(closing(fork_keeper(later))) if people.pump else None
-        announcer = _open_announcer(config, people.command, stack, remote=on_ready is not None)
+        announcer = _open_announcer(
+            config, people.command, link, stack, remote=on_ready is not None
+        )
         session = _remote_session(config, stack)
         command = _prepare(config, people.command, session, link)
         if command:
@@ -148,6 +153,7 @@ def run(
         )
         if session:
             set_carrier(device, up=False)
+        stack.callback(announcer.end)
         announcer.start(provisioned, device)
         warn_of_networks(provisioned)
         retry = _retry(config, provisioned, announcer, stack)
@@ -155,7 +161,10 @@ def run(
         if on_ready:
             on_ready()
         _confine()
-        watch = {**_watch(signals, keeper, device, retry, session), **addresses}
+        watch = {
+            **_watch(signals, keeper, device, retry, session, hooks=announcer.hooks),
+            **addresses,
+        }
         if link:
             watch[link.fileno()] = partial(_attend_terminal, link, signals)
         pump = partial(_pump, config, device, watch=watch, announcer=announcer, retry=retry)
@@ -239,15 +248,26 @@ def _open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Cap
 
 
 def _open_announcer(
-    config: Config, owner: Person | None, stack: ExitStack, *, remote: bool
+    config: Config, owner: Person | None, link: Link | None, stack: ExitStack, *, remote: bool
 ) -> Announcer:
-    """Open what tells the states of the tunnel; a file, as the user of COMMAND."""
+    """Open what tells the states of the tunnel: a file, and --up and --down, as the user of
+    COMMAND.
+    """
+    commands = {"up": config.up or "", "down": config.down or ""}
+    hooks = None
+    if any(commands.values()):
+        hooks = fork_hooks(
+            commands,
+            person=owner,
+            environment=environment_of(owner, os.environ) if owner else None,
+            leave_session=link is not None and link.owner != (owner.uid if owner else os.geteuid()),
+        )
     with acting_as(owner) if owner else nullcontext():
         outputs = open_outputs(config.ready_descriptor, config.ready_file, stack)
     peer = f"through {config.command[0]}" if config.command else ""
     if config.remote:
         peer = f"to {config.remote.host}"
-    return Announcer(peer, outputs, ServiceManager(), remote=remote)
+    return Announcer(peer, outputs, ServiceManager(), remote=remote, hooks=hooks)
 
 
 def _retry(
@@ -343,6 +363,8 @@ def _watch(
     device: Device,
     retry: Retry | None,
     session: RemoteSession | None,
+    *,
+    hooks: Hooks | None,
 ) -> dict[int, Callable[[], Ending | None]]:
     """Return the descriptors and functions that the pump watches besides the frames."""
 
@@ -363,6 +385,8 @@ def _watch(
         )
 
     watch: dict[int, Callable[[], Ending | None]] = {signals.fileno(): attend_signals}
+    if hooks is not None:
+        watch[hooks.fileno()] = hooks.attend
     if keeper is not None:
         watch[keeper.channel.fileno()] = attend_keeper
     if session is not None:

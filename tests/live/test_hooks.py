@@ -1,0 +1,83 @@
+"""``--up`` and ``--down``: who runs them, when, and what they are told."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.live.netns import Namespace
+from tests.live.private import UID, USER, Private
+from tests.live.programs import LEFT, Fethpipe, changed
+from tests.patience import PATIENCE
+
+pytestmark = pytest.mark.live
+
+_ADDRESS = ("--address", f"{LEFT}/24")
+_RECORD = r"printf '\0\16aaaaaaaaaaaaaa'"
+
+
+def say(name: str) -> str:
+    """Return a command that tells what it was told."""
+    facts = "$FETHPIPE_REASON $FETHPIPE_INTERFACE $FETHPIPE_MTU $FETHPIPE_ADDRESSES $FETHPIPE_PEER"
+    return f'echo "{name}: {facts}" >&2'
+
+
+def test_each_moment_has_its_reason(left: Namespace) -> None:
+    script = f"{_RECORD}; read line; exit 5"
+    hooks = ("--up", say("up"), "--down", say("down"))
+    launcher = changed("tunnel.retry _FIRST_SECONDS = 0.01")
+    command = ("--reconnect", "--", "sh", "-c", script)
+    with Fethpipe(left, *_ADDRESS, *hooks, *command, launcher=launcher) as program:
+        said = [program.stderr.next(containing=f" fp0 1500 {LEFT}/24 sh") for _ in range(3)]
+        program.send_signal(signal.SIGTERM)
+        status, rest = program.end()
+    assert status == 0
+    assert [line.split()[:2] for line in said] == [
+        ["up:", "device"],
+        ["up:", "connected"],
+        ["down:", "waiting"],
+    ]
+    assert f"down: end fp0 1500 {LEFT}/24 sh" in rest
+    left.wait_gone("fp0")
+
+
+def test_the_device_is_there_until_down_has_ended(left: Namespace, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    down = f"sleep 0.3; ip -br address show dev fp0 > {seen}"
+    with Fethpipe(left, *_ADDRESS, "--down", down, stdin=subprocess.PIPE) as program:
+        program.ready()
+        program.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 0
+    assert f"{LEFT}/24" in seen.read_text()
+
+
+def test_down_runs_when_fethpipe_is_killed(left: Namespace) -> None:
+    hooks = ("--up", say("up"), "--down", say("down"))
+    with Fethpipe(left, *hooks, stdin=subprocess.PIPE) as program:
+        assert program.stderr.next(containing="up: device fp0")
+        program.send_signal(signal.SIGKILL)
+        assert program.stderr.next(containing="down: end fp0")
+
+
+def test_one_that_fails_and_one_that_hangs(left: Namespace) -> None:
+    launcher = changed("tunnel.hooks HOOK_SECONDS = 0.2")
+    hooks = ("--up", "exit 3", "--down", "exec sleep 60")
+    with Fethpipe(left, *hooks, stdin=subprocess.PIPE, launcher=launcher) as program:
+        program.ready()
+        assert program.stderr.next(containing="--up ended with exit status 3")
+        program.send_signal(signal.SIGTERM)
+        status, said = program.end(seconds=PATIENCE)
+    assert status == 0
+    assert "--down did not end within 0.2 s, and was killed" in said
+
+
+def test_a_user_behind_sudo_runs_them(left: Namespace) -> None:
+    with Private(left, sudoers=f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n") as private:
+        before = [*private.as_user(), "sudo", "-n", "-C", "200"]
+        launcher = private.fethpipe_for_user(*before)
+        up = 'echo "I am $(id -u)" >&2'
+        with Fethpipe(left, "--up", up, stdin=subprocess.PIPE, launcher=launcher) as program:
+            assert program.stderr.next(containing="I am ") == f"I am {UID}"
