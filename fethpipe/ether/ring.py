@@ -1,9 +1,10 @@
 """Notice that two networks are joined in a ring, in which a broadcast frame never ends.
 
 In a ring, a frame that we sent into the network of our device comes out of it again, as it has
-gone around. Without a ring that never happens: neither a bridge nor a kernel returns a frame to
-where it came from. To look for such frames costs time, so it is done only when many frames pass in
-both directions, and not for long if few of them are broadcast or multicast.
+gone around; or one that came from there comes back from the other end. Without a ring that never
+happens: neither a bridge nor a kernel returns a frame to where it came from. To look for such
+frames costs time, so it is done only when many frames pass in both directions, and not for long if
+few of them are broadcast or multicast.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class RingWatch:
         self.probe = frame.ljust(_PROBE_LENGTH, b"\0")
         self.looking = False
         self.ring = False
-        self._keys: dict[bytes, None] = {}
+        self._written: dict[bytes, None] = {}  # to the device, and not from it before
+        self._read: dict[bytes, None] = {}
         self._returned = 0
         self._unicast = 0
         self._seen_at = 0.0
@@ -65,22 +67,23 @@ class RingWatch:
         self._returned = self._unicast = 0
         self._tokens = LIMIT * min(elapsed, 1.0)
         self.looking = self.ring or rate >= SUSPICIOUS
-        if not self.looking:
-            self._keys.clear()
+        if not self.looking or self.ring != before:  # before, both have all that goes around
+            self._written.clear()
+            self._read.clear()
         return self.ring != before
 
     def to_device(self, frames: Sequence[Frame], skip: int) -> Sequence[Frame]:
-        """Note frames that are to be sent. Return those that go on, all but our own probe."""
+        """Return those frames that go on to the device: while there is a ring, none that came
+        from it before. Our own probe never does.
+        """
         keys = [bytes(frame[skip : skip + _KEY]) for frame in frames]
-        for key in keys:
-            if self.ring or key[0] & 1:
-                self._keys[key] = None
-        while len(self._keys) > _MOST_KEYS:
-            del self._keys[next(iter(self._keys))]
         probe = self.probe[:_KEY]
-        if probe in keys:
-            self._returned += 1
-            return [frame for frame, key in zip(frames, keys) if key != probe]
+        came_back = [key in self._read or key == probe for key in keys]
+        self._returned += sum(came_back)
+        if self.ring:
+            frames = [frame for frame, back in zip(frames, came_back) if not back]
+            keys = [key for key, back in zip(keys, came_back) if not back]
+        self._note(keys, self._written)
         return frames
 
     def from_device(self, frames: Sequence[Frame], skip: int) -> list[Frame]:
@@ -88,12 +91,19 @@ class RingWatch:
         broadcast and multicast ones.
         """
         keys = [bytes(frame[skip : skip + _KEY]) for frame in frames]
-        came_back = sum(key in self._keys for key in keys)
-        self._returned += came_back
+        self._returned += sum(key in self._written for key in keys)
         if not self.ring:
             self._count_unicast(keys)
+            self._note(keys, self._read)
             return list(frames)
-        return [frame for frame, key in zip(frames, keys) if self._passes(key)]
+        passes = [self._passes(key) for key in keys]
+        self._note([key for key, each in zip(keys, passes) if each], self._read)
+        return [frame for frame, each in zip(frames, passes) if each]
+
+    def _note(self, keys: Sequence[bytes], where: dict[bytes, None]) -> None:
+        where.update((key, None) for key in keys if self.ring or key[0] & 1)
+        while len(where) > _MOST_KEYS:
+            del where[next(iter(where))]
 
     def _count_unicast(self, keys: Sequence[bytes]) -> None:
         """Look no further if the traffic is mostly unicast."""
@@ -102,7 +112,7 @@ class RingWatch:
             self.looking = self._unicast < _UNICAST_BATCHES
 
     def _passes(self, key: bytes) -> bool:
-        if key in self._keys:
+        if key in self._written:
             return False
         if key[0] & 1:
             self._tokens -= 1

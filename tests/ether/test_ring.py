@@ -66,6 +66,19 @@ def test_frames_that_come_back_are_a_ring() -> None:
     network.form_ring()
 
 
+def test_frames_that_come_back_the_other_way_are_one_too() -> None:
+    network = Network()
+    network.busy()
+    network.tick()
+    frames = [frame(number) for number in range(10)]
+    network.watch.from_device(frames, 0)
+    assert network.watch.to_device(frames, 0) == frames
+    assert network.tick()
+    assert network.watch.from_device(frames, 0) == frames
+    assert network.watch.to_device([*frames, frame(11)], 0) == [frame(11)]
+    assert network.watch.from_device(frames, 0) == frames  # the station says it once more
+
+
 def test_a_station_that_moves_is_none() -> None:
     network = Network()
     network.busy()
