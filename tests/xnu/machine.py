@@ -70,6 +70,10 @@ class Kernel:
         self._enter("mac", name.encode(), mac)
         return mac.raw
 
+    def make_odd(self, name: str) -> None:
+        """Let the driver of an interface refuse all that is handed to it."""
+        self._enter("make_odd", name.encode())
+
     def sysctl(self, name: str, value: int | None = None) -> int:
         """Return a number, and set it."""
         old = ctypes.c_int()

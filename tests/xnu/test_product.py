@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import errno
+import io
 import os
 import random
 import time
@@ -10,8 +13,11 @@ import time
 import pytest
 
 from fethpipe import create_feth
+from fethpipe.ctl.show import list_names
+from fethpipe.ctl.show import status as show_status
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError
+from fethpipe.netif.darwin import DarwinInterfaces, interface_names
 from fethpipe.provision.feth import (
     check_feth,
     destroy_feth,
@@ -229,6 +235,34 @@ def test_no_feth_is_made_where_a_setting_alters_its_frames(mac: Mac) -> None:
         mac.kernel.sysctl(name, 0)
     assert found
     assert Pair().made == [PRIMARY, IO]
+
+
+# ---- interfaces of others ----
+
+
+@on_apples_code
+def test_an_interface_that_refuses_hides_no_other(mac: Mac) -> None:
+    pair = Pair()
+    Player().create("feth7")
+    mac.kernel.make_odd("feth7")
+    with DarwinInterfaces() as interfaces:
+        for question in (interfaces.largest_mtu, interfaces.peer, interfaces.active):
+            with pytest.raises(OSError, match="not supported"):
+                question("feth7")
+        facts = {name: interfaces.status(name) for name in interface_names()}
+    assert facts.keys() == {"feth7", *pair.made}
+    odd, whole = facts["feth7"], facts[PRIMARY]
+    assert (odd.largest_mtu, odd.peer, odd.active, odd.mtu) == (None, "", None, 1500)
+    assert (whole.largest_mtu is not None, whole.peer, whole.active) == (True, IO, True)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        list_names(argparse.Namespace())
+        show_status(argparse.Namespace(name=None, json=False))
+    lines = told.getvalue().splitlines()
+    assert lines[:3] == ["feth7", PRIMARY, IO]
+    assert [line.split(":")[0] for line in lines[3:] if line[0] != "\t"] == lines[:3]
+    check_feth(pair.provisioned)()
+    assert provision_feth(DeviceRequest(), lambda name: None).interface == "feth10001"
 
 
 # ---- attaching ----

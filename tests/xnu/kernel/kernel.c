@@ -606,6 +606,22 @@ int enter_mac(const char *name, unsigned char mac[6])
     return interface != NULL ? 0 : ENXIO;
 }
 
+static errno_t refuse_all(ifnet_t interface, unsigned long request, void *argument)
+{
+    return EOPNOTSUPP;
+}
+
+/* Let the driver of an interface refuse all that is handed to it, as many kinds do. */
+int enter_make_odd(const char *name)
+{
+    host_enter();
+    struct ifnet *interface = ifunit(name);
+    if (interface != NULL)
+        interface->if_ioctl = refuse_all;
+    host_leave();
+    return interface != NULL ? 0 : ENXIO;
+}
+
 /* The names of all interfaces, each in 16 bytes; returns how many there are. */
 int enter_names(char names[][IFNAMSIZ], int room)
 {
