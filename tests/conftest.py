@@ -15,11 +15,17 @@ import pytest
 
 from tests.darwin.inside import Inside
 from tests.darwin.simulation import SimulatedDarwin, missing_requirement
+from tests.ledgers import hide_ledgers
 from tests.live.netns import Namespace, require_kernel, require_tools
 from tests.live.peer import Peer
 from tests.live.shell import Shell
 
 NOBODY = 65534
+
+
+def pytest_configure() -> None:
+    """Do this in each process that runs tests."""
+    hide_ledgers()
 
 
 class Pipe(NamedTuple):
