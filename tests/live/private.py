@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,14 @@ Defaults env_reset
 Defaults closefrom_override
 root ALL=(ALL:ALL) ALL
 """
+
+
+def let_others_in(folder: Path) -> None:
+    """Let every user into a temporary folder, which pytest makes for its own user alone."""
+    for each in (folder, *folder.parents):
+        if each == Path(tempfile.gettempdir()):
+            return
+        each.chmod(0o755)
 
 
 class Process(NamedTuple):

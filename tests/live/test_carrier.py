@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.live.netns import Namespace
-from tests.live.peers import kill_program
 from tests.live.programs import LEFT, Fethpipe
 
 pytestmark = pytest.mark.live
 
-COMMAND = ("sh", "-c", "echo COMMAND runs >&2; exec sleep 60")
 ADDRESS = ("--address", f"{LEFT}/24")
 
 
@@ -28,13 +28,16 @@ def test_it_is_down_until_the_far_end_is_there(left: Namespace) -> None:
         assert not is_up(left)
 
 
-def test_it_is_down_in_a_gap_and_addresses_and_routes_stay(left: Namespace) -> None:
-    with Fethpipe(left, *ADDRESS, "--reconnect", "--", *COMMAND) as program:
+def test_it_is_down_in_a_gap_and_addresses_and_routes_stay(left: Namespace, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    command = ["sh", "-c", f"echo COMMAND runs >&2; read line <{gate}"]
+    with Fethpipe(left, *ADDRESS, "--reconnect", "--", *command) as program:
         program.ready()
         program.stderr.next(containing="COMMAND runs")
         assert is_up(left)
         before = left.run(["ip", "-br", "address", "show", "dev", "fp0"]).split()[2]
-        kill_program(left, "sleep")
+        gate.write_text("end\n")
         program.stderr.next(containing="starting again in")
         assert not is_up(left)
         assert left.run(["ip", "-br", "address", "show", "dev", "fp0"]).split()[2] == before

@@ -14,6 +14,7 @@ import pytest
 from tests.live.netns import Namespace, require_kernel, require_tools
 from tests.live.ordinary import NOBODY
 from tests.live.peers import check_pings, kill_program
+from tests.live.private import let_others_in
 from tests.live.programs import FETHPIPE, Facts, Fethpipe
 from tests.live.traffic import transfer
 from tests.patience import PATIENCE
@@ -70,9 +71,8 @@ def start(
     The stream is the socket itself: this passt loses step with records that come in pieces, as
     they do through the buffer of a program in between.
     """
+    let_others_in(folder)
     folder.chmod(0o777)
-    for parent in list(folder.parents)[:2]:
-        parent.chmod(0o755)
     path = folder / "passt"
     options = ["--mtu", str(mtu), "--tcp-ports", str(_OPEN_PORT), "--socket", str(path)]
     host.popen([*_AS_NOBODY, "passt", "--foreground", "--quiet", *options])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.documents import Document
 from tests.live.netns import require_tools
+from tests.live.private import let_others_in
 from tests.live.shell import Shell
 
 pytestmark = pytest.mark.live
@@ -50,8 +51,7 @@ def test_a_rate_that_a_plug_can_keep_up_with(shell: Shell) -> None:
 
 def test_a_guest_of_passt(shell: Shell, tmp_path: Path) -> None:
     require_tools("passt", "socat", "udhcpc")
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
+    let_others_in(tmp_path)
     tmp_path.chmod(0o777)  # passt does not stay root
     shell.run("ip link add out0 type veth peer name out1; ip link set out0 up; ip link set out1 up")
     shell.run("ip address add 192.0.2.2/24 dev out0; ip route add default via 192.0.2.1")

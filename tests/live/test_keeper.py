@@ -31,6 +31,7 @@ from tests.live.private import (
     Process,
     command_lines,
     descriptors_of,
+    let_others_in,
     wait_for_process,
 )
 from tests.live.programs import Fethpipe, changed, finish
@@ -520,9 +521,7 @@ def test_what_cannot_be_started_for_now_is_tried_again(
 ) -> None:
     echo = tmp_path / "echo"
     shutil.copy(shutil.which("cat") or "", echo)
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(0o755)
+    let_others_in(tmp_path)
     arguments = ["--reconnect", "--", str(echo)]
     with Fethpipe(left, *arguments, launcher=private.entering(*_QUICKLY)) as program:
         with echo.open("ab"):  # which nobody may execute meanwhile

@@ -180,21 +180,6 @@ def test_two_lans_as_one(left: Namespace, right: Namespace, here: Here) -> None:
         wait_reachable(left, "192.168.7.2")
 
 
-def test_a_trunk_of_vlans(left: Namespace, right: Namespace, here: Here) -> None:
-    try:
-        left.run(["sh", "-c", "ip link add link lo name probe type vlan id 1"])
-    except AssertionError as error:
-        pytest.skip(f"needs a kernel with VLANs: {error}")
-    join(left, right)
-    with Sshd(right) as sshd:
-        here.know(sshd)
-        assert here.start(RECIPES.recipe("trunk")).next(containing="remote: fp0 is up")
-        vlan = RECIPES.recipe("vlan")
-        left.run(["sh", "-ec", vlan])
-        right.run(["sh", "-ec", vlan.replace("10.10.0.1", "10.10.0.2")])
-        wait_reachable(left, "10.10.0.2")
-
-
 def test_proxy_arp_where_no_bridge_works(left: Namespace, right: Namespace, here: Here) -> None:
     require_tools("sysctl")
     join(left, right)

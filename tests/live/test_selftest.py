@@ -146,7 +146,7 @@ def test_it_says_what_is_missing(preparation: str, launcher: list[str], reason: 
         pytest.param(
             "tunnel/ready.py",
             "from ..errors import SystemFailureError\n"
-            "def announce(*_, **__): raise SystemFailureError('no tunnel today')",
+            "def open_outputs(*_, **__): raise SystemFailureError('no tunnel today')",
             "end: no tunnel today\n",
             "the near end ended before it was ready",
             id="cannot be made",
