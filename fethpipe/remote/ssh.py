@@ -32,7 +32,7 @@ _SEARCH = (
     "xcode-select -p >/dev/null 2>&1 || stub=/usr/bin/python3; fi; "
     "for p in {pythons}; do "
     'q=$(command -v "$p" 2>/dev/null) || continue; '
-    'case "$q" in "$stub"*) '
+    'case "$q" in "$stub") '
     'found="${{found:+$found, }}$q needs developer tools (xcode-select --install)"; continue;; '
     "esac; "
     'if "$p" -I -c "$0" </dev/null >/dev/null 2>&1; then exec "$p" "$@"; fi; '

@@ -49,7 +49,8 @@ def stock_mac(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes
     if not Path("/usr/bin/python3").exists():
         pytest.skip("needs a /usr/bin/python3 to put a stub in its place")
     stub = tmp_path / "stub"
-    make_program(stub, f"echo started >>{tmp_path}/started; exit 1")
+    # Debian's python3 is a link, so the stub is behind python3.N too, which no Mac has in /usr/bin.
+    make_program(stub, f'[ "$0" != /usr/bin/python3 ] || echo started >>{tmp_path}/started; exit 1')
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     make_program(bin_folder / "uname", "echo Darwin")

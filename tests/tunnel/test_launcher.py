@@ -35,9 +35,10 @@ def prepared(
     with contextlib.closing(
         prepare_command(argv, environment=environment, stderr=stderr, hint=hint)
     ) as command:
+        launcher = command._launcher
         yield command
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(launcher, os.WNOHANG)
     assert os.listdir("/dev/fd") == before
 
 
