@@ -44,7 +44,7 @@ class End:
             line = os.read(self._ready, 1 << 16)
         if not line:
             sys.exit(f"fethpipe does not get ready: {self.said().strip()}")
-        facts: dict[str, Any] = json.loads(line)
+        facts: dict[str, Any] = json.loads(line.splitlines()[0])
         self.interface = facts["interface"]
         return facts
 

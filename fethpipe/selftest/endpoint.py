@@ -64,10 +64,10 @@ class End:
         with os_errors_as(f"the {self._name} did not become ready"):
             select.select([self._ready], [], [], deadline.left())
             deadline.left()
-            line = os.read(self._ready, 4096)
-        if not line:
+            lines = os.read(self._ready, 4096)
+        if not lines:
             raise SystemFailureError(f"the {self._name} ended before it was ready")
-        facts = json.loads(line)
+        facts = json.loads(lines.splitlines()[0])  # later states may have come with it
         self.interface = facts["interface"]
         self._report.say(f"{self._name}: {self.interface} is up, {', '.join(facts['addresses'])}")
 
