@@ -9,8 +9,9 @@ import subprocess
 import pytest
 
 from tests.live.netns import Namespace
+from tests.live.ordinary import NOBODY, as_nobody, with_public_tun_device
 from tests.live.peers import wait_reachable
-from tests.live.programs import FETHPIPE, LEFT, Fethpipe, finish, tunnel
+from tests.live.programs import LEFT, Fethpipe, finish, tunnel
 
 pytestmark = pytest.mark.live
 
@@ -82,8 +83,8 @@ def test_a_bridge_that_cannot_take_the_device(
 
 
 def test_a_tap_that_exists_is_put_into_the_bridge_by_its_owner(bridged: Namespace) -> None:
-    bridged.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", "65534"])
-    launcher = ["setpriv", "--reuid=65534", "--clear-groups"]
-    finished = finish(bridged, "--name", "fp0", "--bridge", "br0", launcher=[*launcher, *FETHPIPE])
+    bridged.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", str(NOBODY)])
+    launcher = [*with_public_tun_device(), *as_nobody()]
+    finished = finish(bridged, "--name", "fp0", "--bridge", "br0", launcher=launcher)
     assert finished.status == 64
     assert "ip link set fp0 master br0" in finished.stderr

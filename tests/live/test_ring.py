@@ -69,6 +69,7 @@ def first_to_say(
                 return program, stack
 
 
+@pytest.mark.exhaustive  # a storm needs the machine for itself
 def test_a_ring_is_noticed_and_its_storm_broken(
     left: Namespace, right: Namespace, station: Namespace
 ) -> None:

@@ -233,7 +233,8 @@ def test_it_gets_the_default_signals() -> None:
             pytest.skip("needs /proc of Linux")
         command.start()
         for _ in range(2):
-            assert int(read_line(command).split()[1], 16) == 0
+            # Above 31 are those that the C library keeps to itself.
+            assert int(read_line(command).split()[1], 16) & 0x7FFFFFFF == 0
 
 
 def test_it_is_asked_to_end_and_may_tidy_up() -> None:
