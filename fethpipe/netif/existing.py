@@ -14,10 +14,11 @@ _MISSING = (errno.ENXIO, errno.ENODEV, errno.EADDRNOTAVAIL)
 
 
 @contextmanager
-def existing(what: str, *names: str) -> Iterator[None]:
+def existing(what: str, *names: str, hint: str = "") -> Iterator[None]:
     """Re-raise OSError as an error that begins with "cannot {what}: ".
 
-    Raises NotAllowedError or DeviceError, which says so if one of ``names`` does not exist.
+    Raises NotAllowedError or DeviceError, which says so if one of ``names`` does not exist, and
+    then has the ``hint``.
     """
     try:
         with step(what):
@@ -26,5 +27,5 @@ def existing(what: str, *names: str) -> Iterator[None]:
         if errno_behind(error) in _MISSING:
             for name in names:
                 if not interface_index(name):
-                    raise DeviceError(f"cannot {what}: {name} does not exist") from error
+                    raise DeviceError(f"cannot {what}: {name} does not exist", hint=hint) from error
         raise

@@ -34,6 +34,7 @@ from ..netif.darwin import (
     host_identity,
     interface_names,
 )
+from ..netif.existing import existing
 from ..netif.mac import format_mac, random_mac, stable_mac
 from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
@@ -102,16 +103,8 @@ def _join_bridge(interfaces: DarwinInterfaces, name: str, mtu: int, bridge: str)
     tried = f"make {name} a port of {bridge}"
     if not re.fullmatch(r"bridge[0-9]+", bridge):
         raise DeviceError(f"cannot {tried}: {bridge} is not a bridge")
-    with step(tried):
-        try:
-            bridge_mtu = interfaces.mtu(bridge)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            raise DeviceError(
-                f"cannot {tried}: {bridge} does not exist",
-                hint=f"make it first: ifconfig {bridge} create",
-            ) from error
+    with existing(tried, bridge, hint=f"make it first: ifconfig {bridge} create"):
+        bridge_mtu = interfaces.mtu(bridge)
     check_bridge_mtu(bridge, bridge_mtu, name, mtu)
     with step(tried):
         interfaces.add_to_bridge(name, bridge)

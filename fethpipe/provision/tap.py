@@ -14,6 +14,7 @@ from ..abi.linux import IFF_UP, LinkMessage
 from ..device import Device
 from ..device.tap import TUN_PATH, TapDevice, open_tap
 from ..errors import DeviceError, NotAllowedError, UsageError, reason, step
+from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
 from ..netif.name import interface_index
@@ -137,16 +138,8 @@ def _configure(
 def _join_bridge(interfaces: LinuxInterfaces, name: str, mtu: int, bridge: str) -> None:
     """Make a TAP, which is not up yet, a port of a bridge. It leaves the bridge when it goes."""
     tried = f"make {name} a port of {bridge}"
-    with step(tried):
-        try:
-            link = interfaces.link(bridge)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            raise DeviceError(
-                f"cannot {tried}: {bridge} does not exist",
-                hint=f"make it first: ip link add {bridge} type bridge",
-            ) from error
+    with existing(tried, bridge, hint=f"make it first: ip link add {bridge} type bridge"):
+        link = interfaces.link(bridge)
     if link.kind == "openvswitch":
         raise DeviceError(
             f"cannot {tried}: {bridge} is a bridge of Open vSwitch",
