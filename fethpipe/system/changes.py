@@ -11,13 +11,30 @@ import socket
 from collections.abc import Container, Iterator
 from contextlib import suppress
 
-from ..abi import darwin, linux
+from ..abi import linux
 from ..abi.address import IPInterface
 
 _DATAGRAM = 1 << 16
 
 
-class NetworkChanges:
+class _Listener:
+    """A socket of the kernel's that tells changes; none where it is refused or does not exist."""
+
+    _socket: socket.socket | None = None
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Return what to select on."""
+        return [self._socket.fileno()] if self._socket else []
+
+    def close(self) -> None:
+        """Close the socket; safe to call twice."""
+        if self._socket:
+            self._socket.close()
+        self._socket = None
+
+
+class NetworkChanges(_Listener):
     """A socket that selects as readable after a change. Without one (it is refused, or the system
     is another) there is nothing to hear.
 
@@ -27,16 +44,10 @@ class NetworkChanges:
     def __init__(self, ignored: Container[int]) -> None:
         self._ignored = ignored
         self._linux = os.uname().sysname == "Linux"
-        self._socket: socket.socket | None = None
         with suppress(OSError):
             self._socket = (
                 _open_netlink(linux.RTMGRP_CHANGES) if self._linux else _open_routing_socket()
             )
-
-    @property
-    def descriptors(self) -> list[int]:
-        """Return what to select on."""
-        return [self._socket.fileno()] if self._socket else []
 
     def read(self) -> bool:
         """Take all that was told, and return whether the network has changed. Does not block."""
@@ -54,18 +65,15 @@ class NetworkChanges:
             changed = self._is_change(datagram) or changed
         return changed
 
-    def close(self) -> None:
-        """Close the socket; safe to call twice."""
-        if self._socket:
-            self._socket.close()
-        self._socket = None
-
     def _is_change(self, datagram: bytes) -> bool:
-        unpack = linux.unpack_changes if self._linux else darwin.unpack_changes
+        if self._linux:
+            unpack = linux.unpack_changes
+        else:
+            from ..abi.darwin import unpack_changes as unpack  # noqa: PLC0415
         return any(index not in self._ignored for index in unpack(datagram))
 
 
-class NewAddresses:
+class NewAddresses(_Listener):
     """A socket that selects as readable when an interface may have got an IPv4 address (Linux).
     Elsewhere there is nothing to hear.
 
@@ -75,15 +83,9 @@ class NewAddresses:
     def __init__(self, index: int) -> None:
         self._index = index
         self._last: IPInterface | None = None
-        self._socket: socket.socket | None = None
         if os.uname().sysname == "Linux":
             with suppress(OSError):
                 self._socket = _open_netlink(linux.RTMGRP_IPV4_IFADDR)
-
-    @property
-    def descriptors(self) -> list[int]:
-        """Return what to select on."""
-        return [self._socket.fileno()] if self._socket else []
 
     def read(self) -> Iterator[IPInterface]:
         """Yield the addresses that are new: one that was set again is not. Does not block."""
@@ -97,12 +99,6 @@ class NewAddresses:
                     self._last = address
                     yield address
 
-    def close(self) -> None:
-        """Close the socket; safe to call twice."""
-        if self._socket:
-            self._socket.close()
-        self._socket = None
-
 
 def _open_netlink(groups: int) -> socket.socket:
     made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -112,6 +108,8 @@ def _open_netlink(groups: int) -> socket.socket:
 
 
 def _open_routing_socket() -> socket.socket:
-    made = socket.socket(darwin.AF_ROUTE, socket.SOCK_RAW, socket.AF_UNSPEC)
+    from ..abi.darwin import AF_ROUTE  # noqa: PLC0415 - a start elsewhere does not need it
+
+    made = socket.socket(AF_ROUTE, socket.SOCK_RAW, socket.AF_UNSPEC)
     made.setblocking(False)
     return made
