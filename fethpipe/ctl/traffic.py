@@ -9,7 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timezone
 from itertools import chain
 
@@ -171,7 +171,7 @@ def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes
         _write_all(FILE_HEADER)
         return lambda frames: _write_all(pack_records(frames, time.time_ns()))
     owner = person_behind_sudo(os.environ)
-    with acting_as(owner) if owner and can_become(owner) else nullcontext():
+    with acting_as(owner if owner and can_become(owner) else None):
         target = stack.enter_context(closing(open_capture(file, option="-w")))
     _give_up_rights()
     return target.record

@@ -89,11 +89,15 @@ def drop_privileges(person: Person) -> None:
 
 
 @contextmanager
-def acting_as(person: Person) -> Iterator[None]:
-    """As root, have only the rights of this user to files, inside of the block.
+def acting_as(person: Person | None) -> Iterator[None]:
+    """As root, have only the rights of this user to files, inside of the block. None changes
+    nothing.
 
     Raises SystemFailureError.
     """
+    if person is None:
+        yield
+        return
     group, groups = os.getegid(), os.getgroups()
     with system_step(f"act as {person.name}"):
         os.setgroups(person.groups)

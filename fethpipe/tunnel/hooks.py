@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -22,11 +21,9 @@ from select import select
 from ..errors import FethpipeError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message
 from ..system.child import fork_child
-from ..system.confinement import drop_capabilities
-from ..system.descriptors import close_all_but
-from ..system.namespace import end_with_parent
-from ..system.privileges import Person, drop_privileges
+from ..system.privileges import Person
 from ..system.signals import describe_status
+from .starter import become_starter, end_with_starter
 
 log = logging.getLogger("fethpipe")
 
@@ -119,17 +116,11 @@ def _serve(
     environment: Mapping[str, str],
     leave_session: bool,
 ) -> int:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _ignore)
-    close_all_but({0, 1, 2, channel.fileno()})
-    if leave_session:
-        os.setsid()
+    handled = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
     try:
-        if person is not None:
-            drop_privileges(person)
-        if os.geteuid() != 0:
-            drop_capabilities()
+        become_starter(
+            person, kept={channel.fileno()}, handled=handled, leave_session=leave_session
+        )
     except FethpipeError as error:
         return error.status
     _obey(channel, commands, environment)
@@ -181,7 +172,7 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=_STDERR,
             env={**environment, **facts},
-            preexec_fn=_end_with_us,  # noqa: PLW1509 - there are no threads
+            preexec_fn=end_with_starter,  # noqa: PLW1509 - there are no threads
         )
     except OSError as error:
         return f"cannot run --{which}: {reason(error)}"
@@ -192,12 +183,3 @@ def _run(
         process.wait()
         return f"--{which} did not end within {HOOK_SECONDS:.3g} s, and was killed"
     return f"--{which} {describe_status(status)}" if status else ""
-
-
-def _end_with_us() -> None:
-    if sys.platform == "linux":
-        end_with_parent(signal.SIGKILL)
-
-
-def _ignore(number: int, frame: object) -> None:
-    """Do nothing. Unlike SIG_IGN, a handler is reset to the default for the command."""

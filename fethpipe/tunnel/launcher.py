@@ -26,12 +26,10 @@ from select import select
 
 from ..errors import FethpipeError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError
-from ..system.confinement import drop_capabilities
-from ..system.descriptors import close_all_but
-from ..system.namespace import end_with_parent
-from ..system.privileges import Person, drop_privileges
+from ..system.privileges import Person
 from ..system.signals import SignalPipe
 from ..system.title import set_title
+from .starter import become_starter, end_with_starter
 
 GRACE_SECONDS = 5.0
 """Seconds between SIGTERM and SIGKILL for COMMAND."""
@@ -44,6 +42,8 @@ _ORPHAN_GRACE_SECONDS = 1.0
 _TEMPORARY = frozenset(
     {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETXTBSY}
 )
+
+_FROM_TERMINAL = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class Launcher:
@@ -102,7 +102,7 @@ class Launcher:
                     stdout=its_stdout,
                     stderr=self._stderr,
                     env=self._environment,
-                    preexec_fn=_end_with_launcher,  # noqa: PLW1509 - there are no threads
+                    preexec_fn=end_with_starter,  # noqa: PLW1509 - there are no threads
                 )
                 pidfd = _open_pidfd(self._process.pid, ours)
                 self._channel.send({"started": self._process.pid}, (from_it, to_it, *pidfd))
@@ -143,12 +143,6 @@ class Launcher:
             self._channel.send({"ended": status})
 
 
-def _end_with_launcher() -> None:
-    """Let the kernel kill COMMAND if we are killed (Linux), as others may not be allowed to."""
-    if sys.platform == "linux":
-        end_with_parent(signal.SIGKILL)
-
-
 def _open_pidfd(process: int, owner: ExitStack) -> tuple[int, ...]:
     """Return a descriptor of a process, if the system has such descriptors. ``owner`` closes it."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
@@ -186,27 +180,13 @@ def launch(
     """
     set_title("fethpipe-launch")
     # COMMAND gets the same signals from the terminal, but the pump decides what ends.
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _ignore)
-    close_all_but({0, 1, 2, channel.fileno(), *([] if stderr is None else [stderr])})
+    handled = [number for number in _FROM_TERMINAL if signal.getsignal(number) != signal.SIG_IGN]
+    kept = {channel.fileno(), *([] if stderr is None else [stderr])}
     try:
-        if leave_session:
-            os.setsid()
-        if person is not None:
-            drop_privileges(person)
-        if os.geteuid() != 0:
-            drop_capabilities()  # which a service may have passed on to us
+        become_starter(person, kept=kept, handled=handled, leave_session=leave_session)
         Launcher(channel, argv, environment, stderr).serve()
     except FethpipeError as error:
         with suppress(ChannelClosedError):
             channel.send({"error": str(error), "temporary": False})
         return error.status
     return 0
-
-
-def _ignore(number: int, frame: object) -> None:
-    """Do nothing. Unlike SIG_IGN, which execve(2) keeps, a handler is reset to the default for
-    COMMAND.
-    """

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import NamedTuple
 
@@ -63,7 +63,6 @@ from .zerotier import parse_configuration
 
 log = logging.getLogger("fethpipe")
 
-_STDERR = 2
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # How often a device is checked whose descriptors do not show every failure.
 _CHECK_SECONDS = 5.0
@@ -139,7 +138,7 @@ def run(
             empty_bounding_set()
             drop_privileges(people.pump)
         try:
-            provisioned, keeper = _provision(config, keeper, signals, stack)
+            provisioned, keeper = _provision(config, later, keeper, signals, stack)
         except StoppedError as stopped:
             log.info("%s", stopped)
             return None
@@ -148,7 +147,7 @@ def run(
         config = config._replace(
             request=config.request._replace(mtu=provisioned.mtu),
             configure=partial(_configure, device, keeper.change) if keeper else None,
-            check=look_after(kind, provisioned, keeper, addresses=_later(config) != "change"),
+            check=look_after(kind, provisioned, keeper, addresses=later != "change"),
             get_address=partial(_get_address, device, keeper) if config.dhcp and keeper else None,
         )
         if session:
@@ -243,7 +242,7 @@ def _open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Cap
     """Open the capture, if there is one, as the user of COMMAND; None is our own user."""
     if config.pcap is None:
         return None
-    with acting_as(owner) if owner else nullcontext():
+    with acting_as(owner):
         return stack.enter_context(closing(open_capture(config.pcap)))
 
 
@@ -260,9 +259,9 @@ def _open_announcer(
             commands,
             person=owner,
             environment=environment_of(owner, os.environ) if owner else None,
-            leave_session=link is not None and link.owner != (owner.uid if owner else os.geteuid()),
+            leave_session=_leaves_terminal(link, owner),
         )
-    with acting_as(owner) if owner else nullcontext():
+    with acting_as(owner):
         outputs = open_outputs(config.ready_descriptor, config.ready_file, stack)
     peer = f"through {config.command[0]}" if config.command else ""
     if config.remote:
@@ -305,36 +304,39 @@ def _prepare(
 
     It keeps the terminal if that belongs to its user, as ssh may have to ask something there.
     """
-    uid = person.uid if person else os.geteuid()
-    own = link.terminal_descriptor if link and link.owner == uid else -1
-    leave = link is not None and link.owner != uid
-    environment = environment_of(person, os.environ) if person else None
+    leaves = _leaves_terminal(link, person)
+    prepare = partial(
+        prepare_command,
+        person=person,
+        environment=environment_of(person, os.environ) if person else None,
+        leave_session=leaves,
+    )
     if session:
-        return prepare_command(
+        return prepare(
             session.argv,
-            person=person,
-            environment=environment,
             stderr=session.relay.write_descriptor,
-            leave_session=leave,
             hint="install ssh, or name another command with --ssh-command",
         )
     if config.command:
-        return prepare_command(
-            config.command,
-            person=person,
-            environment=environment,
-            stderr=None if own < 0 else own,
-            leave_session=leave,
-        )
+        own = link.terminal_descriptor if link and not leaves else -1
+        return prepare(config.command, stderr=None if own < 0 else own)
     return None
 
 
+def _leaves_terminal(link: Link | None, person: Person | None) -> bool:
+    """Return whether the terminal belongs to somebody else than the person, None for us."""
+    return link is not None and link.owner != (person.uid if person else os.geteuid())
+
+
 def _provision(
-    config: Config, keeper: KeeperProcess | None, signals: SignalPipe, stack: ExitStack
+    config: Config,
+    later: Later | None,
+    keeper: KeeperProcess | None,
+    signals: SignalPipe,
+    stack: ExitStack,
 ) -> tuple[Provisioned, KeeperProcess | None]:
     """Make the device, through a keeper if that needs root."""
     kind = find_kind(config.device)
-    later = _later(config)
     if keeper is None:
         try:
             if config.dhcp:
