@@ -4,7 +4,7 @@ check sequence.
 
 from __future__ import annotations
 
-from typing import Union
+from typing import TypeVar, Union
 
 HEADER_LENGTH = 14
 """The length of an Ethernet header, in bytes. No frame is shorter."""
@@ -14,6 +14,9 @@ MAX_FRAME = 65535
 
 Buffer = Union[bytes, bytearray, memoryview]
 """A frame, or a part of one."""
+
+Frame = TypeVar("Frame", bound=Union[bytes, memoryview])
+"""A frame, of a batch that is either all bytes or all views."""
 
 
 def can_be_sent(length: int, limit: int) -> bool:

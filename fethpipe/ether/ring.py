@@ -10,9 +10,8 @@ few of them are broadcast or multicast.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar, Union
 
-Frame = TypeVar("Frame", bound=Union[bytes, memoryview])
+from .frame import Frame
 
 SUSPICIOUS = 200
 """Frames per second, in each direction."""

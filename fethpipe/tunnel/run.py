@@ -11,7 +11,8 @@ from functools import partial
 from typing import NamedTuple
 
 from ..device import Device
-from ..device.capture import Capture, CapturedDevice, open_capture
+from ..device.capture import Capture, open_capture
+from ..device.inspected import InspectedDevice
 from ..errors import (
     FethpipeError,
     NotAllowedError,
@@ -57,7 +58,7 @@ from .pump import Pump
 from .ready import Announcer, open_outputs
 from .reconnect import run_command
 from .retry import Retry
-from .ring import TICK_SECONDS, GuardedDevice
+from .ring import TICK_SECONDS, RingGuard
 from .upkeep import look_after
 from .zerotier import parse_configuration
 
@@ -143,7 +144,7 @@ def run(
             log.info("%s", stopped)
             return None
         device: Device = stack.enter_context(closing(kind.open(provisioned)))
-        device = _wrap(device, config, capture, provisioned.mac)
+        device, ring = _inspect(device, config, capture, provisioned.mac)
         config = config._replace(
             request=config.request._replace(mtu=provisioned.mtu),
             configure=partial(_configure, device, keeper.change) if keeper else None,
@@ -166,7 +167,9 @@ def run(
         }
         if link:
             watch[link.fileno()] = partial(_attend_terminal, link, signals)
-        pump = partial(_pump, config, device, watch=watch, announcer=announcer, retry=retry)
+        pump = partial(
+            _pump, config, device, watch=watch, announcer=announcer, retry=retry, ring=ring
+        )
         if command:
             ending = run_command(watch, command, pump, session=session, retry=retry)
         else:
@@ -182,15 +185,18 @@ def _later(config: Config) -> Later | None:
     return "change" if FRAMINGS[config.framing].commands else None
 
 
-def _wrap(device: Device, config: Config, capture: Capture | None, mac: bytes) -> Device:
-    """Return the device with what watches its frames. Where no time counts anyway, and nothing
+def _inspect(
+    device: Device, config: Config, capture: Capture | None, mac: bytes
+) -> tuple[Device, RingGuard | None]:
+    """Return the device with what looks at its frames. Where no time counts anyway, and nothing
     says that there is a bridge, nobody looks for a ring: that takes a timer.
     """
     if capture:
-        device = CapturedDevice(device, capture)
-    if config.keepalive or config.request.bridge:
-        device = GuardedDevice(device, mac)
-    return device
+        device = InspectedDevice(device, capture)
+    if not (config.keepalive or config.request.bridge):
+        return device, None
+    ring = RingGuard(device, mac)
+    return InspectedDevice(device, ring), ring
 
 
 def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
@@ -405,13 +411,14 @@ def _pump(
     watch: Watch,
     announcer: Announcer,
     retry: Retry | None,
+    ring: RingGuard | None,
 ) -> Ending:
     def log_counters() -> None:
         log.warning("%s: %s", device.name, _count(device))
 
     periodic = [(config.stats_seconds, log_counters)] if config.stats_seconds else []
-    if isinstance(device, GuardedDevice):
-        periodic.append((TICK_SECONDS, device.tick))
+    if ring:
+        periodic.append((TICK_SECONDS, ring.tick))
     if config.check:
         periodic.append((_CHECK_SECONDS, config.check))
     hello = make_hello(device, config.request, config.keepalive) if config.hello else None

@@ -55,8 +55,3 @@ class RecordSlots:
         """
         *near, beyond = self.buffers[index]
         return b"".join((*near, beyond[: max(0, size - self.skipped - self.length)]))[:size]
-
-    def payload(self, index: int) -> bytes:
-        """Return a payload that was filled in."""
-        stop = (index + 1) * self._stride
-        return bytes(self._records[stop - self.length : stop])
