@@ -2,7 +2,7 @@
 
 The list names what is allowed; all other calls, those of later kernels included, fail with EPERM.
 A confined process uses what it holds: it reads, writes, waits, and takes memory. It cannot open,
-start, connect, signal or trace anything.
+start, connect, signal or trace anything, nor send to another address than its socket's.
 
 The numbers are those of asm/unistd_64.h (x86-64) and asm-generic/unistd.h (arm64), the program is
 classic BPF on struct seccomp_data (linux/seccomp.h, linux/bpf_common.h).
@@ -60,6 +60,13 @@ FCNTLS = {
     "F_SETPIPE_SZ": 1031,
     "F_GETPIPE_SZ": 1032,
 }
+# asm-generic/socket.h, linux/if_packet.h. Not SO_PEERPIDFD, which opens a process.
+SOCKET_OPTIONS = {
+    "SO_TYPE": 3,
+    "SO_ERROR": 4,
+    "PACKET_STATISTICS": 6,
+    "SO_PROTOCOL": 38,
+}
 # What is on the path of a frame comes first. The rest is for messages, counters and the end.
 CALLS = (
     Call("read", 0, 63),
@@ -70,9 +77,10 @@ CALLS = (
     Call("pselect6", 270, 72),
     Call("poll", 7, None),
     Call("ppoll", 271, 73),
-    Call("sendto", 44, 206),
+    # Without an address (its length is 0): a packet socket would send through any interface, and
+    # the service manager's to any daemon. So no sendmsg: the filter cannot see its address.
+    Call("sendto", 44, 206, 5, (0,)),
     Call("recvfrom", 45, 207),
-    Call("sendmsg", 46, 211),
     Call("recvmsg", 47, 212),
     Call("clock_gettime", 228, 113),
     Call("mmap", 9, 222),
@@ -96,11 +104,12 @@ CALLS = (
     Call("lseek", 8, 62),
     Call("shutdown", 48, 210),
     Call("getsockname", 51, 204),
-    Call("getsockopt", 55, 209),
+    Call("getsockopt", 55, 209, 2, tuple(SOCKET_OPTIONS.values())),
     Call("pipe2", 293, 59),
     Call("wait4", 61, 260),
     Call("waitid", 247, 95),
-    Call("pidfd_send_signal", 424, 424),  # to whom we hold: no other pidfd can be had
+    # To whom we hold, as no other pidfd can be had; not to his group.
+    Call("pidfd_send_signal", 424, 424, 3, (0,)),
     Call("getpid", 39, 172),
     Call("gettid", 186, 178),
     Call("getppid", 110, 173),

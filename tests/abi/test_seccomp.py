@@ -57,7 +57,11 @@ def numbers(machine: str) -> dict[str, int]:
 @pytest.mark.parametrize("machine", [X86_64, ARM64])
 def test_what_is_listed_is_allowed_and_nothing_else(machine: str) -> None:
     known = numbers(machine)
-    free = {known[each.name] for each in CALLS if each.argument is None and each.name in known}
+    free = {
+        known[each.name]
+        for each in CALLS
+        if each.name in known and (each.argument is None or 0 in each.values)
+    }
     for number in (*range(600), _X32, *(_X32 + each for each in known.values())):
         expected = _ALLOWED if number in free else _REFUSED
         assert decide(machine, number) == expected, number
@@ -75,6 +79,17 @@ def test_a_request_is_allowed_by_its_lower_half(
         assert decide(machine, number, value) == _REFUSED
     for forbidden in (0x5412, 0x400454CC, 0x400454CB, 0x8924, 8, 10, 0):  # TIOCSTI, F_SETOWN ...
         assert decide(machine, number, 3, forbidden) == _REFUSED
+
+
+@pytest.mark.parametrize("machine", [X86_64, ARM64])
+def test_what_is_held_is_used_for_its_own_peer(machine: str) -> None:
+    known = numbers(machine)
+    assert decide(machine, known["sendto"], 3, 4096, 6, 0, 0, 0) == _ALLOWED
+    assert decide(machine, known["sendto"], 3, 4096, 6, 0, 8192, 10) == _REFUSED
+    assert decide(machine, known["pidfd_send_signal"], 3, 9, 0, 0) == _ALLOWED
+    assert decide(machine, known["pidfd_send_signal"], 3, 9, 0, 4) == _REFUSED  # its group
+    assert decide(machine, known["getsockopt"], 3, 1, 3) == _ALLOWED
+    assert decide(machine, known["getsockopt"], 3, 1, 77) == _REFUSED  # SO_PEERPIDFD
 
 
 @pytest.mark.parametrize("machine", [X86_64, ARM64])

@@ -7,6 +7,7 @@ it along. For each thing that it tries it says on stderr what came of it.
 
 from __future__ import annotations
 
+from tests.ctl.running import Running
 from tests.live.programs import Fethpipe
 
 BEFORE = """
@@ -29,6 +30,11 @@ def call(number, *arguments):
         raise OSError(ctypes.get_errno(), "syscall")
     return result
 
+def done(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "call")
+    return result
+
 def everywhere(name, attempt):
     "Try something with each descriptor; one that it works with is enough."
     results = set()
@@ -47,25 +53,35 @@ number = {name: numbers[os.uname().machine == "aarch64"] for name, numbers in {
 }.items()}
 """
 _STEAL = """
-def steal(self, data):
+def steal(*arguments):
     exec(ATTACK, globals())
     os.write(2, b"stolen: the end\\n")
     while True:
         time.sleep(1)
 
+"""
+PUMP = """
 from fethpipe.wire.connection import Connection
 Connection.receive = steal
 from fethpipe.cli import main
 sys.exit(main())
 """
+FETHCTL = """
+import fethpipe.ctl.traffic
+fethpipe.ctl.traffic.describe_frame = steal
+from fethpipe.ctl.cli import main
+sys.exit(main())
+"""
 
 
-def stolen(attack: str) -> list[str]:
-    """Return the arguments of Python for a fethpipe whose pump does this when its peer speaks."""
-    return ["-c", f"{BEFORE}\nATTACK = {attack!r}\n{_STEAL}"]
+def stolen(attack: str, victim: str = PUMP) -> list[str]:
+    """Return the arguments of Python for a program that does this when it parses what it is sent:
+    a fethpipe with the bytes of its peer, or a fethctl that shows frames.
+    """
+    return ["-c", f"{BEFORE}\nATTACK = {attack!r}\n{_STEAL}\n{victim}"]
 
 
-def outcome(program: Fethpipe) -> dict[str, str]:
+def outcome(program: Fethpipe | Running) -> dict[str, str]:
     """Return what came of each thing that the attacker tried."""
     results: dict[str, str] = {}
     while True:

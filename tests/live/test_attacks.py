@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ import pytest
 from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello
-from tests.live.attacks import BEFORE, outcome, stolen
+from tests.ctl.running import Running
+from tests.live.attacks import BEFORE, FETHCTL, outcome, stolen
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
 from tests.live.private import UID, USER, Private
 from tests.live.programs import Fethpipe
 from tests.live.terminals import TerminalSession
+from tests.patience import PATIENCE
 from tests.wire.test_offload import TCP, build, header
 
 pytestmark = [
@@ -87,6 +90,62 @@ def test_it_can_start_open_connect_and_signal_nothing(
     results = attack(private, _ELSEWHERE, *options)
     assert len(results) > 15
     assert set(results.values()) <= {"EPERM"}, results
+
+
+# ---- a socket that it holds, and one that it does not ----
+
+_SEND = """
+address = struct.pack("=H", socket.AF_UNIX) + b"/run/log"
+sized = ctypes.c_size_t
+iovec = struct.pack("@PN", ctypes.addressof(ctypes.create_string_buffer(b"stolen")), 6)
+pointers = [ctypes.create_string_buffer(each) for each in (address, iovec)]
+name, vector = map(ctypes.addressof, pointers)
+message = struct.pack("@PIPNPNi", name, len(address), vector, 1, 0, 0, 0)
+everywhere("send", lambda each: done(libc.sendto(each, b"stolen", sized(6), 0, None, 0)))
+everywhere("send away", lambda s: done(libc.sendto(s, b"stolen", sized(6), 0, address, 10)))
+everywhere("send a message away", lambda each: done(libc.sendmsg(each, message, 0)))
+room, size = ctypes.create_string_buffer(4), ctypes.create_string_buffer(struct.pack("=I", 4))
+everywhere("get a process", lambda each: done(libc.getsockopt(each, 1, 77, room, size)))
+"""
+
+
+def test_a_pump_sends_to_nobody_but_its_peers(private: Private) -> None:
+    with listener(private, "notify") as manager, listener(private, "log") as other:
+        launcher = private.entering("env", "NOTIFY_SOCKET=/run/notify", sys.executable)
+        argv = [*launcher, *stolen(_SEND)]
+        with Fethpipe(private.namespace, *SPEAKING, launcher=argv) as program:
+            results = outcome(program)
+            assert results.pop("send").startswith("done")
+            assert set(results.values()) == {"EPERM"}, results
+        while manager.recv(4096) != b"stolen":
+            pass
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(4096)
+
+
+def listener(private: Private, name: str) -> socket.socket:
+    """Return a socket in /run where everybody may send to."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made.settimeout(PATIENCE)
+    path = private.root / "run" / name
+    made.bind(str(path))
+    path.chmod(0o666)
+    return made
+
+
+_GROUP = """
+def kill(each, flags):
+    return call(424, each, 0, 0, flags)
+everywhere("signal COMMAND", lambda each: kill(each, 0))
+everywhere("signal the group of COMMAND", lambda each: kill(each, 4))
+"""
+
+
+def test_a_pump_signals_command_and_not_its_group(private: Private) -> None:
+    results = attack(private, _GROUP, "--user", USER)
+    assert results.pop("signal COMMAND").startswith("done")
+    assert set(results.values()) == {"EPERM"}, results
 
 
 # ---- a TAP that is an administrator's ----
@@ -347,6 +406,28 @@ def test_fethctl_reads_frames_without_rights_or_terminal(
         assert terminal.wait_for("status 0")
     private.namespace.run(["ip", "link", "delete", "tap9"])
     private.wait_empty(10)
+
+
+_THROUGH_LO = """
+lo = struct.pack("=HHiHBB8s", socket.AF_PACKET, 0, 1, 0, 0, 6, bytes(8))
+sized, frame = ctypes.c_size_t, bytes(60)
+everywhere("send", lambda each: done(libc.sendto(each, frame, sized(60), 0, None, 0)))
+everywhere("send through lo", lambda s: done(libc.sendto(s, frame, sized(60), 0, lo, len(lo))))
+"""
+
+
+def test_a_stolen_fethctl_sends_through_no_other_interface(private: Private) -> None:
+    private.namespace.run(["ip", "link", "add", "left", "type", "veth", "peer", "name", "right"])
+    for name in ("left", "right", "lo"):
+        private.namespace.run(["ip", "link", "set", name, "up"])
+    argv = [*stolen(_THROUGH_LO, FETHCTL), "capture", "left"]
+    with Running(private.namespace, private.entering(sys.executable, *argv)) as program:
+        assert program.stderr.next(containing="listening on left")
+        with PacketSocket(private.namespace, "right") as other:
+            other.send(make_frame(1))
+        results = outcome(program)
+        assert results["send"].startswith("done")
+        assert results["send through lo"] == "EPERM"
 
 
 # ---- a terminal that nobody reads ----
