@@ -50,6 +50,21 @@ def readable(descriptor: int | socket.socket, seconds: float) -> bool:
     return bool(select.select([descriptor], [], [], max(0.0, seconds))[0])
 
 
+class Child(subprocess.Popen[bytes]):
+    """A process whose end is noticed at once: Popen looks for it up to 50 ms later."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, and return the status."""
+        if timeout is not None and self.returncode is None and hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if not readable(descriptor, timeout):
+                    raise subprocess.TimeoutExpired(self.args, timeout)
+            finally:
+                os.close(descriptor)
+        return super().wait(timeout)
+
+
 class Namespace(Network):
     """A network namespace, loopback up.
 
@@ -60,7 +75,7 @@ class Namespace(Network):
     def __init__(self, *, ipv6: bool = False) -> None:
         require_kernel()
         super().__init__(ipv6=ipv6)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: list[Child] = []
         self.run(["ip", "link", "set", "lo", "up"])
 
     def popen(
@@ -72,10 +87,10 @@ class Namespace(Network):
         stderr: int | None = None,
         pass_fds: Sequence[int] = (),
         cwd: Path | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Child:
         """Start a program, which ``close`` will kill."""
         with self.entered():
-            child = subprocess.Popen(
+            child = Child(
                 argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds, cwd=cwd
             )
         self._children.append(child)

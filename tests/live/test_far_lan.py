@@ -109,23 +109,31 @@ def test_the_lease_and_connections_survive_reconnects(
 @pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.exhaustive)])
 def test_whatever_is_killed_no_port_is_left(left: Namespace, lan: Lan, count: int) -> None:
     random = Random(count)
-    before = {pid for each in (left, lan.host) for pid in pids_in(each)}
-    for _ in range(count):
-        due = time.monotonic() + random.uniform(0, 4)
+    before = _processes(left, lan)
+    unit = 0.0
+    for turn in range(count):
+        started = time.monotonic()
         with Fethpipe(left, *lan.arguments()) as program:
-            assert not program.ended_by(due), program.stderr.all()
-            ours = {pid for each in (left, lan.host) for pid in pids_in(each)} - before
+            if turn % 10 == 0:  # how busy the machine is changes
+                lease(program)
+                unit = time.monotonic() - started
+            else:
+                due = started + unit * random.uniform(0, 1.3)
+                assert not program.ended_by(due), program.stderr.all()
             with suppress(ProcessLookupError):
-                os.kill(random.choice(sorted(ours)), signal.SIGKILL)
-            with suppress(ProcessLookupError):
-                if not program.ended_by(time.monotonic() + 0.1):
-                    program.send_signal(signal.SIGTERM)
+                os.kill(random.choice(sorted(_processes(left, lan) - before)), signal.SIGKILL)
+            if not program.ended_by(time.monotonic() + 0.1):
+                program.send_signal(signal.SIGTERM)
             deadline = time.monotonic() + _END_SECONDS
-            for pid in {pid for each in (left, lan.host) for pid in pids_in(each)} - before:
+            for pid in _processes(left, lan) - before:
                 wait_for_process(pid, deadline)
         lan.host.wait_gone("fp0")
         left.wait_gone("fp0")
         assert lan.ports() == []
+
+
+def _processes(left: Namespace, lan: Lan) -> set[int]:
+    return {pid for each in (left, lan.host) for pid in pids_in(each)}
 
 
 @pytest.mark.parametrize(

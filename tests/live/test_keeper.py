@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -10,8 +9,7 @@ import signal
 import sys
 import time
 import zipapp
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -19,7 +17,7 @@ import pytest
 
 from fethpipe.tunnel.launcher import GRACE_SECONDS
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.netns import Namespace, require_kernel
+from tests.live.netns import Namespace
 from tests.live.private import (
     EXTRA_GID,
     GID,
@@ -328,77 +326,6 @@ def test_command_has_the_environment_of_its_user(private: Private, left: Namespa
 
 
 # ---- SIGKILL ----
-
-_VICTIMS = ("pump", "command", "both", "group", "all")
-_WORKERS = 2
-
-
-@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.exhaustive)])
-def test_nothing_is_left_after_sigkill_at_any_moment(tmp_path: Path, count: int) -> None:
-    require_kernel()
-    frames = b"".join(
-        len(frame).to_bytes(2, "big") + frame for frame in map(make_frame, range(2000))
-    )
-    (tmp_path / "frames").write_bytes(frames)
-    random = Random(3)
-    moments = [(random.choice(_VICTIMS), random.uniform(0, 2)) for _ in range(count)]
-    with ThreadPoolExecutor(_WORKERS) as threads:
-        shares = [moments[start::_WORKERS] for start in range(_WORKERS)]
-        jobs = [threads.submit(_kill_at, share, tmp_path / "frames") for share in shares]
-        reached = [word for job in jobs for word in job.result()]
-    # Not all too early, and not all too late, to have been worth it.
-    assert reached.count("ready") >= count / 10
-    assert reached.count("starting") >= count / 10
-
-
-def _kill_at(moments: Sequence[tuple[str, float]], frames: Path) -> list[str]:
-    """Kill at these moments, in units of what a start takes here and now; return whether the
-    device was up each time.
-    """
-    reached = []
-    with Namespace() as namespace, Private(namespace) as private:
-        command = ["--", "sh", "-c", f"cat {frames} {frames}; exec cat"]
-        arguments = ["--address", "10.9.0.1/24", *command]
-        launcher = private.fethpipe("setsid")
-
-        def time_start() -> float:
-            started = time.monotonic()
-            with Fethpipe(namespace, *arguments, launcher=launcher) as program:
-                program.ready()
-                taken = time.monotonic() - started
-            private.wait_empty(AT_ONCE)
-            return taken
-
-        time_start()  # it compiles
-        for turn, (victim, moment) in enumerate(moments):
-            if turn % 10 == 0:  # how busy the machine is changes
-                unit = time_start()
-            due = time.monotonic() + moment * unit
-            with Fethpipe(namespace, *arguments, launcher=launcher) as program:
-                ready = program.is_ready(due - time.monotonic())
-                program.ended_by(due)
-                _kill(victim, private, program.pid)
-                private.wait_empty(AT_ONCE)
-                reached.append("ready" if ready else "starting")
-    return reached
-
-
-def _kill(victim: str, private: Private, pump: int) -> None:
-    if victim == "group":
-        with contextlib.suppress(ProcessLookupError):  # not yet a group: setsid is still to come
-            os.killpg(pump, signal.SIGKILL)
-            return
-    processes = list(private.processes())
-    commands = [
-        pid
-        for pid, line in command_lines(processes).items()
-        if line.startswith(("cat", "sh -c cat"))
-    ]
-    if victim == "both" or not commands:
-        commands.append(pump)
-    for pid in {"pump": [pump], "all": processes}.get(victim, commands):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_keeper_that_is_killed_is_told_and_leaves_nothing(

@@ -1,4 +1,4 @@
-"""SIGKILL to any process of a tunnel, in every way to start one, at any moment: nothing is left."""
+"""Nothing is left of a tunnel, in every way to start one, whatever is killed at any moment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import pytest
 
+from tests.live.ethernet import make_frame
 from tests.live.netns import Namespace
-from tests.live.peer import Peer
-from tests.live.private import USER, Private, command_lines, pids_in, wait_for_process
+from tests.live.peer import Peer, records
+from tests.live.private import (
+    USER,
+    Private,
+    command_lines,
+    let_others_in,
+    pids_in,
+    wait_for_process,
+)
 from tests.live.programs import FETHPIPE, Fethpipe, changed
 from tests.live.sshd import Sshd, join
 from tests.live.test_ssh import arguments
@@ -28,7 +37,7 @@ AT_ONCE = 10.0
 """Seconds after which nothing may be left, on a busy machine too; on an idle one 2 are enough."""
 _SUDOERS = f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n"
 _RECONNECT = changed("tunnel.reconnect _FIRST_SECONDS = 0.05")
-_SPEAKING = "head -c 100000 /dev/zero; exec cat"  # empty records
+_FRAMES = records(*map(make_frame, range(2000)))
 
 
 class Way(NamedTuple):
@@ -43,7 +52,9 @@ _WAYS = ("TAP", "COMMAND", "--reconnect", "through sudo", "as root by sudo", "--
 
 
 @pytest.fixture(params=_WAYS)
-def way(left: Namespace, request: pytest.FixtureRequest) -> Iterator[Way]:
+def way(left: Namespace, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
+    let_others_in(tmp_path)
+    (tmp_path / "frames").write_bytes(_FRAMES)
     with contextlib.ExitStack() as stack:
         if request.param == "--ssh":
             right = stack.enter_context(Namespace())
@@ -52,11 +63,11 @@ def way(left: Namespace, request: pytest.FixtureRequest) -> Iterator[Way]:
             yield Way((left, right), FETHPIPE, arguments(sshd))
             return
         private = stack.enter_context(Private(left, sudoers=_SUDOERS))
-        command = ["--", "sh", "-c", _SPEAKING]
+        command = ["--", "sh", "-c", f"cat {tmp_path}/frames; exec cat"]
         if request.param == "TAP":
-            yield Way((left,), private.fethpipe(), [])
+            yield Way((left,), private.fethpipe("setsid"), [])
         elif request.param == "COMMAND":
-            yield Way((left,), private.fethpipe(), command)
+            yield Way((left,), private.fethpipe("setsid"), command)
         elif request.param == "--reconnect":
             again = ["--reconnect", "--", "sh", "-c", "sleep 0.1"]
             yield Way((left,), private.entering(*_RECONNECT), again)
@@ -71,7 +82,22 @@ def test_nothing_is_left_of_a_tunnel_of_which_any_process_is_killed(way: Way, co
     random = Random(count)
     before = {pid for namespace in way.namespaces for pid in pids_in(namespace)}
     interfaces = [namespace.interfaces() for namespace in way.namespaces]
-    reached = [_kill_one(way, before, interfaces, random) for _ in range(count)]
+    reached = []
+    for turn in range(count):
+        if turn % 20 == 0:  # how busy the machine is changes
+            unit = _time_start(way)
+            _wait_as_before(way, before, interfaces, "the start that was timed")
+        with _started(way) as program:
+            due = time.monotonic() + unit * random.uniform(0, 1.6)
+            program.is_ready(due - time.monotonic())
+            program.ended_by(due)
+            reached.append(program.is_ready(0))
+            found = {pid for each in way.namespaces for pid in pids_in(each)} - before
+            killed = _kill_some(program, sorted(found), random)
+            if not program.ended_by(time.monotonic() + 0.05):
+                program.send_signal(signal.SIGTERM)  # it has not lost what it needs
+            _wait_as_before(way, before, interfaces, killed)
+    assert set(reached) == {False, True} or count < 100
     assert any(reached)
 
 
@@ -80,45 +106,56 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("count", counts)
 
 
-def _kill_one(
-    way: Way, before: set[int], interfaces: Sequence[Sequence[str]], random: Random
-) -> bool:
-    """Kill a process of a new tunnel, and wait until all is as it was; tell if it was ready."""
-    due = time.monotonic() + random.uniform(0, 1)
+@contextlib.contextmanager
+def _started(way: Way) -> Iterator[Fethpipe]:
     namespace, *_ = way.namespaces
     with Peer() as peer, peer.start(namespace, *way.arguments, launcher=way.launcher) as program:
-        program.is_ready(due - time.monotonic())
-        program.ended_by(due)
-        ready = program.is_ready(0)
-        found = sorted({pid for each in way.namespaces for pid in pids_in(each)} - before)
-        lines = command_lines(found)
-        # Who kills sudo leaves the program alone that sudo runs, whatever that is.
-        victims = [pid for pid in found if not lines[pid].startswith("sudo ")]
-        victim = random.choice(victims) if victims else 0
-        if victim:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
-        if not program.ended_by(time.monotonic() + 0.05):
-            _end(program)
-        deadline = time.monotonic() + AT_ONCE
-        while left := {pid for each in way.namespaces for pid in pids_in(each)} - before:
-            for pid in left:
-                try:
-                    wait_for_process(pid, deadline)
-                except AssertionError as error:
-                    raise AssertionError(
-                        f"{error}, after the end of {lines.get(victim)}"
-                    ) from error
-        for namespace, expected in zip(way.namespaces, interfaces):
-            namespace.wait_until(
-                lambda: namespace.interfaces() == expected,  # noqa: B023 - called at once
-                "an interface is left",
-                max(0.0, deadline - time.monotonic()),
-            )
-    return ready
+        yield program
 
 
-def _end(program: Fethpipe) -> None:
-    """Ask a tunnel to end that has not lost what it needs."""
-    with contextlib.suppress(ProcessLookupError):
+def _time_start(way: Way) -> float:
+    """Return how many seconds a start takes here and now."""
+    started = time.monotonic()
+    with _started(way) as program:
+        program.ready()
+        taken = time.monotonic() - started
         program.send_signal(signal.SIGTERM)
+        program.end()
+        return taken
+
+
+def _kill_some(program: Fethpipe, found: Sequence[int], random: Random) -> str:
+    """Kill one of these processes, or several at once; return which."""
+    lines = command_lines(found)
+    # Who kills sudo leaves the program alone that sudo runs, whatever that is.
+    found = [pid for pid in found if not lines[pid].startswith("sudo ")]
+    kinds = ["one"] * 7 + ["two", "all", "group"]
+    kind = random.choice(kinds)
+    victims = random.sample(found, min(len(found), {"one": 1, "two": 2}.get(kind, len(found))))
+    if kind == "group":
+        with contextlib.suppress(ProcessLookupError):  # not every program leads a group
+            os.killpg(program.pid, signal.SIGKILL)
+            return "the whole group"
+    for victim in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    return " and ".join(lines[victim] for victim in victims)
+
+
+def _wait_as_before(
+    way: Way, before: set[int], interfaces: Sequence[Sequence[str]], killed: str
+) -> None:
+    """Wait until neither a process nor an interface is there that was not there before."""
+    deadline = time.monotonic() + AT_ONCE
+    while left := {pid for each in way.namespaces for pid in pids_in(each)} - before:
+        for pid in left:
+            try:
+                wait_for_process(pid, deadline)
+            except AssertionError as error:
+                raise AssertionError(f"{error}, after the end of {killed}") from error
+    for namespace, expected in zip(way.namespaces, interfaces):
+        namespace.wait_until(
+            lambda: namespace.interfaces() == expected,  # noqa: B023 - called at once
+            f"an interface is left after the end of {killed}",
+            max(0.0, deadline - time.monotonic()),
+        )

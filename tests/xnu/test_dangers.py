@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fethpipe import EthernetDevice, UsageError, create_device
 from fethpipe.netif.darwin import DarwinInterfaces
@@ -20,19 +19,23 @@ SAMPLE, ALL = 60, 25_000
 LONGEST = 16384
 Action = tuple[str, Any]
 
-_LENGTHS = st.one_of(
-    st.integers(0, 20),
-    st.sampled_from([60, 1514, 1518, 1519, 2048, 8191, 8192, LONGEST - 1, LONGEST]),
-    st.integers(LONGEST - 4, LONGEST + 8),
-    st.integers(0, 70_000),
-)
-_ACTIONS: st.SearchStrategy[Action] = st.one_of(
-    st.tuples(st.sampled_from(["send", "vectored"]), _LENGTHS),
-    st.tuples(st.just("batch"), st.lists(_LENGTHS, max_size=5)),
-    st.tuples(st.sampled_from(["down", "up"]), st.sampled_from([PRIMARY, IO])),
-    st.tuples(st.sampled_from(["join", "part"]), st.just(IO)),
-    st.tuples(st.just("mtu"), st.sampled_from([72, 1500, 2048])),
-)
+_SPECIAL = [60, 1514, 1518, 1519, 2048, 8191, 8192, LONGEST - 1, LONGEST]
+
+
+def _length(random: Random) -> int:
+    edges = random.randint(0, 20), random.choice(_SPECIAL), random.randint(LONGEST - 4, LONGEST + 8)
+    return random.choice([*edges, random.randint(0, 70_000)])
+
+
+def _action(random: Random) -> Action:
+    verb = random.choice(["send", "vectored", "batch", "down", "up", "join", "part", "mtu"])
+    if verb == "batch":
+        return verb, [_length(random) for _ in range(random.randint(0, 5))]
+    if verb == "mtu":
+        return verb, random.choice([72, 1500, 2048])
+    if verb in ("send", "vectored"):
+        return verb, _length(random)
+    return verb, random.choice([PRIMARY, IO]) if verb in ("down", "up") else IO
 
 
 def _act(device: EthernetDevice, interfaces: DarwinInterfaces, verb: str, value: Any) -> None:
@@ -71,20 +74,14 @@ def _play(device: EthernetDevice, player: Player, actions: list[Action]) -> None
 
 
 def _test_lengths(count: int) -> None:
-    player = Player()
+    player, random = Player(), Random(count)
     with create_device() as device:
-
-        @settings(
-            max_examples=count,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(st.lists(_ACTIONS, max_size=6))
-        def play(actions: list[Action]) -> None:
-            _play(device, player, actions)
-
-        play()
+        for _ in range(count):
+            actions = [_action(random) for _ in range(random.randint(0, 6))]
+            try:
+                _play(device, player, actions)
+            except Exception as error:
+                raise AssertionError(f"after {actions}") from error
 
 
 @on_apples_code
