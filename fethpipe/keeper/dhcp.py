@@ -1,8 +1,8 @@
 """A DHCP client for the device: one that the system has, as a child of the keeper.
 
-It sets the address of the device and nothing else. The default route of the far network stays out,
-as the tunnel itself would then go through the tunnel; so do its name servers. Every command line is
-fixed, but for the name of the device.
+It sets the address of the device and nothing else, whatever the far network says. Its routes stay
+out, as the tunnel itself, and all other traffic, would go through the tunnel; so do its name
+servers. Every command line is fixed, but for the name of the device.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from ..system.namespace import end_with_parent
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": SEARCH_PATH}
 _MANAGERS = ("/run/systemd/netif/links", "/run/NetworkManager/devices")
+_APPARMOR = Path("/sys/kernel/security/apparmor/profiles")
 _END_SECONDS = 2.0
 _IPCONFIG = "/usr/sbin/ipconfig"
 _IPCONFIG_SECONDS = 5.0
@@ -34,27 +35,37 @@ backoff-cutoff 5;
 retry 5;
 """
 
-# The usual script of udhcpc writes /etc/resolv.conf even without name servers. This one leaves the
-# end of the lease to the kernel, as udhcpc says "deconfig" also when it is asked to renew again
-# before an answer has come. Only another address takes the place of the one that is there.
-_UDHCPC_SCRIPT = """\
+# A client hands on whatever a server says, whether it was asked for or not, and its usual script
+# takes routes, name servers and an MTU of that. This one takes the address alone, in a network no
+# wider than /8, as a wider one would draw the traffic of the host. It leaves the end of the lease
+# to the kernel, as udhcpc says "deconfig" also when it is asked to renew again before an answer has
+# come. Only another address takes the place of the one that is there.
+SCRIPT = """\
 #!/bin/sh
 command -v ip >/dev/null || ip() { busybox ip "$@"; }
-case $1 in
-bound | renew)
-    case $(ip -4 address show dev "$interface") in
-    *" $ip/$mask "*) ;;
-    *) ip -4 address flush dev "$interface" ;;
-    esac
-    set -- "$ip/$mask" dev "$interface"
-    ip address replace "$@" valid_lft "$lease" preferred_lft "$lease" || ip address replace "$@" ;;
+case ${1:-$reason} in
+bound | renew) ;;
+BOUND | RENEW | REBIND | REBOOT)
+    ip=$new_ip_address mask=$new_subnet_mask lease=$new_dhcp_lease_time ;;
+*) exit ;;
 esac
+case $mask in
+255.* | [89] | [12][0-9] | 3[0-2]) ;;
+*) exit 1 ;;
+esac
+case $(ip -4 address show dev "$interface") in
+*" $ip/"*) ;;
+*) ip -4 address flush dev "$interface" ;;
+esac
+set -- "$ip/$mask" dev "$interface"
+ip address replace "$@" valid_lft "$lease" preferred_lft "$lease" || ip address replace "$@"
 """
 
 
 class Client(NamedTuple):
-    """A DHCP client: its arguments in front of the interface, what it gets on stdin, and the signal
-    with which it renews its lease. One that knows no such signal is started again.
+    """A DHCP client: its arguments in front of the interface, with "SCRIPT" for the path of ours,
+    what it gets on stdin, and the signal with which it renews its lease. One that knows no such
+    signal is started again.
     """
 
     name: str
@@ -65,23 +76,23 @@ class Client(NamedTuple):
 
 CLIENTS = (
     Client(
-        "dhclient",
-        ("-4", "-d", "-q", "-cf", "/dev/stdin", "-lf", "/dev/null", "--no-pid"),
-        stdin=_DHCLIENT_CONFIGURATION,
-    ),
-    Client(
         "udhcpc",
+        # It uses descriptors 3 and 4 itself.
         (
             *("-f", "-t", "10", "-T", "1", "-A", "2", "-o", "-O", "subnet"),
             *("-s", "/proc/self/fd/0", "-i"),
         ),
-        stdin=_UDHCPC_SCRIPT,
+        stdin=SCRIPT,
         renew=signal.SIGUSR1,
     ),
     Client(
+        "dhclient",
+        ("-4", "-d", "-q", "-cf", "/dev/stdin", "-lf", "/dev/null", "--no-pid", "-sf", "SCRIPT"),
+        stdin=_DHCLIENT_CONFIGURATION,
+    ),
+    Client(
         "dhcpcd",
-        # -K, as it removes the address when the link goes down.
-        ("-4", "-B", "-q", "-f", "/dev/null", "-A", "-K", "-G", "-C", "resolv.conf"),
+        ("-4", "-B", "-q", "-f", "/dev/null", "-A", "-K", "--noconfigure", "-c", "SCRIPT"),
         renew=signal.SIGHUP,
     ),
 )
@@ -133,33 +144,50 @@ class AddressLease:
     def _run(self, interface: str) -> None:
         self._client, path = require_client()
         tried = f"get an address for {interface}: {path}"
-        stdin = os.memfd_create("fethpipe-dhcp")
-        try:
-            os.write(stdin, self._client.stdin.encode())
-            self._process = subprocess.Popen(
-                [path, *self._client.arguments, interface],
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=_ENVIRONMENT,
-                preexec_fn=_prepare_child,  # noqa: PLW1509 - there are no threads
-            )
-        except OSError as error:
-            raise DeviceError(f"cannot {tried}: {reason(error)}") from error
-        finally:
-            os.close(stdin)
+        with ExitStack() as stack:
+            try:
+                stdin, script = (_file(each, stack) for each in (self._client.stdin, SCRIPT))
+                names = {"SCRIPT": f"/proc/self/fd/{script}"}
+                self._process = subprocess.Popen(
+                    [path, *(names.get(each, each) for each in self._client.arguments), interface],
+                    stdin=stdin,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[script],
+                    env=_ENVIRONMENT,
+                    preexec_fn=_prepare_child,  # noqa: PLW1509 - there are no threads
+                )
+            except OSError as error:
+                raise DeviceError(f"cannot {tried}: {reason(error)}") from error
+
+
+def _file(text: str, owner: ExitStack) -> int:
+    """Return a file in memory with this text, which ``owner`` closes."""
+    descriptor = os.memfd_create("fethpipe-dhcp")
+    owner.callback(os.close, descriptor)
+    os.write(descriptor, text.encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def require_client() -> tuple[Client, str]:
     """Return the first client that this system has, and its path. Raises DeviceError."""
+    confined = False
     for client in CLIENTS:
         for folder in SEARCH_PATH.split(":"):
             path = f"{folder}/{client.name}"
             if os.access(path, os.X_OK):
-                return client, path
+                if f"sbin/{client.name} (enforce)" not in _read(_APPARMOR):
+                    return client, path
+                confined = True
+    if confined:
+        raise DeviceError(
+            "--dhcp does not work with dhclient, as AppArmor lets it run its own script only",
+            hint="install the package udhcpc",
+        )
     raise DeviceError(
-        "--dhcp needs dhclient, udhcpc or dhcpcd",
-        hint="install one of the packages isc-dhcp-client, dhcp-client, udhcpc, dhcpcd",
+        "--dhcp needs udhcpc, dhclient or dhcpcd",
+        hint="install one of the packages udhcpc, isc-dhcp-client, dhcp-client, dhcpcd",
     )
 
 

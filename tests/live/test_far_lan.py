@@ -155,5 +155,5 @@ def test_a_system_without_a_client(left: Namespace) -> None:
     launcher = changed("keeper.dhcp SEARCH_PATH = '/nowhere'")
     finished = finish(left, "--dhcp", launcher=launcher)
     assert finished.status == 73
-    assert "--dhcp needs dhclient, udhcpc or dhcpcd; install one of" in finished.stderr
+    assert "--dhcp needs udhcpc, dhclient or dhcpcd; install one of" in finished.stderr
     assert left.interfaces() == ["lo"]

@@ -1,0 +1,115 @@
+"""What the DHCP server of the far network may change here: the address of the device."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fethpipe.keeper import dhcp
+from tests.live.netns import Namespace, require_tools
+from tests.live.programs import ROOT, Lines
+from tests.patience import PATIENCE
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
+]
+
+# Routers, name servers, domain, host name, MTU, and routes in three ways.
+_OPTIONS = (
+    *("3,10.9.0.254", "6,198.51.100.6", "15,other.example", "12,othername", "26,600"),
+    *("33,198.51.100.1,10.9.0.254", "42,198.51.100.6", "119,other.example"),
+    *("121,0.0.0.0/1,10.9.0.254,128.0.0.0/1,10.9.0.254", "249,0.0.0.0/1,10.9.0.254"),
+)
+_SERVER = (
+    *("dnsmasq", "--keep-in-foreground", "--port=0", "--interface=server", "--bind-interfaces"),
+    *("--user=root", "--conf-file=/dev/null", "--pid-file=", "--dhcp-authoritative"),
+    *("--no-ping", "--dhcp-range=10.9.0.50,10.9.0.99,1h"),
+    *(f"--dhcp-option-force={option}" for option in _OPTIONS),
+)
+_CLIENT = """
+import sys
+from fethpipe.keeper import dhcp
+dhcp.CLIENTS = tuple(each for each in dhcp.CLIENTS if each.name == sys.argv[1])
+lease = dhcp.AddressLease()
+lease.start("fp0", 1)
+sys.stdin.read()
+lease.end()
+"""
+_FILES = """
+touch "$1"
+mount --bind "$1" /etc/resolv.conf
+mount -t tmpfs none /run
+mount -t tmpfs none /var/lib
+mkdir /var/lib/dhcpcd
+shift
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("client", [each.name for each in dhcp.CLIENTS])
+def test_a_server_sets_the_address_and_nothing_else(
+    left: Namespace, right: Namespace, tmp_path: Path, client: str
+) -> None:
+    require_tools("dnsmasq")
+    if not shutil.which(client, path=dhcp.SEARCH_PATH):
+        pytest.skip(f"needs {client}")
+    with right.popen(["cat"], stdin=subprocess.PIPE) as inside:
+        wire = ["ip", "link", "add", "fp0", "type", "veth", "peer", "name", "server"]
+        left.run([*wire, "netns", str(inside.pid)])
+    left.run(["ip", "link", "set", "fp0", "up"])
+    right.run(["ip", "address", "add", "10.9.0.254/24", "dev", "server"])
+    right.run(["ip", "link", "set", "server", "up"])
+    right.popen([*_SERVER, f"--dhcp-leasefile={tmp_path}/leases"])
+    names = tmp_path / "resolv.conf"
+    argv = ["sh", "-ec", _FILES, "sh", str(names), sys.executable, "-c", _CLIENT, client]
+    hostname = left.run(["hostname"])
+    monitor = left.popen(["ip", "-4", "monitor", "address"], stdout=subprocess.PIPE)
+    assert monitor.stdout is not None
+    argv = ["unshare", "--mount", "--uts", *argv]
+    with monitor, left.popen(argv, stdin=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdin is not None
+        assert Lines(os.dup(monitor.stdout.fileno())).next(containing="10.9.0.")
+        later = time.monotonic() + 1  # for all that comes with the address
+        while time.monotonic() < later:
+            routes = left.run(["ip", "route"]).splitlines()
+            assert [line.split()[0] for line in routes] == ["10.9.0.0/24"]
+            assert " mtu 1500 " in left.run(["ip", "link", "show", "dev", "fp0"])
+            assert names.read_text() == ""
+            assert (
+                left.run(["nsenter", f"--uts=/proc/{process.pid}/ns/uts", "hostname"]) == hostname
+            )
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+        monitor.kill()
+
+
+def addresses(namespace: Namespace) -> str:
+    return namespace.run(["ip", "-4", "-br", "address", "show", "dev", "fp0"])
+
+
+_NARROW = ("24", "8", "32", "255.255.255.0", "255.0.0.0")
+_WIDE = ("7", "1", "0", "", "254.0.0.0", "128.0.0.0", "0.0.0", "255.0.255.0", "255.x")
+
+
+@pytest.mark.parametrize("mask", [*_NARROW, *_WIDE])
+def test_no_network_may_be_wider_than_a_bound(left: Namespace, mask: str) -> None:
+    left.run(["ip", "link", "add", "fp0", "type", "veth", "peer", "name", "other"])
+    left.run(["ip", "link", "set", "fp0", "up"])
+    left.run(["ip", "address", "add", "10.8.0.1/24", "dev", "fp0"])
+    facts = ["interface=fp0", "lease=3600", "new_dhcp_lease_time=3600"]
+    if "." in mask:
+        facts += ["reason=BOUND", "new_ip_address=10.9.0.5", f"new_subnet_mask={mask}"]
+    else:
+        facts += ["ip=10.9.0.5", f"mask={mask}"]
+    # It is called as the client calls it, and may fail.
+    how = 'sh -c "$0" sh $1 2>/dev/null || true'
+    event = [] if "." in mask else ["bound"]
+    left.run(["env", *facts, "sh", "-c", how, dhcp.SCRIPT, *event])
+    assert ("10.9.0.5/" in addresses(left)) == (mask in _NARROW)
