@@ -25,7 +25,8 @@ from .remote.handshake import make_marker
 from .remote.ssh import RemoteEnd
 from .system.descriptors import close_all_but
 from .system.stderr import configure_messages
-from .tunnel.run import Config, run
+from .tunnel.config import Config
+from .tunnel.run import run
 from .vmnet.options import MODES, check_options
 from .wire.framing import FRAMINGS
 

@@ -21,7 +21,8 @@ from .netif.mac import parse_mac
 from .provision.request import DeviceRequest
 from .system.descriptors import close_all_but, open_standard
 from .system.stderr import configure_messages
-from .tunnel.run import Config, run
+from .tunnel.config import Config
+from .tunnel.run import run
 
 # MacEthernetTapAgent.h: -1, -2 and -3, as the parent sees them.
 _INVALID_REQUEST, _UNABLE_TO_CREATE, _READ_ERROR = 255, 254, 253

@@ -28,7 +28,7 @@ from fethpipe.errors import (
 )
 from fethpipe.provision.request import KINDS, DeviceRequest
 from fethpipe.remote.ssh import RemoteEnd
-from fethpipe.tunnel.run import Config
+from fethpipe.tunnel.config import Config
 from fethpipe.wire.framing import FRAMINGS
 from tests.strategies import interfaces
 

@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import select
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -31,11 +30,10 @@ from ..system.privileges import (
     nobody_account,
     person_behind_sudo,
 )
-from ..system.signals import SignalPipe
+from ..system.signals import STOPPING, SignalPipe
 
 log = logging.getLogger("fethpipe")
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDIN, _STDOUT = 0, 1
 _CHUNK = 1 << 18
 _LAST_SECONDS = 0.5
@@ -120,8 +118,8 @@ class _Stop:
     def __init__(self, stack: ExitStack) -> None:
         self.stopped = False
         person = nobody_account()
-        self._link = leave_terminal(person.uid, _STOPPING) if can_become(person) else None
-        self._signals = stack.enter_context(SignalPipe(_STOPPING))
+        self._link = leave_terminal(person.uid, STOPPING) if can_become(person) else None
+        self._signals = stack.enter_context(SignalPipe(STOPPING))
         self._watched = [self._signals.fileno()]
         if self._link:
             self._link.leave_session()

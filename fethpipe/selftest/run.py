@@ -21,6 +21,7 @@ from .._version import __version__
 from ..errors import FethpipeError, UsageError
 from ..system.confinement import confine
 from ..system.libc_darwin import sysctl_text
+from ..system.signals import STOPPING
 from .report import Report
 
 
@@ -104,8 +105,7 @@ def _user() -> str:
 
 def _exit_on_signals() -> None:
     """Make the first signal raise SystemExit, so that everything is cleaned up."""
-    candidates = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    stopping = [each for each in candidates if signal.getsignal(each) != signal.SIG_IGN]
+    stopping = [each for each in STOPPING if signal.getsignal(each) != signal.SIG_IGN]
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         for each in stopping:

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from types import FrameType
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The signals that ask a program to end."""
+
 
 class SignalPipe:
     """Inside of the block, these signals only write their number to a pipe.

@@ -6,15 +6,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 from ..errors import LaunchError, TemporaryLaunchError
 from ..system.channel import Channel, ChannelClosedError, ChannelError
 from ..system.child import fork_child
-from ..system.privileges import Person
 from .launcher import GRACE_SECONDS, launch
+from .starter import Starter
 
 log = logging.getLogger("fethpipe")
 
@@ -125,25 +125,15 @@ class Command:
 
 def prepare_command(
     argv: Sequence[str],
+    starter: Starter,
     *,
-    person: Person | None = None,
-    environment: Mapping[str, str] | None = None,
     stderr: int | None = None,
-    leave_session: bool = False,
     hint: str = "check the command after --",
 ) -> Command:
     """Fork the launcher of COMMAND, and return COMMAND, which is not started yet.
 
-    COMMAND runs as ``person``, None for our own user. ``stderr`` is a descriptor for its stderr,
-    None for our own one. ``leave_session`` takes our terminal from it. ``hint`` tells the user what
-    to do if it cannot be started. Raises SystemFailureError.
+    ``stderr`` is a descriptor for its stderr, None for our own one. ``hint`` tells the user what to
+    do if it cannot be started. Raises SystemFailureError.
     """
-    serve = partial(
-        launch,
-        argv=argv,
-        person=person,
-        environment=environment,
-        stderr=stderr,
-        leave_session=leave_session,
-    )
+    serve = partial(launch, argv=argv, starter=starter, stderr=stderr)
     return Command(argv[0], *fork_child(f"the launcher of {argv[0]}", serve), hint)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import time
 from collections import deque
@@ -18,12 +17,11 @@ from collections.abc import Mapping
 from functools import partial
 from select import select
 
-from ..errors import FethpipeError, reason
+from ..errors import reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message
 from ..system.child import fork_child
-from ..system.privileges import Person
-from ..system.signals import describe_status
-from .starter import become_starter, end_with_starter
+from ..system.signals import STOPPING, describe_status
+from .starter import Starter, end_with_starter
 
 log = logging.getLogger("fethpipe")
 
@@ -87,43 +85,15 @@ class Hooks:
             self._waiting.clear()
 
 
-def fork_hooks(
-    commands: Mapping[str, str],
-    *,
-    person: Person | None,
-    environment: Mapping[str, str] | None,
-    leave_session: bool,
-) -> Hooks:
-    """Fork the process that runs these commands (``up``, ``down``) as ``person``.
-
-    Raises SystemFailureError.
-    """
-    serve = partial(
-        _serve,
-        commands=commands,
-        person=person,
-        environment=dict(os.environ if environment is None else environment),
-        leave_session=leave_session,
-    )
+def fork_hooks(commands: Mapping[str, str], starter: Starter) -> Hooks:
+    """Fork the process that runs these commands (``up``, ``down``). Raises SystemFailureError."""
+    serve = partial(_serve, commands=commands, starter=starter)
     return Hooks(*fork_child("the process for --up and --down", serve))
 
 
-def _serve(
-    channel: Channel,
-    *,
-    commands: Mapping[str, str],
-    person: Person | None,
-    environment: Mapping[str, str],
-    leave_session: bool,
-) -> int:
-    handled = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-    try:
-        become_starter(
-            person, kept={channel.fileno()}, handled=handled, leave_session=leave_session
-        )
-    except FethpipeError as error:
-        return error.status
-    _obey(channel, commands, environment)
+def _serve(channel: Channel, *, commands: Mapping[str, str], starter: Starter) -> int:
+    starter.become(kept={channel.fileno()}, handled=STOPPING)
+    _obey(channel, commands, starter.environment())
     return 0
 
 

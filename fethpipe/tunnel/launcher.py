@@ -26,10 +26,9 @@ from select import select
 
 from ..errors import FethpipeError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError
-from ..system.privileges import Person
-from ..system.signals import SignalPipe
+from ..system.signals import STOPPING, SignalPipe
 from ..system.title import set_title
-from .starter import become_starter, end_with_starter
+from .starter import Starter, end_with_starter
 
 GRACE_SECONDS = 5.0
 """Seconds between SIGTERM and SIGKILL for COMMAND."""
@@ -42,8 +41,6 @@ _ORPHAN_GRACE_SECONDS = 1.0
 _TEMPORARY = frozenset(
     {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETXTBSY}
 )
-
-_FROM_TERMINAL = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class Launcher:
@@ -163,28 +160,18 @@ def _pipe(owner: ExitStack) -> tuple[int, int]:
     return reading, writing
 
 
-def launch(
-    channel: Channel,
-    argv: Sequence[str],
-    *,
-    person: Person | None,
-    environment: Mapping[str, str] | None,
-    stderr: int | None,
-    leave_session: bool,
-) -> int:
+def launch(channel: Channel, argv: Sequence[str], starter: Starter, stderr: int | None) -> int:
     """Be the launcher at this side of the channel: the whole work of a process of its own.
 
-    It first becomes ``person``, None to stay the same user. ``stderr`` is the stderr of COMMAND,
-    None for our own one. ``leave_session`` leaves a terminal that belongs to another user. Returns
-    the exit status.
+    ``stderr`` is the stderr of COMMAND, None for our own one. Returns the exit status.
     """
     set_title("fethpipe-launch")
     # COMMAND gets the same signals from the terminal, but the pump decides what ends.
-    handled = [number for number in _FROM_TERMINAL if signal.getsignal(number) != signal.SIG_IGN]
+    handled = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
     kept = {channel.fileno(), *([] if stderr is None else [stderr])}
     try:
-        become_starter(person, kept=kept, handled=handled, leave_session=leave_session)
-        Launcher(channel, argv, environment, stderr).serve()
+        starter.become(kept=kept, handled=handled)
+        Launcher(channel, argv, starter.environment(), stderr).serve()
     except FethpipeError as error:
         with suppress(ChannelClosedError):
             channel.send({"error": str(error), "temporary": False})

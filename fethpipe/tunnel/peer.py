@@ -8,7 +8,7 @@ from ipaddress import IPv6Address
 
 from ..abi.address import IPInterface
 from ..device import Device
-from ..provision.request import DeviceRequest
+from ..provision.request import Provisioned
 from ..wire.hello import NONCE_LENGTH, Feature, Hello
 
 log = logging.getLogger("fethpipe")
@@ -18,14 +18,14 @@ _MOST_ADDRESSES = 16
 """A hello has to fit into any frame."""
 
 
-def make_hello(device: Device, request: DeviceRequest, keepalive: float | None) -> Hello:
+def make_hello(device: Device, facts: Provisioned, keepalive: float | None) -> Hello:
     """Return our hello, with a new random nonce. ``keepalive`` is in seconds."""
     return Hello(
         nonce=os.urandom(NONCE_LENGTH),
-        mtu=request.mtu or 0,
+        mtu=facts.mtu,
         features=_features(device) | Feature.REPORTS,
         keepalive=round(1000 * (keepalive or 0)),
-        addresses=tuple(map(_pack, request.addresses[:_MOST_ADDRESSES])),
+        addresses=tuple(map(_pack, facts.addresses[:_MOST_ADDRESSES])),
     )
 
 

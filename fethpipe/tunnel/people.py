@@ -1,14 +1,11 @@
-"""Choose the users that the pump and COMMAND run as, and leave a terminal of another user."""
+"""Choose the users that the pump and COMMAND run as."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from signal import Signals
 from typing import NamedTuple
 
 from ..errors import NotAllowedError
-from ..system.parting import Link, leave_terminal
 from ..system.privileges import (
     Person,
     can_become,
@@ -44,8 +41,3 @@ def choose_people(user: str | None) -> People:
     raise NotAllowedError(
         f"this user namespace does not have the user {named.name}", hint="use another --user"
     )
-
-
-def part(people: People, signals: Sequence[Signals]) -> Link | None:
-    """Leave the terminal to its owner, if we have one and the pump does not own it."""
-    return leave_terminal(people.pump.uid, signals) if people.pump else None

@@ -6,36 +6,44 @@ import os
 import signal
 import sys
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from ..system.confinement import drop_capabilities
 from ..system.descriptors import close_all_but
 from ..system.namespace import end_with_parent
-from ..system.privileges import Person, drop_privileges
+from ..system.privileges import Person, drop_privileges, environment_of
 
 
-def become_starter(
-    person: Person | None,
-    *,
-    kept: Collection[int],
-    handled: Iterable[signal.Signals],
-    leave_session: bool,
-) -> None:
-    """Become a child that starts programs as ``person``, None to stay the same user.
+class Starter(NamedTuple):
+    """As whom such a process starts programs: a person, None for our own user.
 
-    It keeps stdin, stdout, stderr and the descriptors ``kept``. It does nothing about the signals
-    ``handled``, which its programs get as their defaults. ``leave_session`` leaves a terminal that
-    belongs to another user. Raises FethpipeError if it cannot become the person.
+    ``leaves_terminal`` says that the terminal belongs to somebody else.
     """
-    signal.set_wakeup_fd(-1)
-    for number in handled:
-        signal.signal(number, _ignore)
-    close_all_but({0, 1, 2, *kept})
-    if leave_session:
-        os.setsid()
-    if person is not None:
-        drop_privileges(person)
-    if os.geteuid() != 0:
-        drop_capabilities()  # which a service may have passed on to us
+
+    person: Person | None = None
+    leaves_terminal: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the programs."""
+        return environment_of(self.person, os.environ) if self.person else dict(os.environ)
+
+    def become(self, *, kept: Collection[int], handled: Iterable[signal.Signals]) -> None:
+        """Become the process, after a fork.
+
+        It keeps stdin, stdout, stderr and the descriptors ``kept``. It does nothing about the
+        signals ``handled``, which its programs get as their defaults. Raises FethpipeError if it
+        cannot become the person.
+        """
+        signal.set_wakeup_fd(-1)
+        for number in handled:
+            signal.signal(number, _ignore)
+        close_all_but({0, 1, 2, *kept})
+        if self.leaves_terminal:
+            os.setsid()
+        if self.person is not None:
+            drop_privileges(self.person)
+        if os.geteuid() != 0:
+            drop_capabilities()  # which a service may have passed on to us
 
 
 def end_with_starter() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fethpipe.system.channel import Channel
 from fethpipe.tunnel.hooks import FACTS, fork_hooks
+from fethpipe.tunnel.starter import Starter
 
 _RIGHT: dict[str, Any] = {"run": "up", "facts": dict.fromkeys(FACTS, "end")}
 
@@ -30,7 +31,7 @@ _RIGHT: dict[str, Any] = {"run": "up", "facts": dict.fromkeys(FACTS, "end")}
 def test_a_malformed_request_runs_nothing(tmp_path: Path, wrong: dict[str, Any]) -> None:
     ran = tmp_path / "ran"
     command = {"up": f"touch {ran}"}
-    hooks = fork_hooks(command, person=None, environment=None, leave_session=False)
+    hooks = fork_hooks(command, Starter())
     channel: Channel = hooks._channel
     channel.set_timeout(10)
     channel.send(wrong)

@@ -9,32 +9,31 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partialmethod
 from pathlib import Path
 
 import pytest
 
 from fethpipe.errors import LaunchError, SystemFailureError, TemporaryLaunchError
+from fethpipe.system.privileges import Person
 from fethpipe.system.signals import describe_status
 from fethpipe.tunnel import launcher as launcher_module
 from fethpipe.tunnel.command import Command, prepare_command
 from fethpipe.tunnel.launcher import GRACE_SECONDS, Launcher
+from fethpipe.tunnel.starter import Starter
 from tests.patience import PATIENCE
 
 
 @contextlib.contextmanager
 def prepared(
     *argv: str,
-    environment: Mapping[str, str] | None = None,
     stderr: int | None = None,
     hint: str = "",
 ) -> Iterator[Command]:
     """Yield a COMMAND; check afterwards that neither a process nor a descriptor is left."""
     before = os.listdir("/dev/fd")
-    with contextlib.closing(
-        prepare_command(argv, environment=environment, stderr=stderr, hint=hint)
-    ) as command:
+    with contextlib.closing(prepare_command(argv, Starter(), stderr=stderr, hint=hint)) as command:
         launcher = command._launcher
         yield command
     with pytest.raises(ChildProcessError):
@@ -104,7 +103,7 @@ def test_a_launcher_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "fork", fork)
     before = os.listdir("/dev/fd")
     with pytest.raises(SystemFailureError, match="start the launcher of cat: EAGAIN") as raised:
-        prepare_command(["cat"])
+        prepare_command(["cat"], Starter())
     assert raised.value.status == 71
     assert os.listdir("/dev/fd") == before
 
@@ -186,7 +185,7 @@ def test_it_holds_nothing_of_ours() -> None:
     """A copy of any descriptor could keep a stream or a device alive."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    command = prepare_command(script("echo ready; cat"))
+    command = prepare_command(script("echo ready; cat"), Starter())
     with open(reader, "rb") as pipe, contextlib.closing(command):
         command.start()
         assert read_line(command) == b"ready\n"
@@ -208,11 +207,18 @@ def test_closing_twice_is_closing_once() -> None:
         assert command.read_descriptor == command.write_descriptor == -1
 
 
-def test_its_environment_is_what_it_was_given() -> None:
-    environment = {"PATH": os.environ["PATH"], "WORD": "a word"}
-    with prepared(*script('echo "$WORD $HOME"'), environment=environment) as command:
+def test_its_environment_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORD", "a word")
+    with prepared(*script('echo "$WORD"')) as command:
         command.start()
-        assert read_line(command) == b"a word \n"
+        assert read_line(command) == b"a word\n"
+
+
+def test_another_user_gets_a_home_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORD", "a word")
+    person = Person("somebody", 1234, 1234, (1234,), "/home/somebody", "/bin/sh")
+    environment = Starter(person).environment()
+    assert (environment["WORD"], environment["HOME"]) == ("a word", person.home)
 
 
 def test_its_stderr_is_what_it_was_given() -> None:
