@@ -15,7 +15,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from tests.darwin.inside import Inside, call_method
+from tests.darwin.inside import Inside
 
 if TYPE_CHECKING:
     from tests.darwin.simulation import SimulatedDarwin
@@ -94,9 +94,6 @@ class Calls:
     def close(self, fd: int) -> None:
         os.close(fd)
 
-    def dup(self, fd: int) -> int:
-        return os.dup(fd)
-
     def ioctl(self, fd: int, request: int, argument: bytes = b"") -> bytes:
         buffer = bytearray(argument)
         fcntl.ioctl(fd, request, buffer, True)
@@ -108,26 +105,11 @@ class Calls:
         fcntl.ioctl(fd, request, bytearray(argument + struct.pack("Q", ctypes.addressof(buffer))))
         return buffer.raw
 
-    def ioctl_address(self, fd: int, request: int, address: int) -> None:
-        """With a bare number where the pointer to the argument should be."""
-        fcntl.ioctl(fd, request, address)
-
     def read(self, fd: int, length: int) -> bytes:
         return os.read(fd, length)
 
-    def readv(self, fd: int, *lengths: int) -> bytes:
-        buffers = [bytearray(length) for length in lengths]
-        got = os.readv(fd, buffers)
-        return b"".join(buffers)[:got]
-
     def write(self, fd: int, data: bytes) -> int:
         return os.write(fd, data)
-
-    def writev(self, fd: int, *parts: bytes) -> int:
-        return os.writev(fd, parts)
-
-    def write_each(self, fd: int, frames: list[bytes]) -> int:
-        return sum(os.write(fd, frame) for frame in frames)
 
     def select(self, fd: int, seconds: float) -> bool:
         return bool(select.select([fd], [], [], seconds)[0])
@@ -142,22 +124,6 @@ class Calls:
             records += parse_batch(os.read(fd, length))
         return records
 
-    def burst(
-        self, fd: int, frames: list[bytes], reader: int, length: int, seconds: float = 60
-    ) -> list[bytes]:
-        """Writes frames while reading what arrives on another descriptor, as a pump does."""
-        arrived: list[bytes] = []
-        deadline = time.monotonic() + seconds
-        for number, frame in enumerate(frames):
-            os.write(fd, frame)
-            if number % 64 == 0 and select.select([reader], [], [], 0)[0]:
-                arrived += [record.frame for record in parse_batch(os.read(reader, length))]
-        while len(arrived) < len(frames):
-            if not select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                break
-            arrived += [record.frame for record in parse_batch(os.read(reader, length))]
-        return arrived
-
     # ---- sockets ----
 
     def make_socket(self, family: int, kind: int = socket.SOCK_DGRAM, protocol: int = 0) -> int:
@@ -168,11 +134,6 @@ class Calls:
 
     def connect(self, fd: int, address: bytes) -> None:
         self._check(self._libc.connect(fd, address, len(address)))
-
-    def family(self, fd: int) -> int:
-        """As Python finds it out."""
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            return int(sock.family)
 
     def set_send_buffer(self, fd: int, value: int) -> None:
         with self._ndrv(fd) as sock:
@@ -186,12 +147,11 @@ class Calls:
         """Named in full: an AF_NDRV socket that is not bound has no name to find its family by."""
         return socket.socket(27, socket.SOCK_RAW, 0, fileno=os.dup(fd))
 
-    def udp_send(self, local: str, remote: str, payloads: list[bytes]) -> None:
+    def udp_send(self, local: str, remote: str, payload: bytes) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.bind((local, 0))
-            for payload in payloads:
-                sock.sendto(payload, (remote, 9))
+            sock.sendto(payload, (remote, 9))
 
     # ---- the process ----
 
@@ -200,14 +160,7 @@ class Calls:
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
 
-    def pid(self) -> int:
-        return os.getpid()
-
     # ---- the system ----
-
-    def uname(self) -> tuple[str, str, str]:
-        name = os.uname()
-        return name.sysname, name.release, name.machine
 
     def sysctl(self, name: str, value: bytes | None = None, room: int = 256) -> bytes:
         old = ctypes.create_string_buffer(room)
@@ -239,55 +192,15 @@ class Calls:
         self._libc.freeifaddrs(head)
         return found
 
-    def interface_index(self, name: str) -> int:
-        return socket.if_nametoindex(name)
-
     def interface_names(self) -> list[str]:
         return [name for _, name in socket.if_nameindex()]
-
-    # ---- a host at the other end ----
-
-    def answer_pings(self, reader: int, length: int, writer: int, count: int) -> int:
-        """Answers ARP for any address, and `count` echo requests."""
-        answered = 0
-        while answered < count and select.select([reader], [], [], 10)[0]:
-            for record in parse_batch(os.read(reader, length)):
-                reply = _answer(record.frame)
-                if reply is not None:
-                    os.write(writer, reply)
-                    answered += reply[12:14] == b"\x08\x00"
-        return answered
-
-
-def _answer(frame: bytes) -> bytes | None:
-    mac = bytes.fromhex("02aabbccddee")
-    header = frame[6:12] + mac + frame[12:14]
-    if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\x00\x01":
-        sender, target = frame[22:32], frame[38:42]
-        return header + frame[14:20] + b"\x00\x02" + mac + target + sender
-    if frame[12:14] == b"\x08\x00" and frame[23] == 1 and frame[34] == 8:
-        # Request and reply differ by the type alone: by 8 in the high byte of a 16-bit word.
-        checksum = struct.unpack_from(">H", frame, 36)[0] + 0x0800
-        checksum = (checksum & 0xFFFF) + (checksum >> 16)
-        return (
-            header
-            + frame[14:26]
-            + frame[30:34]
-            + frame[26:30]
-            + b"\x00\x00"
-            + struct.pack(">H", checksum)
-            + frame[38:]
-        )
-    return None
 
 
 class Program:
     """A process on the simulated Mac whose methods are those of `Calls`.  A context manager."""
 
-    def __init__(
-        self, darwin: SimulatedDarwin, namespace: str, *, pass_fds: tuple[int, ...] = ()
-    ) -> None:
-        self._inside = Inside(darwin, namespace, pass_fds=pass_fds)
+    def __init__(self, darwin: SimulatedDarwin, namespace: str) -> None:
+        self._inside = Inside(darwin, namespace)
         self._calls = self._inside.make(Calls)
 
     def __enter__(self) -> Program:
@@ -295,17 +208,6 @@ class Program:
 
     def __exit__(self, *exc_info: object) -> None:
         self._inside.close()
-
-    def kill(self) -> None:
-        """End it as SIGKILL does."""
-        self._inside.kill()
-
-    def start(self, name: str, *arguments: Any, **options: Any) -> None:
-        """Begin a call; `finish` waits for its result."""
-        self._inside.start(call_method, self._calls, name, arguments, options)
-
-    def finish(self) -> Any:
-        return self._inside.finish()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self._calls, name)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import pytest
 
@@ -17,7 +15,6 @@ from tests.darwin.layouts import (
     IFF_UP,
     REQUEST,
     flags,
-    from_u32,
     if_fake_request,
     ifdrv,
     ifreq,
@@ -57,17 +54,14 @@ class Requests:
     def destroy(self, name: str) -> None:
         self("SIOCIFDESTROY", ifreq(name))
 
-    def set_peer(self, name: str, peer: str, *, length: int = 160, reserved: int = 0) -> None:
+    def set_peer(self, name: str, peer: str) -> None:
         self._program.ioctl_pointer(
-            self.fd,
-            REQUEST["SIOCSDRVSPEC"],
-            ifdrv(name, 1, length),
-            if_fake_request(peer, reserved),
+            self.fd, REQUEST["SIOCSDRVSPEC"], ifdrv(name, 1, 160), if_fake_request(peer)
         )
 
-    def peer(self, name: str, *, length: int = 160) -> str:
+    def peer(self, name: str) -> str:
         answer: bytes = self._program.ioctl_pointer(
-            self.fd, REQUEST["SIOCGDRVSPEC"], ifdrv(name, 1, length), bytes(length)
+            self.fd, REQUEST["SIOCGDRVSPEC"], ifdrv(name, 1, 160), bytes(160)
         )
         return answer[32:48].rstrip(b"\0").decode()
 
@@ -90,64 +84,30 @@ class Requests:
         self("SIOCSIFMTU", ifreq_number(name, value))
 
 
-def make_pair(program: Program, *, mtu: int = 1500, up: bool = True) -> Requests:
-    """PRIMARY and IO, peered.  The sysctl must allow the MTU."""
+def make_pair(program: Program) -> Requests:
+    """PRIMARY and IO, peered and up."""
     requests = Requests(program)
     for name in (PRIMARY, IO):
         requests.create(name)
-        requests.set_mtu(name, mtu)
+        requests.up(name)
     requests.set_peer(PRIMARY, IO)
-    if up:
-        requests.up(PRIMARY)
-        requests.up(IO)
     return requests
 
 
-class Bpf(NamedTuple):
-    """An open device and the length that its reads must have."""
-
-    fd: int
-    length: int
-
-
-def open_bpf(
-    program: Program, interface: str, *, length: int = BUFFER, unit: int = 1, see_sent: bool = False
-) -> Bpf:
+def open_bpf(program: Program, interface: str) -> int:
     """In the order that works on every release."""
-    fd: int = program.open(f"/dev/bpf{unit}")
-    length = from_u32(program.ioctl(fd, REQUEST["BIOCSBLEN"], u32(length)))
+    fd: int = program.open("/dev/bpf1")
+    program.ioctl(fd, REQUEST["BIOCSBLEN"], u32(BUFFER))
     program.ioctl(fd, REQUEST["BIOCIMMEDIATE"], u32(1))
-    program.ioctl(fd, REQUEST["BIOCSSEESENT"], u32(see_sent))
+    program.ioctl(fd, REQUEST["BIOCSSEESENT"], u32(0))
     program.ioctl(fd, REQUEST["BIOCSETIF"], ifreq(interface))
     program.ioctl(fd, REQUEST["BIOCSHDRCMPLT"], u32(1))
     program.ioctl(fd, REQUEST["BIOCPROMISC"])
-    return Bpf(fd, length)
-
-
-def open_ndrv(program: Program, interface: str, *, send_buffer: int | None = None) -> int:
-    fd: int = program.make_socket(AF_NDRV, socket.SOCK_RAW)
-    if send_buffer is not None:
-        program.set_send_buffer(fd, send_buffer)
-    program.bind(fd, sockaddr_ndrv(interface))
-    program.connect(fd, sockaddr_ndrv(interface))
     return fd
 
 
-def frames(program: Program, bpf: Bpf, count: int) -> list[bytes]:
-    return [each.frame for each in program.read_frames(bpf.fd, bpf.length, count)]
-
-
-def is_silent(program: Program, bpf: Bpf) -> bool:
-    """Nothing has come.  No waiting is needed: a written frame arrives before the write returns."""
-    try:
-        program.read(bpf.fd, bpf.length)
-    except BlockingIOError:
-        return True
-    return False
-
-
-def is_readable(program: Program, fd: int) -> bool:
-    return bool(program.select(fd, 0))
-
-
-READ_ONLY, WRITE_ONLY = os.O_RDONLY | os.O_NONBLOCK, os.O_WRONLY | os.O_NONBLOCK
+def open_ndrv(program: Program, interface: str) -> int:
+    fd: int = program.make_socket(AF_NDRV, socket.SOCK_RAW)
+    program.bind(fd, sockaddr_ndrv(interface))
+    program.connect(fd, sockaddr_ndrv(interface))
+    return fd

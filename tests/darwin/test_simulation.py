@@ -1,50 +1,64 @@
-"""The simulation as a whole: the seam, the system's answers, and what tests can bend and see."""
+"""What Apple's code cannot check of the simulation: addresses, users, and what it reports.
+
+Whatever interfaces, BPF and AF_NDRV answer is compared with Apple's code, in tests/xnu.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import struct
 import subprocess
 import sys
-import time
+from typing import Callable
 
 import pytest
 
 from tests.darwin.client import Program
 from tests.darwin.layouts import (
     ABI,
+    AF_NDRV,
     CONSTANT,
+    IFF_RUNNING,
+    IFF_UP,
     REQUEST,
     frame,
-    from_u32,
     ifreq,
+    ifreq_flags,
     ifreq_mac,
+    ifreq_number,
     in6_aliasreq,
+    in6_ifreq,
     in_aliasreq,
     sockaddr_in,
+    sockaddr_in6,
+    sockaddr_ndrv,
     u32,
 )
 from tests.darwin.rig import (
+    BUFFER,
     IO,
     PRIMARY,
     Requests,
     fails_with,
-    frames,
     make_pair,
     open_bpf,
     open_ndrv,
 )
-from tests.darwin.simulation import DEVIATIONS, Call, SimulatedDarwin, abi_header
-from tests.live.netns import Namespace
-from tests.patience import PATIENCE
+from tests.darwin.simulation import SimulatedDarwin
 
-live = pytest.mark.live
+pytestmark = pytest.mark.live
 
 
-# ---- the numbers ----
+@pytest.fixture
+def requests(program: Program) -> Requests:
+    return Requests(program)
+
+
+@pytest.fixture
+def requests6(program: Program) -> Requests:
+    return Requests(program, socket.AF_INET6)
 
 
 def test_request_numbers_carry_the_sizes_of_their_structures() -> None:
@@ -63,63 +77,141 @@ def test_request_numbers_carry_the_sizes_of_their_structures() -> None:
             assert REQUEST[request] >> 16 & 0x1FFF == sizes[struct_name], request
 
 
-def test_the_c_header_has_every_number_of_the_abi() -> None:
-    defined = dict(re.findall(r"^#define DARWIN_(\w+) (?:UINT32_C\()?(\w+)", abi_header(), re.M))
-    for name, value in REQUEST.items():
-        assert int(defined[name], 16) == value
-    for name in ("AF_NDRV", "AF_INET6", "IFF_RUNNING", "IFM_ACTIVE", "BPF_ALIGNMENT"):
-        assert int(defined[name]) == CONSTANT[name]
-    assert defined["SIZEOF_in6_aliasreq"] == "128"
+# ---- users ----
 
 
-# ---- the system ----
+def test_only_root_opens_creates_changes_and_destroys(program: Program, nobody: int) -> None:
+    requests = make_pair(program)
+    requests6 = Requests(program, socket.AF_INET6)
+    program.become(nobody)
+    for ask, request, argument in [
+        (requests, "SIOCIFCREATE2", ifreq("feth1")),
+        (requests, "SIOCIFDESTROY", ifreq(IO)),
+        (requests, "SIOCSIFFLAGS", ifreq_flags(IO, 0)),
+        (requests, "SIOCSIFMTU", ifreq_number(IO, 1400)),
+        (requests, "SIOCSIFMETRIC", ifreq_number(IO, 1)),
+        (requests, "SIOCSIFLLADDR", ifreq_mac(IO, "02:00:00:00:00:09")),
+        (requests, "SIOCAIFADDR", in_aliasreq(IO, "10.0.0.1/24")),
+        (requests, "SIOCDIFADDR", ifreq(IO, sockaddr_in("10.0.0.1"))),
+        (requests6, "SIOCAIFADDR_IN6", in6_aliasreq(IO, "fd00::1/64")),
+        (requests6, "SIOCDIFADDR_IN6", in6_ifreq(IO, sockaddr_in6("fd00::1"))),
+    ]:
+        with fails_with(errno.EPERM):
+            ask(request, argument)
+    with fails_with(errno.EPERM):
+        requests.set_peer(IO, "")
+    with fails_with(errno.EPERM):
+        program.make_socket(AF_NDRV, socket.SOCK_RAW)
+    with fails_with(errno.EPERM):
+        program.sysctl("net.link.fake.max_mtu", u32(16370))
+    with fails_with(errno.EACCES):
+        program.open("/dev/bpf1")
+    assert requests.peer(IO) == PRIMARY  # looking is free
+    assert requests.mtu(IO) == 1500
 
 
-@live
+# ---- addresses ----
+
+
+@pytest.mark.parametrize("missing", ["peer", PRIMARY])
+def test_the_stack_sends_nothing_without_a_peer_or_from_a_side_that_is_down(
+    program: Program, missing: str
+) -> None:
+    requests = make_pair(program)
+    requests("SIOCAIFADDR", in_aliasreq(PRIMARY, "10.0.0.1/24"))
+    reader = open_bpf(program, IO)
+    if missing == "peer":
+        requests.set_peer(PRIMARY, "")
+    else:
+        requests.down(PRIMARY)
+    program.udp_send("10.0.0.1", "10.0.0.255", b"lost")
+    if missing == "peer":
+        requests.set_peer(PRIMARY, IO)
+    else:
+        requests.up(PRIMARY)
+    program.udp_send("10.0.0.1", "10.0.0.255", b"hello")
+    (record,) = program.read_frames(reader, BUFFER, 1)
+    assert record.frame.endswith(b"hello")
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_first_address_sets_up_but_not_running(program: Program, family: int) -> None:
+    requests = Requests(program, family)
+    requests.create("feth1")
+    if family == socket.AF_INET:
+        requests("SIOCAIFADDR", in_aliasreq("feth1", "10.0.0.1/24"))
+    else:
+        requests("SIOCAIFADDR_IN6", in6_aliasreq("feth1", "fd00::1/64"))
+    assert requests.flags("feth1") & (IFF_UP | IFF_RUNNING) == IFF_UP
+    requests.up("feth1")
+    assert requests.flags("feth1") & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
+
+
+def test_ipv4_addresses_come_and_go(darwin: SimulatedDarwin, requests: Requests) -> None:
+    requests.create("feth1")
+    with fails_with(errno.EADDRNOTAVAIL):
+        requests("SIOCGIFADDR", ifreq("feth1"))
+    for first in ("10.0.0.1/16", "10.0.0.1/24"):  # the same again changes its mask
+        requests("SIOCAIFADDR", in_aliasreq("feth1", first))
+        assert darwin.interfaces()["feth1"].addresses == (first,)
+    requests("SIOCAIFADDR", in_aliasreq("feth1", "192.168.7.1/28", mask=False))  # its class decides
+    assert darwin.interfaces()["feth1"].addresses == ("10.0.0.1/24", "192.168.7.1/24")
+    assert requests("SIOCGIFADDR", ifreq("feth1"))[16:] == sockaddr_in("10.0.0.1")
+    assert requests("SIOCGIFNETMASK", ifreq("feth1"))[16:] == sockaddr_in("255.255.255.0")
+    requests("SIOCDIFADDR", ifreq("feth1", sockaddr_in("10.0.0.1")))
+    assert darwin.interfaces()["feth1"].addresses == ("192.168.7.1/24",)
+    with fails_with(errno.EADDRNOTAVAIL):
+        requests("SIOCDIFADDR", ifreq("feth1", sockaddr_in("10.0.0.1")))
+    for bad in ("0.0.0.0/8", "224.0.0.1/24", "255.255.255.255/32"):
+        with fails_with(errno.EINVAL):
+            requests("SIOCAIFADDR", in_aliasreq("feth1", bad))
+
+
+def test_requests_of_ipv6_want_its_socket_and_those_of_ipv4_theirs(
+    requests: Requests, requests6: Requests
+) -> None:
+    requests.create("feth1")
+    for ask, request, argument, expected in [
+        (requests6, "SIOCAIFADDR", in_aliasreq("feth1", "10.0.0.1/24"), errno.EINVAL),
+        (requests6, "SIOCDIFADDR", ifreq("feth1", sockaddr_in("10.0.0.1")), errno.EINVAL),
+        (requests6, "SIOCGIFADDR", ifreq("feth1"), errno.EINVAL),
+        (requests, "SIOCAIFADDR_IN6", in6_aliasreq("feth1", "fd00::1/64"), errno.EOPNOTSUPP),
+        (requests, "SIOCDIFADDR_IN6", in6_ifreq("feth1", b""), errno.EOPNOTSUPP),
+    ]:
+        with fails_with(expected):
+            ask(request, argument)
+
+
+def test_the_first_ipv6_address_attaches_ipv6_and_brings_a_link_local_one(
+    darwin: SimulatedDarwin, requests6: Requests
+) -> None:
+    requests6.create(PRIMARY)
+    requests6("SIOCAIFADDR_IN6", in6_aliasreq(PRIMARY, "fd00::1/64"))
+    local = "fe80::6465:74ff:fe68:2710/64"
+    assert darwin.interfaces()[PRIMARY].addresses == (local, "fd00::1/64")
+    requests6("SIOCAIFADDR_IN6", in6_aliasreq(PRIMARY, "fd00:0:0:1::1/48"))
+    requests6("SIOCDIFADDR_IN6", in6_ifreq(PRIMARY, sockaddr_in6("fd00::1")))
+    assert darwin.interfaces()[PRIMARY].addresses == (local, "fd00:0:0:1::1/48")
+    with fails_with(errno.EADDRNOTAVAIL):
+        requests6("SIOCDIFADDR_IN6", in6_ifreq(PRIMARY, sockaddr_in6("fd00::1")))
+
+
 @pytest.mark.parametrize(
-    ("release", "product"),
+    ("address", "expected"),
     [
-        ("17.7.0", "10.13"),
-        ("19.6.0", "10.15"),
-        ("20.6.0", "11.6"),
-        ("22.6.0", "13.6"),
-        ("23.4.0", "14.4"),
-        ("24.0.0", "15.0"),
+        pytest.param(sockaddr_in6("fd00::1", length=16), errno.EAFNOSUPPORT, id="wrong length"),
+        pytest.param(sockaddr_in6("fd00::1", family=10), errno.EAFNOSUPPORT, id="Linux's number"),
+        pytest.param(sockaddr_in6("ff02::1"), errno.EINVAL, id="multicast"),
+        pytest.param(sockaddr_in6("::"), errno.EINVAL, id="unspecified"),
+        pytest.param(sockaddr_in6("fe80::1", scope=99), errno.EINVAL, id="another scope"),
     ],
 )
-def test_the_program_sees_darwin(program: Program, release: str, product: str) -> None:
-    assert program.uname() == ("Darwin", release, "arm64")
-    assert program.sysctl("kern.osproductversion") == product.encode() + b"\0"
-    assert program.sysctl("kern.osrelease") == release.encode() + b"\0"
+def test_a_bad_ipv6_address_is_refused(requests6: Requests, address: bytes, expected: int) -> None:
+    requests6.create("feth1")
+    with fails_with(expected):
+        requests6("SIOCAIFADDR_IN6", in6_aliasreq("feth1", "fd00::1/64", address=address))
 
 
-@live
-def test_the_largest_mtu_is_a_sysctl_from_1500_to_16370_for_root_to_set(
-    program: Program, darwin: SimulatedDarwin, nobody: int
-) -> None:
-    name = "net.link.fake.max_mtu"
-    assert from_u32(program.sysctl(name)) == 2048
-    for bad in (0, 1499, 16371, 65535):
-        with fails_with(errno.EINVAL):
-            program.sysctl(name, u32(bad))
-    with fails_with(errno.EINVAL):
-        program.sysctl(name, struct.pack("=H", 9000))
-    program.sysctl(name, u32(9000))
-    assert darwin.max_mtu == 9000
-    program.become(nobody)
-    assert from_u32(program.sysctl(name)) == 9000
-    with fails_with(errno.EPERM):
-        program.sysctl(name, u32(16370))
-
-
-@live
-def test_lowering_the_global_sysctl_is_reported(program: Program, darwin: SimulatedDarwin) -> None:
-    darwin.max_mtu = 9000
-    program.sysctl("net.link.fake.max_mtu", u32(4000))
-    assert len(darwin.violations(forget=True)) == 1
-
-
-@live
 def test_interfaces_are_enumerated_in_darwins_layout(program: Program) -> None:
     requests = make_pair(program)
     requests("SIOCSIFLLADDR", ifreq_mac(PRIMARY, "02:00:00:00:00:09"))
@@ -132,7 +224,6 @@ def test_interfaces_are_enumerated_in_darwins_layout(program: Program) -> None:
     assert link.flags == requests.flags(PRIMARY)
     family, index, name_length, mac_length = struct.unpack_from("=xBHxBB", link.address)
     assert (family, name_length, mac_length) == (CONSTANT["AF_LINK"], len(PRIMARY), 6)
-    assert index == program.interface_index(PRIMARY)
     assert link.address[8 : 8 + len(PRIMARY)] == PRIMARY.encode()
     assert link.address[8 + len(PRIMARY) :][:6] == bytes.fromhex("020000000009")
     assert struct.unpack_from("=I", link.data, 8)[0] == 1500
@@ -146,44 +237,63 @@ def test_interfaces_are_enumerated_in_darwins_layout(program: Program) -> None:
     assert inet6.netmask[8:24] == b"\xff" * 8 + bytes(8)
 
 
-@live
-def test_what_makes_the_simulation_stays_hidden(program: Program) -> None:
-    make_pair(program)
-    assert program.interface_names() == ["lo0", "en0", PRIMARY, IO]
-    with pytest.raises(OSError, match=r"no interface|No such device"):
-        program.interface_index("h10000")
+# ---- what no correct program does ----
 
 
-# ---- strictness ----
+def _read_without_immediate_mode(program: Program, requests: Requests) -> None:
+    reader = open_bpf(program, IO)
+    program.ioctl(reader, REQUEST["BIOCIMMEDIATE"], u32(0))
+    program.write(open_ndrv(program, PRIMARY), frame())
+    assert len(program.read_frames(reader, BUFFER, 1)) == 1
 
 
-@live
-def test_an_unknown_interface_request_is_eopnotsupp_and_reported(
-    program: Program, darwin: SimulatedDarwin
-) -> None:
-    requests = make_pair(program)
-    for request in (0xC02069FF, 0x8913, REQUEST["BIOCGBLEN"]):  # the second is Linux's
-        if request == REQUEST["BIOCGBLEN"]:
-            with fails_with(errno.ENOTTY):  # not for a socket at all: Linux answers
-                program.ioctl(requests.fd, request, bytes(32))
-        else:
-            with fails_with(errno.EOPNOTSUPP):
-                program.ioctl(requests.fd, request, ifreq(IO))
-    assert len(darwin.violations(forget=True)) == 2
+def _make_an_unknown_request(program: Program, requests: Requests) -> None:
+    with fails_with(errno.EOPNOTSUPP):
+        program.ioctl(requests.fd, 0xC02069FF, ifreq(IO))
 
 
-@live
-def test_changing_another_kind_of_interface_is_reported(
-    program: Program, darwin: SimulatedDarwin
-) -> None:
-    requests = Requests(program)
-    assert requests.mtu("en0") == 1500
+def _make_an_unknown_request_to_bpf(program: Program, requests: Requests) -> None:
+    with fails_with(errno.EINVAL):
+        program.ioctl(program.open("/dev/bpf1"), 0x40044299, bytes(32))
+
+
+def _change_another_kind(program: Program, requests: Requests) -> None:
     with fails_with(errno.EOPNOTSUPP):
         requests.set_mtu("en0", 1400)
-    assert len(darwin.violations(forget=True)) == 1
 
 
-@live
+def _lower_the_sysctl(program: Program, requests: Requests) -> None:
+    for mtu in (9000, 4000):
+        program.sysctl("net.link.fake.max_mtu", u32(mtu))
+
+
+def _bind_as_on_linux(program: Program, requests: Requests) -> None:
+    address = sockaddr_ndrv(IO)
+    program.bind(program.make_socket(AF_NDRV, socket.SOCK_RAW), address[1:2] + b"\0" + address[2:])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reported"),
+    [
+        (_read_without_immediate_mode, "BIOCIMMEDIATE"),
+        (_make_an_unknown_request, "c02069ff"),
+        (_make_an_unknown_request_to_bpf, "40044299"),
+        (_change_another_kind, "en0"),
+        (_lower_the_sysctl, "max_mtu"),
+        (_bind_as_on_linux, "not a sockaddr_ndrv"),
+    ],
+)
+def test_what_is_wrong_is_reported(
+    darwin: SimulatedDarwin,
+    program: Program,
+    wrong: Callable[[Program, Requests], None],
+    reported: str,
+) -> None:
+    wrong(program, make_pair(program))
+    (violation,) = darwin.violations(forget=True)
+    assert reported in violation
+
+
 def test_a_program_without_its_state_does_not_run_as_if_on_linux(darwin: SimulatedDarwin) -> None:
     environment = {**os.environ, **darwin.environment, "DARWIN_STATE": "/nonexistent"}
     ended = subprocess.run(
@@ -191,108 +301,3 @@ def test_a_program_without_its_state_does_not_run_as_if_on_linux(darwin: Simulat
     )
     assert ended.returncode == 127
     assert b"DARWIN_STATE" in ended.stderr
-
-
-# ---- processes ----
-
-
-@live
-def test_a_state_survives_a_process_killed_at_any_moment(
-    darwin: SimulatedDarwin, namespace: str, program: Program
-) -> None:
-    make_pair(program)
-    for _ in range(5):
-        with Program(darwin, namespace) as victim:
-            fd = open_ndrv(victim, IO)
-            enough = darwin.counters()["ndrv_writes"] + 100
-            victim.start("write_each", fd, [frame()] * 5000)
-            deadline = time.monotonic() + PATIENCE
-            while darwin.counters()["ndrv_writes"] < enough:
-                assert time.monotonic() < deadline
-            victim.kill()
-    reader = open_bpf(program, PRIMARY)
-    program.write(open_ndrv(program, IO), frame())
-    assert frames(program, reader, 1) == [frame()]
-
-
-@live
-def test_one_mac_is_in_one_namespace(
-    darwin: SimulatedDarwin, program: Program, right: Namespace
-) -> None:
-    make_pair(program)
-    with Program(darwin, right.path) as stray:
-        stray.open("/dev/bpf1")
-        with fails_with(errno.EBUSY):
-            stray.open("/dev/bpf1")
-    assert set(darwin.violations(forget=True)) == {"one state is used in two network namespaces"}
-
-
-# ---- another program on the same Mac ----
-
-
-@live
-def test_another_program_creates_and_destroys(darwin: SimulatedDarwin, program: Program) -> None:
-    requests = Requests(program)
-    darwin.create("feth10000")
-    with fails_with(errno.EEXIST):
-        requests.create("feth10000")
-    with pytest.raises(FileExistsError):
-        darwin.create("feth10000")
-    darwin.destroy("feth10000")
-    with pytest.raises(OSError, match="feth10000"):
-        darwin.destroy("feth10000")
-    requests.create("feth10000")
-
-
-@live
-def test_without_a_namespace_that_of_a_running_program_is_taken(namespace: str) -> None:
-    with SimulatedDarwin() as darwin:
-        with pytest.raises(ProcessLookupError):
-            darwin.create("feth1")
-        with Program(darwin, namespace) as program:
-            program.uname()
-            darwin.create("feth1")
-            assert Requests(program).mtu("feth1") == 1500
-
-
-# ---- deviations ----
-
-
-@live
-def test_every_deviation_is_known(darwin: SimulatedDarwin) -> None:
-    for name in DEVIATIONS:
-        darwin.deviate(name, 0)
-    with pytest.raises(ValueError, match="nonsense"):
-        darwin.deviate("nonsense")
-    with pytest.raises(ValueError, match="SIOCNONSENSE"):
-        darwin.fail("SIOCNONSENSE", errno.EIO)
-    with pytest.raises(ValueError, match="SIOCNONSENSE"):
-        darwin.misanswer("SIOCNONSENSE", errno.EEXIST, errno.EBUSY)
-
-
-# ---- looking ----
-
-
-@live
-def test_calls_are_logged_with_their_outcome(darwin: SimulatedDarwin, program: Program) -> None:
-    requests = Requests(program)
-    requests.create("feth1")
-    requests.set_mtu("feth1", 1400)
-    with fails_with(errno.EINVAL):
-        requests.set_mtu("feth1", 9999)
-    pid = program.pid()
-    assert darwin.calls("SIOCSIFMTU", on="feth1") == [
-        Call("SIOCSIFMTU", "", "feth1", 1400, 0, pid, 0),
-        Call("SIOCSIFMTU", "", "feth1", 9999, errno.EINVAL, pid, 0),
-    ]
-    assert [call.name for call in darwin.calls()] == ["SIOCIFCREATE2", "SIOCSIFMTU", "SIOCSIFMTU"]
-
-
-@live
-def test_closing_twice_is_safe_and_removes_the_state() -> None:
-    darwin = SimulatedDarwin()
-    assert darwin.state.exists()
-    darwin.close()
-    darwin.close()
-    assert not darwin.state.exists()
-    assert not darwin.state.parent.exists()
