@@ -188,8 +188,7 @@ def pack_number(name: str, number: int) -> bytes:
 
 def unpack_number(ifreq: bytes) -> int:
     """Return an MTU or a metric."""
-    number: int = _IFREQ_NUMBER.unpack(ifreq)[1]
-    return number
+    return int(_IFREQ_NUMBER.unpack(ifreq)[1])
 
 
 def pack_flags(name: str, flags: int) -> bytes:
@@ -204,8 +203,7 @@ def unpack_flags(ifreq: bytes) -> InterfaceFlag:
 
 def unpack_largest_mtu(ifreq: bytes) -> int:
     """Return ifdm_max of SIOCGIFDEVMTU, in bytes."""
-    largest: int = _IFREQ_DEVMTU.unpack(ifreq)[3]
-    return largest
+    return int(_IFREQ_DEVMTU.unpack(ifreq)[3])
 
 
 def pack_mac(name: str, mac: bytes) -> bytes:
@@ -240,8 +238,7 @@ def pack_media_request(name: str) -> bytes:
 
 def unpack_media_status(request: bytes) -> int:
     """Return the IFM_AVALID and IFM_ACTIVE bits."""
-    status: int = _IFMEDIAREQ.unpack(request)[1]
-    return status
+    return int(_IFMEDIAREQ.unpack(request)[1])
 
 
 # ---- addresses ----
@@ -349,14 +346,12 @@ def pack_u32(number: int) -> bytes:
 
 def unpack_u32(argument: bytes) -> int:
     """Return the u_int that a request returned."""
-    number: int = _U32.unpack(argument)[0]
-    return number
+    return int(_U32.unpack(argument)[0])
 
 
 def unpack_bpf_drops(stat: bytes) -> int:
     """Return bs_drop of a bpf_stat: frames that found both buffers full."""
-    drops: int = _BPF_STAT.unpack(stat)[1]
-    return drops
+    return int(_BPF_STAT.unpack(stat)[1])
 
 
 BPF_STAT_SIZE = _BPF_STAT.size

@@ -162,8 +162,7 @@ def unpack_vlan_tag(auxdata: bytes) -> bytes:
 
 def unpack_packet_drops(statistics: bytes) -> int:
     """Return the number of frames that a socket had no room for since the last request."""
-    drops: int = _TPACKET_STATS.unpack(statistics)[1]
-    return drops
+    return int(_TPACKET_STATS.unpack(statistics)[1])
 
 
 def pack_index_request(index: int) -> bytes:
@@ -190,8 +189,7 @@ def unpack_tun_flags(request: bytes) -> int:
     """Return the flags of an ifreq that TUNGETIFF filled in. Raises ValueError for a wrong size."""
     if len(request) != _IFREQ.size:
         raise ValueError(f"ifreq of {len(request)} bytes")
-    flags: int = _IFREQ.unpack(request)[1]
-    return flags
+    return int(_IFREQ.unpack(request)[1])
 
 
 def unpack_tun_name(request: bytes) -> str:
@@ -406,8 +404,7 @@ def _aligned(length: int) -> int:
 def _unpack_u32(value: bytes) -> int:
     if len(value) != _U32.size:
         raise ValueError(f"netlink u32 of {len(value)} bytes")
-    number: int = _U32.unpack(value)[0]
-    return number
+    return int(_U32.unpack(value)[0])
 
 
 def _string(value: bytes) -> str:

@@ -33,13 +33,6 @@ _FEW = 4
 _HELLO_FRAMING = "u16be"
 
 
-class Role(Enum):
-    """Our end of ZeroTier's pipe. In the other framings, both ends are equal."""
-
-    AGENT = "agent"
-    HOST = "host"
-
-
 class FramesReceived(NamedTuple):
     """Whole Ethernet frames, in the order of the stream."""
 
@@ -114,7 +107,6 @@ class Connection:
         framing: Framing,
         counters: Counters | None = None,
         *,
-        role: Role = Role.AGENT,
         hello: Hello | None = None,
         limit: SegmentLimit | None = None,
     ) -> None:
@@ -135,9 +127,8 @@ class Connection:
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
         self._phase = _Phase.HELLO if hello else _Phase.FRAMES
-        if framing.commands and role is Role.AGENT:
+        if framing.commands:
             self._phase = _Phase.COMMANDS
-        self._gives_commands = framing.commands and role is Role.HOST
         self.peer_keeps_alive = False
         self.switched = False
         self._between_super_frames = False
@@ -188,9 +179,7 @@ class Connection:
 
         A frame that is too long for the framing is dropped and counted.
         """
-        if self._gives_commands:
-            frames = [bytes((AgentCommand.FRAME,)) + frame for frame in frames]
-        elif self._outgoing is SUPER_FRAMES:
+        if self._outgoing is SUPER_FRAMES:
             frames = add_headers(frames)
         elif len(frames) == 1 and len(frames[0]) <= self._outgoing.maximum:
             return self._outgoing.encode_one(frames[0])
@@ -237,9 +226,9 @@ class Connection:
         """Return records with room for payloads of this length, in bytes, which are sent as they
         are: frames, or super-frames after the switch.
 
-        Return None if a frame needs a command byte, or is too long for the framing.
+        Return None if they are too long for the framing.
         """
-        if self._gives_commands or length > self._outgoing.maximum:
+        if length > self._outgoing.maximum:
             return None
         return RecordSlots(self._outgoing.encode_length(length), length, skipped=skipped)
 
@@ -256,12 +245,6 @@ class Connection:
         if self.peer is None or Feature.REPORTS not in self.peer.features:
             raise ValueError("the peer takes no reports")
         return self._outgoing.encode_one(encode_report(taken, seconds, near=near))
-
-    def send_command(self, command: AgentCommand, payload: bytes = b"") -> bytes:
-        """Return the record of a command to ZeroTier's agent. Only for the role of the host."""
-        if not self._gives_commands:
-            raise ValueError(f"the {self._framing.name} framing has no commands to send here")
-        return self._framing.encode([bytes((command,)) + payload])
 
     def _encode(self, payloads: Sequence[bytes]) -> bytes:
         framing = self._outgoing

@@ -162,5 +162,4 @@ def _number(fields: dict[int, bytes], kind: _Type) -> int:
         return 0
     if len(value) != _NUMBER.size:
         raise ValueError(f"its field of type {kind} has {len(value)} bytes")
-    number: int = _NUMBER.unpack(value)[0]
-    return number
+    return int(_NUMBER.unpack(value)[0])

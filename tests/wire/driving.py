@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Union
 
 from fethpipe.errors import ProtocolError, TruncatedError
@@ -12,12 +13,32 @@ from fethpipe.wire.connection import (
     Connection,
     ExitReceived,
     FramesReceived,
-    Role,
 )
-from fethpipe.wire.framing import Framing
+from fethpipe.wire.framing import AgentCommand, Framing
 
 # With no hello of ours there are no other events.
 Item = Union[bytes, ConfigureReceived, ExitReceived]
+
+
+class Role(Enum):
+    """An end of ZeroTier's pipe. In the other framings, both ends are equal."""
+
+    AGENT = "agent"
+    HOST = "host"
+
+
+class _Host(Connection):
+    """The end that gives commands and gets bare frames, which the program never is."""
+
+    def send(self, frames: Sequence[bytes]) -> bytes:
+        return super().send([bytes((AgentCommand.FRAME,)) + frame for frame in frames])
+
+
+def connect(framing: Framing, role: Role) -> Connection:
+    """Return an end of a stream."""
+    if framing.commands and role is Role.HOST:
+        return _Host(framing._replace(commands=False))
+    return Connection(framing)
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,7 @@ class Outcome:
 
 def receive(framing: Framing, chunks: Iterable[bytes], *, role: Role = Role.AGENT) -> Outcome:
     """Feed chunks and the end of the stream to a new Connection."""
-    connection = Connection(framing, role=role)
+    connection = connect(framing, role)
     items: list[Item] = []
     error: ProtocolError | None = None
     try:

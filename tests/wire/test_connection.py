@@ -13,12 +13,11 @@ from fethpipe.wire.connection import (
     Connection,
     ExitReceived,
     FramesReceived,
-    Role,
 )
 from fethpipe.wire.framing import FRAMINGS, AgentCommand, Framing
 from tests.fakes import scatter
 from tests.strategies import chunked, corrupted, cuts, frames, framings
-from tests.wire.driving import Item, receive, receive_three_ways
+from tests.wire.driving import Item, Role, connect, receive, receive_three_ways
 from tests.wire.reference import split
 
 U16BE = FRAMINGS["u16be"]
@@ -134,8 +133,7 @@ def test_only_zerotiers_agent_takes_commands() -> None:
 
 @pytest.mark.parametrize("command", AgentCommand)
 def test_a_command_arrives(command: AgentCommand) -> None:
-    stream = Connection(ZEROTIER, role=Role.HOST).send_command(command, FRAME)
-    (item,) = receive(ZEROTIER, [stream]).items
+    (item,) = receive(ZEROTIER, [ZEROTIER.encode([bytes((command,)) + FRAME])]).items
     assert (
         item
         == {
@@ -144,15 +142,6 @@ def test_a_command_arrives(command: AgentCommand) -> None:
             AgentCommand.EXIT: ExitReceived(),
         }[command]
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [("zerotier", Role.AGENT), ("u16be", Role.HOST), ("u32be", Role.AGENT), ("u16le", Role.HOST)],
-)
-def test_only_zerotiers_host_gives_commands(name: str, role: Role) -> None:
-    with pytest.raises(ValueError, match=f"the {name} framing has no commands to send here"):
-        Connection(FRAMINGS[name], role=role).send_command(AgentCommand.EXIT)
 
 
 # ---- sending ----
@@ -175,7 +164,7 @@ def test_sending_nothing(name: str) -> None:
 )
 def test_a_frame_that_is_too_long_is_dropped_alone(name: str, role: Role, longest: int) -> None:
     framing = FRAMINGS[name]
-    sender = Connection(framing, role=role)
+    sender = connect(framing, role)
     fitting = bytes(longest)
     stream = sender.send([HEADER, fitting + b"\0", fitting])
     assert sender.counters.drops == {"too long for the framing": 1}
@@ -283,7 +272,7 @@ def roles() -> st.SearchStrategy[Role]:
 def test_frames_that_are_sent_are_received(
     data: st.DataObject, framing: Framing, role: Role, positions: list[int]
 ) -> None:
-    sender = Connection(framing, role=role)
+    sender = connect(framing, role)
     longest = framing.maximum - (framing.commands and role is Role.HOST)
     batches = data.draw(st.lists(st.lists(frames(longest), max_size=3), max_size=3))
     sent = [frame for batch in batches for frame in batch]
@@ -307,7 +296,7 @@ def test_no_frame_is_received_but_what_the_stream_holds(
     data: st.DataObject, framing: Framing, role: Role, positions: list[int]
 ) -> None:
     sent = data.draw(st.lists(frames(100), max_size=5))
-    stream, _ = data.draw(corrupted(Connection(framing, role=peer(role)).send(sent)))
+    stream, _ = data.draw(corrupted(connect(framing, peer(role)).send(sent)))
     outcome = receive(framing, chunked(stream, positions), role=role)
     payloads = [payload for _, payload in split(framing.name, stream).records]
     if framing.commands and role is Role.AGENT:
@@ -355,7 +344,3 @@ def test_slots_hold_what_send_returns(name: str) -> None:
     assert bytes(slots.records(1)) == connection.send([FRAME])
     assert connection.slots(FRAMINGS[name].maximum)
     assert connection.slots(FRAMINGS[name].maximum + 1) is None
-
-
-def test_a_host_has_no_slots_for_its_commands() -> None:
-    assert Connection(FRAMINGS["zerotier"], role=Role.HOST).slots(len(FRAME)) is None

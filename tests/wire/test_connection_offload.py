@@ -16,7 +16,6 @@ from fethpipe.wire.connection import (
     EchoReceived,
     FramesReceived,
     PeerReady,
-    Role,
     SuperFramesReceived,
 )
 from fethpipe.wire.framing import FRAMINGS, SUPER_FRAMES
@@ -148,7 +147,7 @@ def test_a_hello_that_cannot_be_read_is_dropped_and_the_stream_goes_on() -> None
 @pytest.mark.parametrize("name", ["u32be", "u16le", "zerotier"])
 def test_only_u16be_has_a_hello(name: str) -> None:
     with pytest.raises(ValueError, match=f"the {name} framing has no hello"):
-        Connection(FRAMINGS[name], hello=OURS, role=Role.AGENT)
+        Connection(FRAMINGS[name], hello=OURS)
 
 
 # ---- the switch ----

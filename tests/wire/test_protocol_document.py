@@ -18,12 +18,11 @@ from fethpipe.wire.connection import (
     FramesReceived,
     PeerReady,
     ReportReceived,
-    Role,
     SuperFramesReceived,
 )
 from fethpipe.wire.framing import FRAMINGS, Framing
 from fethpipe.wire.hello import Feature, Hello
-from tests.wire.driving import receive_three_ways
+from tests.wire.driving import Role, connect, receive_three_ways
 
 DOCUMENT = Path(__file__).parents[2].joinpath("docs", "PROTOCOL.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```vector\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -73,7 +72,7 @@ VECTORS = [parse(block) for block in BLOCK.findall(DOCUMENT)]
 
 def sender(vector: Vector) -> Connection:
     role = Role.HOST if vector.receiver is Role.AGENT else Role.AGENT
-    return Connection(vector.framing, role=role)
+    return connect(vector.framing, role)
 
 
 def name(vector: Vector) -> str:
