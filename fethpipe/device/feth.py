@@ -42,7 +42,9 @@ class FethDevice:
         self.offload = None  # neither BPF nor AF_NDRV has super-frames
         self._bpf_descriptor = bpf_descriptor
         self._descriptors = [bpf_descriptor, ndrv_descriptor]
-        self._reader = BpfReader(bpf_descriptor, name, self.counters)
+        reader = BpfReader(bpf_descriptor, name, self.counters)
+        self.read_frames = reader.read_frames
+        self.kernel_drops = reader.kernel_drops
         self._ndrv = ndrv_writer(ndrv_descriptor, name, self.counters)
         self._batches: BpfBatchWriter | None = None
         if batch_descriptor is not None:
@@ -54,10 +56,6 @@ class FethDevice:
     def fileno(self) -> int:
         """Return the descriptor, which is readable while the kernel holds frames."""
         return self._bpf_descriptor
-
-    def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, at most one buffer of the kernel."""
-        return self._reader.read_frames()
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order."""
@@ -73,10 +71,6 @@ class FethDevice:
             self._ndrv.write_vectored(buffers)
         else:
             sendable((b"".join(buffers),), self.frame_limit, self.counters)
-
-    def kernel_drops(self) -> int:
-        """Return the number of frames that the kernel dropped because its queue was full."""
-        return self._reader.kernel_drops()
 
     def close(self) -> None:
         """Close the descriptors; safe to call twice."""

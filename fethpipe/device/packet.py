@@ -9,11 +9,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import socket
-from collections.abc import Sequence
 
 from ..abi import linux
 from ..errors import DeviceError
-from ..ether.frame import MAX_FRAME, Buffer
+from ..ether.frame import MAX_FRAME
 from ..stats import Counters
 from ..wire.slots import LONGEST_READ
 from .writer import FrameWriter, gone
@@ -57,7 +56,9 @@ class PacketDevice:
         self._index = socket.if_nametoindex(name)
         self._see_sent = see_sent
         self._kernel_drops = 0
-        self._writer = FrameWriter(descriptor, name, self.counters, kind="AF_PACKET")
+        writer = FrameWriter(descriptor, name, self.counters, kind="AF_PACKET")
+        self.write_frames = writer.write_frames
+        self.write_vectored = writer.write_vectored
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable while the kernel holds frames."""
@@ -83,14 +84,6 @@ class PacketDevice:
         self.counters.frames_received += len(frames)
         self.counters.bytes_received += sum(map(len, frames))
         return frames
-
-    def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order."""
-        self._writer.write_frames(frames)
-
-    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        """Send one frame that lies in several buffers."""
-        self._writer.write_vectored(buffers)
 
     def kernel_drops(self) -> int:
         """Return the number of frames that the socket had no room for."""

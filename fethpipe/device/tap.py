@@ -125,12 +125,12 @@ class TapDevice:
 
     def read_frames(self) -> list[bytes]:
         """Return the frames that wait, at most one batch. Raises DeviceError."""
-        packets = self._read_batch()
+        packets = self.read_super_frames()
         return strip_headers(packets, self.counters) if self.header else packets
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
         """Send frames in order."""
-        self._write_batch(add_headers(frames) if self.header else frames)
+        self.write_super_frames(add_headers(frames) if self.header else frames)
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
         """Send one frame that lies in several buffers."""
@@ -172,12 +172,52 @@ class TapDevice:
             fcntl.ioctl(self._descriptor, linux.TUNSETCARRIER, linux.pack_u32(up))
 
     def read_super_frames(self) -> list[bytes]:
-        """Return the super-frames that wait, at most one batch. Raises DeviceError."""
-        return self._read_batch()
+        """Return the packets that wait, at most one batch. Raises DeviceError."""
+        batch: list[bytes] = []
+        try:
+            if self._lone:
+                batch.append(os.read(self._descriptor, LONGEST_READ))
+            else:
+                # The loop runs in C. The packets before an exception are kept.
+                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST_READ))
+                batch.extend(reads)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise gone(self.name, error) from error
+        if not batch:
+            return batch
+        size = sum(map(len, batch))
+        self.counters.frames_received += len(batch)
+        self.counters.bytes_received += size - len(batch) * self.header
+        if self._lone:
+            self._lone -= 1
+        elif len(batch) == 1:
+            self._lone = self._patience
+            self._patience = min(2 * self._patience, _MOST_LONE)
+            self._short = size < LONG
+            self._limit = 2
+        else:
+            self._patience = 1
+            # If packets become longer, only the first batch has too many bytes.
+            self._limit = max(2, min(BATCH_FRAMES, BATCH_BYTES * len(batch) // size))
+        return batch
 
     def write_super_frames(self, super_frames: Sequence[bytes | memoryview]) -> None:
-        """Send super-frames in order."""
-        self._write_batch(super_frames)
+        """Send packets in order. They have a header if the kernel expects one."""
+        if len(super_frames) == 1:
+            self.write_lone(super_frames[0])
+            return
+        sizes: list[int] = []
+        writes = map(os.write, repeat(self._descriptor), super_frames)
+        while True:
+            try:
+                sizes.extend(writes)  # in C too; it goes on behind a packet that was refused
+                break
+            except OSError as error:
+                self._refused(error)
+        self.counters.frames_sent += len(sizes)
+        self.counters.bytes_sent += sum(sizes) - len(sizes) * self.header
 
     def read_lone(self) -> bytes:
         """Return the next super-frame, if the last one was short and came alone. Otherwise return
@@ -249,54 +289,6 @@ class TapDevice:
             os.close(descriptor)
         if self._netlink:
             self._netlink.close()
-
-    def _read_batch(self) -> list[bytes]:
-        """Return the packets that wait, at most one batch, and count them."""
-        batch: list[bytes] = []
-        try:
-            if self._lone:
-                batch.append(os.read(self._descriptor, LONGEST_READ))
-            else:
-                # The loop runs in C. The packets before an exception are kept.
-                reads = map(os.read, repeat(self._descriptor, self._limit), repeat(LONGEST_READ))
-                batch.extend(reads)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            raise gone(self.name, error) from error
-        if not batch:
-            return batch
-        size = sum(map(len, batch))
-        self.counters.frames_received += len(batch)
-        self.counters.bytes_received += size - len(batch) * self.header
-        if self._lone:
-            self._lone -= 1
-        elif len(batch) == 1:
-            self._lone = self._patience
-            self._patience = min(2 * self._patience, _MOST_LONE)
-            self._short = size < LONG
-            self._limit = 2
-        else:
-            self._patience = 1
-            # If packets become longer, only the first batch has too many bytes.
-            self._limit = max(2, min(BATCH_FRAMES, BATCH_BYTES * len(batch) // size))
-        return batch
-
-    def _write_batch(self, batch: Sequence[bytes | memoryview]) -> None:
-        """Send packets, which have a header if the kernel expects one, and count them."""
-        if len(batch) == 1:
-            self.write_lone(batch[0])
-            return
-        sizes: list[int] = []
-        writes = map(os.write, repeat(self._descriptor), batch)
-        while True:
-            try:
-                sizes.extend(writes)  # in C too; it goes on behind a packet that was refused
-                break
-            except OSError as error:
-                self._refused(error)
-        self.counters.frames_sent += len(sizes)
-        self.counters.bytes_sent += sum(sizes) - len(sizes) * self.header
 
     def _refused(self, error: OSError) -> None:
         if error.errno not in _REFUSALS:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Union
+from collections.abc import Callable
+from typing import TypeVar, Union
 
 from ..abi.address import IPInterface
 from ..errors import UsageError
 from ..netif.address import parse_address
 from ..netif.mac import parse_mac
 from ..netif.name import check_name
+
+_T = TypeVar("_T")
 
 Address = Union[str, IPInterface]
 """An address with its prefix length: text like ``10.9.0.1/24``, or an interface of
@@ -20,25 +23,21 @@ Mac = Union[str, bytes]
 
 def checked_name(name: str) -> str:
     """Return the name if an interface can have it. Raises UsageError."""
-    try:
-        return check_name(name)
-    except ValueError as error:
-        raise UsageError(f"{name!a}: {error}") from error
+    return _converted(check_name, name, name)
 
 
 def as_address(address: Address) -> IPInterface:
     """Return an address with its prefix length. Raises UsageError."""
-    if not isinstance(address, str):
-        return address
-    try:
-        return parse_address(address)
-    except ValueError as error:
-        raise UsageError(f"{address!a}: {error}") from error
+    return _converted(parse_address, address, address) if isinstance(address, str) else address
 
 
 def as_mac(mac: Mac) -> bytes:
     """Return the 6 bytes of a MAC. Raises UsageError."""
+    return _converted(parse_mac, mac if isinstance(mac, str) else mac.hex(":"), mac)
+
+
+def _converted(convert: Callable[[str], _T], text: str, given: object) -> _T:
     try:
-        return parse_mac(mac if isinstance(mac, str) else mac.hex(":"))
+        return convert(text)
     except ValueError as error:
-        raise UsageError(f"{mac!a}: {error}") from error
+        raise UsageError(f"{given!a}: {error}") from error

@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 
 from ..abi.address import IPInterface
 from ..abi.darwin import FETH_MTU, IF_MAXUNIT, InterfaceFlag
@@ -23,7 +24,7 @@ from ..device import Device
 from ..device.bpf import batches_leave, open_bpf, set_batch_write
 from ..device.feth import FethDevice
 from ..device.ndrv import open_ndrv
-from ..errors import DeviceError, UsageError, reason, step
+from ..errors import DeviceError, UsageError, errno_behind, reason, step
 from ..netif.darwin import (
     BUSY_SECONDS,
     UNSUPPORTED,
@@ -66,7 +67,7 @@ def provision_feth(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
             mtu = request.mtu or DEFAULT_MTU
             with step(f"allow an MTU of {mtu}"):
                 allow_mtu(mtu)
-            make = _SideMaker(interfaces, request.mac, undo, on_made)
+            make = partial(_make_sides, interfaces, request.mac, undo, on_made)
             primary, io = _make_pair(make, pair)
             _set_mtus(interfaces, primary, io, mtu)
             with step(f"join {primary} and {io}"):
@@ -204,7 +205,7 @@ def _existing_pair(interfaces: DarwinInterfaces, primary: str) -> tuple[str, str
         with step(f"attach to {primary}"):
             io = interfaces.peer(primary)
     except DeviceError as error:
-        number = getattr(error.__cause__, "errno", None)
+        number = errno_behind(error)
         if number == errno.ENXIO:
             raise DeviceError(f"{tried}: it does not exist") from error
         if number in UNSUPPORTED:
@@ -217,7 +218,7 @@ def _existing_pair(interfaces: DarwinInterfaces, primary: str) -> tuple[str, str
     return primary, io
 
 
-def _make_pair(make: _SideMaker, pair: tuple[str, str] | None) -> tuple[str, str]:
+def _make_pair(make: Callable[..., None], pair: tuple[str, str] | None) -> tuple[str, str]:
     """Make both sides of this pair, or of the lowest free one."""
     if pair is not None:
         try:
@@ -252,44 +253,36 @@ class _TakenError(Exception):
         self.name = name
 
 
-class _SideMaker:
-    """Makes the two sides of a pair, each with its MAC. ``undo`` destroys them.
+def _make_sides(
+    interfaces: DarwinInterfaces,
+    mac: bytes | None,
+    undo: ExitStack,
+    on_made: MadeHook,
+    pair: tuple[str, str],
+    *,
+    patience: float = 0,
+) -> None:
+    """Make both sides of a pair, each with its MAC. ``undo`` destroys them.
 
     ``mac`` is the primary side's, None for the stable one. The I/O side gets a random one: no frame
-    carries it, but it identifies the interface.
+    carries it, but it identifies the interface. Raises _TakenError if one side exists already, or
+    still after ``patience`` seconds.
     """
-
-    def __init__(
-        self,
-        interfaces: DarwinInterfaces,
-        mac: bytes | None,
-        undo: ExitStack,
-        on_made: MadeHook,
-    ) -> None:
-        self._interfaces = interfaces
-        self._mac = mac
-        self._undo = undo
-        self._on_made = on_made
-
-    def __call__(self, pair: tuple[str, str], *, patience: float = 0) -> None:
-        """Make both sides. Raises _TakenError if one exists already, or still after ``patience``
-        seconds.
-        """
-        primary, io = pair
-        macs = {primary: self._mac or _stable_mac(primary), io: random_mac()}
-        with ExitStack() as both:
-            for name in pair:
-                with step(f"create {name}"):
-                    try:
-                        self._interfaces.create(name, patience=patience)
-                    except OSError as error:
-                        if error.errno not in (errno.EEXIST, errno.EBUSY):
-                            raise
-                        raise _TakenError(name) from error
-                both.callback(_undo_creation, self._interfaces, name)
-                _set_mac(self._interfaces, name, macs[name])
-                self._on_made(name)
-            self._undo.push(both.pop_all())
+    primary, io = pair
+    macs = {primary: mac or _stable_mac(primary), io: random_mac()}
+    with ExitStack() as both:
+        for name in pair:
+            with step(f"create {name}"):
+                try:
+                    interfaces.create(name, patience=patience)
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.EBUSY):
+                        raise
+                    raise _TakenError(name) from error
+            both.callback(_undo_creation, interfaces, name)
+            _set_mac(interfaces, name, macs[name])
+            on_made(name)
+        undo.push(both.pop_all())
 
 
 def _undo_creation(interfaces: DarwinInterfaces, name: str) -> None:

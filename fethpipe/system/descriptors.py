@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from ..errors import SystemFailureError
-from .stderr import forget_stderr
+from .stderr import output
 
 _STDERR = 2
 _MOST = 1024 - 64
@@ -37,7 +37,7 @@ def close_all_but(kept: set[int]) -> None:
     /dev/fd lists them on Linux and macOS; the descriptor of the listing itself is gone by then.
     Where nothing is mounted there, each number is tried that a descriptor may have.
     """
-    forget_stderr()
+    output.forget()
     try:
         numbers = set(map(int, os.listdir("/dev/fd")))
     except OSError:

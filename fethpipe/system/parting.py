@@ -28,7 +28,7 @@ from .confinement import confine
 from .descriptors import close_all_but
 from .privileges import Person, drop_privileges, find_person, person_behind_sudo
 from .signals import SignalPipe
-from .stderr import can_show_status, open_stderr, terminal
+from .stderr import can_show_status, output, terminal
 from .title import set_title
 
 # The second process has ended; the terminal is wider or narrower; we are in the foreground again.
@@ -137,7 +137,7 @@ def part_from_terminal(
             if _is_terminal(standard):
                 os.dup2(instead, standard)
     os.close(writing)
-    open_stderr()
+    output.open()
     terminal.relay, terminal.relayed_width = its_control, _USUAL_WIDTH if shows else 0
     return Link(its_control, number, kept)
 
@@ -224,7 +224,7 @@ def _keep_terminal(
         with SignalPipe((*passed_on, *_NOTICED)) as signals:
             kept = {*_STANDARD, *keeping.descriptors, *signals.descriptors}
             close_all_but(kept)
-            open_stderr()
+            output.open()
             if owner:
                 drop_privileges(owner)
             confine()

@@ -108,7 +108,7 @@ class Terminal:
         if self.relay:
             with suppress(OSError):
                 self.relay.send(line + b"\n", socket.MSG_DONTWAIT)
-        elif _output.write(self._erasing() + line):
+        elif output.write(self._erasing() + line):
             self._drawn = line
 
     def erase(self) -> None:
@@ -133,8 +133,8 @@ class Terminal:
         return (_UP % above if above else b"") + _ERASE
 
 
-_output = _Output()
-os.register_at_fork(after_in_child=_output.forget)
+output = _Output()
+os.register_at_fork(after_in_child=output.forget)
 terminal = Terminal()
 """The only one: messages and the status line have to know each other."""
 
@@ -142,21 +142,11 @@ terminal = Terminal()
 @contextmanager
 def without_waiting() -> Iterator[None]:
     """While it lasts, let no reader of stderr hold us up."""
-    _output.patience = 0.0
+    output.patience = 0.0
     try:
         yield
     finally:
-        _output.patience = _PATIENCE_SECONDS
-
-
-def open_stderr() -> None:
-    """Look where stderr leads, after it was changed, or after others were closed."""
-    _output.open()
-
-
-def forget_stderr() -> None:
-    """Use the stderr that we were given, for all others will be closed."""
-    _output.forget()
+        output.patience = _PATIENCE_SECONDS
 
 
 def can_show_status() -> bool:
@@ -199,12 +189,12 @@ class _StderrHandler(logging.Handler):
         self._prefix = prefix
 
     def emit(self, record: logging.LogRecord) -> None:
-        _output.write_line(self._prefix, " ".join(self.format(record).splitlines()))
+        output.write_line(self._prefix, " ".join(self.format(record).splitlines()))
 
 
 def configure_messages(level: int, *, prefix: str = "fethpipe: ") -> None:
     """Write the program's messages from ``level`` up to stderr, each with this prefix."""
-    open_stderr()
+    output.open()
     logger = logging.getLogger("fethpipe")
     logger.propagate = False
     logger.handlers = [_StderrHandler(prefix)]

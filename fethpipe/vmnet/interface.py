@@ -26,7 +26,7 @@ from contextlib import ExitStack, suppress
 from functools import lru_cache
 from ipaddress import IPv4Address
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import DeviceError, SystemFailureError
 from ..ether.frame import HEADER_LENGTH
@@ -213,24 +213,14 @@ def _read(library: Library, dictionary: int) -> _Parameters:
     get_text = library.system.xpc_dictionary_get_string
     get_number = library.system.xpc_dictionary_get_uint64
 
-    def text(name: str) -> str:
+    values: dict[str, Any] = {}
+    for name, absent in _Parameters._field_defaults.items():
         key = library.key(name)
-        return (get_text(dictionary, key) or b"").decode("ascii", "replace") if key else ""
-
-    def number(name: str) -> int:
-        key = library.key(name)
-        return int(get_number(dictionary, key)) if key else 0
-
-    return _Parameters(
-        mac_address=text("mac_address"),
-        start_address=text("start_address"),
-        end_address=text("end_address"),
-        subnet_mask=text("subnet_mask"),
-        mtu=number("mtu"),
-        max_packet_size=number("max_packet_size"),
-        read_max_packets=number("read_max_packets"),
-        write_max_packets=number("write_max_packets"),
-    )
+        if key and isinstance(absent, str):
+            values[name] = (get_text(dictionary, key) or b"").decode("ascii", "replace")
+        elif key:
+            values[name] = int(get_number(dictionary, key))
+    return _Parameters()._replace(**values)
 
 
 def _host_interface(address: str) -> str | None:

@@ -34,7 +34,7 @@ class Framing(NamedTuple):
     prefix: struct.Struct
     maximum: int
     commands: bool = False
-    """Whether payloads that come start with a byte of :class:`AgentCommand`; those that go do not."""
+    """Whether payloads that come start with a byte of :class:`AgentCommand`."""
 
     def encode(self, payloads: Iterable[bytes]) -> bytes:
         """Return the records of these payloads, in order, as one buffer.
