@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import pytest
 
 from fethpipe.keeper import dhcp
 from tests.live.netns import Namespace, require_tools
-from tests.live.programs import ROOT, Lines
+from tests.live.private import pids_in, wait_for_process
+from tests.live.programs import ROOT, Fethpipe, Lines
 from tests.patience import PATIENCE
 
 pytestmark = [
@@ -73,7 +75,7 @@ def test_a_server_sets_the_address_and_nothing_else(
     monitor = left.popen(["ip", "-4", "monitor", "address"], stdout=subprocess.PIPE)
     assert monitor.stdout is not None
     argv = ["unshare", "--mount", "--uts", *argv]
-    with monitor, left.popen(argv, stdin=subprocess.PIPE, cwd=ROOT) as process:
+    with left.popen(argv, stdin=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdin is not None
         assert Lines(os.dup(monitor.stdout.fileno())).next(containing="10.9.0.")
         later = time.monotonic() + 1  # for all that comes with the address
@@ -87,11 +89,43 @@ def test_a_server_sets_the_address_and_nothing_else(
             )
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
-        monitor.kill()
+    monitor.kill()
 
 
 def addresses(namespace: Namespace) -> str:
     return namespace.run(["ip", "-4", "-br", "address", "show", "dev", "fp0"])
+
+
+_TUNNEL = """
+import sys
+from fethpipe.cli import main
+from fethpipe.keeper import dhcp
+name = sys.argv.pop(1)
+dhcp.CLIENTS = tuple(each for each in dhcp.CLIENTS if each.name == name)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("victim", ["fethpipe-keeper", "fethpipe-pump"])
+@pytest.mark.parametrize("client", [each.name for each in dhcp.CLIENTS])
+def test_a_client_ends_with_its_tunnel(left: Namespace, client: str, victim: str) -> None:
+    if not shutil.which(client, path=dhcp.SEARCH_PATH):
+        pytest.skip(f"needs {client}")
+    launcher = [sys.executable, "-c", _TUNNEL, client]
+    with Fethpipe(left, "--dhcp", stdin=subprocess.PIPE, launcher=launcher) as program:
+        assert program.stderr.next(containing=f"{client} asks for an address")
+        before = sorted(pids_in(left))
+        (pid,) = (each for each in before if name(each) == victim)
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while pids := list(pids_in(left)):
+            for each in pids:
+                wait_for_process(each, deadline)
+    left.wait_gone("fp0")
+
+
+def name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 _NARROW = ("24", "8", "32", "255.255.255.0", "255.0.0.0")
