@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import time
 from collections import deque
@@ -29,10 +30,18 @@ HOOK_SECONDS = 10.0
 """How long a command may take. One that lasts longer belongs into the background."""
 
 _MOST_WAITING = 16
-_LONGEST_FACT = 1000
 _STDERR = 2
-FACTS = ("INTERFACE", "IO_INTERFACE", "MAC", "MTU", "ADDRESSES", "PEER", "REASON")
-"""The variables of a command, with ``FETHPIPE_`` in front."""
+# A careless command has these in a shell, and the pump may be somebody else's.
+_SHAPES = {
+    "INTERFACE": r"[!-~]{0,15}",
+    "IO_INTERFACE": r"[!-~]{0,15}",
+    "MAC": r"[0-9a-f:]{17}",
+    "MTU": r"[0-9]{1,5}",
+    "ADDRESSES": r"[0-9a-f.:/ ]{0,1000}",
+    "REASON": r"device|connected|address|waiting|end",
+}
+FACTS = tuple(_SHAPES)
+"""The variables of a command, with ``FETHPIPE_`` in front; besides FETHPIPE_PEER."""
 
 
 class Hooks:
@@ -85,15 +94,18 @@ class Hooks:
             self._waiting.clear()
 
 
-def fork_hooks(commands: Mapping[str, str], starter: Starter) -> Hooks:
-    """Fork the process that runs these commands (``up``, ``down``). Raises SystemFailureError."""
-    serve = partial(_serve, commands=commands, starter=starter)
+def fork_hooks(commands: Mapping[str, str], starter: Starter, peer: str = "") -> Hooks:
+    """Fork the process that runs these commands (``up``, ``down``). ``peer`` is FETHPIPE_PEER.
+
+    Raises SystemFailureError.
+    """
+    serve = partial(_serve, commands=commands, starter=starter, peer=peer)
     return Hooks(*fork_child("the process for --up and --down", serve))
 
 
-def _serve(channel: Channel, *, commands: Mapping[str, str], starter: Starter) -> int:
+def _serve(channel: Channel, *, commands: Mapping[str, str], starter: Starter, peer: str) -> int:
     starter.become(kept={channel.fileno()}, handled=STOPPING)
-    _obey(channel, commands, starter.environment())
+    _obey(channel, commands, {**starter.environment(), "FETHPIPE_PEER": peer})
     return 0
 
 
@@ -120,8 +132,8 @@ def _read(message: Message) -> tuple[str, dict[str, str]]:
     which, facts = message.get("run"), message.get("facts")
     if which not in ("up", "down") or not isinstance(facts, dict) or facts.keys() != set(FACTS):
         raise ValueError("malformed request")
-    for value in facts.values():
-        if not (isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_FACT):
+    for name, value in facts.items():
+        if not (isinstance(value, str) and re.fullmatch(_SHAPES[name], value)):
             raise ValueError("malformed fact")
     return which, {f"FETHPIPE_{name}": value for name, value in facts.items()}
 

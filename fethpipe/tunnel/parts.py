@@ -38,12 +38,11 @@ def open_announcer(
     """
     service = ServiceManager()
     commands = {"up": config.up or "", "down": config.down or ""}
-    hooks = fork_hooks(commands, starter) if any(commands.values()) else None
+    name = config.remote.host if config.remote else "".join(config.command[:1])
+    hooks = fork_hooks(commands, starter, name) if any(commands.values()) else None
     with acting_as(starter.person):
         outputs = open_outputs(config.ready_descriptor, config.ready_file, stack)
-    peer = f"through {config.command[0]}" if config.command else ""
-    if config.remote:
-        peer = f"to {config.remote.host}"
+    peer = f"{'to' if config.remote else 'through'} {name}" if name else ""
     return Announcer(peer, outputs, service, remote=remote, hooks=hooks)
 
 

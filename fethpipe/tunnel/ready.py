@@ -85,7 +85,6 @@ class Announcer:
             MAC=format_mac(provisioned.mac),
             MTU=str(provisioned.mtu),
             ADDRESSES=" ".join(map(str, provisioned.addresses)),
-            PEER=self._peer.partition(" ")[2].partition(" ")[2],
         )
         self._run_hook("up", "device")
         if can_show_status() and log.isEnabledFor(logging.INFO):

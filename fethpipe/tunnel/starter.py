@@ -13,6 +13,8 @@ from ..system.descriptors import close_all_but
 from ..system.namespace import end_with_parent
 from ..system.privileges import Person, drop_privileges, environment_of
 
+_STDERR = 2
+
 
 class Starter(NamedTuple):
     """As whom such a process starts programs: a person, None for our own user.
@@ -30,14 +32,14 @@ class Starter(NamedTuple):
     def become(self, *, kept: Collection[int], handled: Iterable[signal.Signals]) -> None:
         """Become the process, after a fork.
 
-        It keeps stdin, stdout, stderr and the descriptors ``kept``. It does nothing about the
-        signals ``handled``, which its programs get as their defaults. Raises FethpipeError if it
-        cannot become the person.
+        It keeps stderr and the descriptors ``kept``; not the stream, which has to end when the pump
+        is killed. It does nothing about the signals ``handled``, which its programs get as their
+        defaults. Raises FethpipeError if it cannot become the person.
         """
         signal.set_wakeup_fd(-1)
         for number in handled:
             signal.signal(number, _ignore)
-        close_all_but({0, 1, 2, *kept})
+        close_all_but({_STDERR, *kept})
         if self.leaves_terminal:
             os.setsid()
         if self.person is not None:

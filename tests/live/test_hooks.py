@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.live.netns import Namespace
+from tests.live.netns import Namespace, readable
 from tests.live.private import UID, USER, Private
 from tests.live.programs import LEFT, Fethpipe, changed
 from tests.patience import PATIENCE
@@ -60,6 +61,22 @@ def test_down_runs_when_fethpipe_is_killed(left: Namespace) -> None:
         assert program.stderr.next(containing="up: device fp0")
         program.send_signal(signal.SIGKILL)
         assert program.stderr.next(containing="down: end fp0")
+
+
+def test_the_stream_ends_at_once_when_fethpipe_is_killed(left: Namespace) -> None:
+    reading, writing = os.pipe()
+    hooks = ("--up", say("up"), "--down", "echo down; sleep 60")
+    with Fethpipe(left, *hooks, stdin=subprocess.PIPE, stdout=writing) as program:
+        os.close(writing)
+        assert program.stderr.next(containing="up: device fp0")
+        program.send_signal(signal.SIGKILL)
+        assert program.stderr.next(containing="down")  # which lasts
+        with os.fdopen(reading, "rb") as stream:
+            while readable(stream.fileno(), 2):
+                if not stream.read1():
+                    break
+            else:
+                pytest.fail("the stream is still open")
 
 
 def test_one_that_fails_and_one_that_hangs(left: Namespace) -> None:

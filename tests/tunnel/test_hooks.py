@@ -9,23 +9,34 @@ from typing import Any
 import pytest
 
 from fethpipe.system.channel import Channel
-from fethpipe.tunnel.hooks import FACTS, fork_hooks
+from fethpipe.tunnel.hooks import fork_hooks
 from fethpipe.tunnel.starter import Starter
 
-_RIGHT: dict[str, Any] = {"run": "up", "facts": dict.fromkeys(FACTS, "end")}
+_FACTS: dict[str, Any] = {
+    "INTERFACE": "fp0",
+    "IO_INTERFACE": "",
+    "MAC": "02:00:5e:00:53:01",
+    "MTU": "1500",
+    "ADDRESSES": "10.9.0.1/24 fd00::1/64",
+    "REASON": "end",
+}
+_RIGHT: dict[str, Any] = {"run": "up", "facts": _FACTS}
+_CODE = "$(touch /tmp/x)"
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {},
-        {"run": "id", "facts": _RIGHT["facts"]},
+        {"run": "id", "facts": _FACTS},
         {"run": "up"},
         {"run": "up", "facts": {}},
-        {"run": "up", "facts": {**_RIGHT["facts"], "PATH": "/x"}},
-        {"run": "up", "facts": {**_RIGHT["facts"], "MTU": 1500}},
-        {"run": "up", "facts": {**_RIGHT["facts"], "MTU": "a\nb"}},
-        {"run": "up", "facts": {**_RIGHT["facts"], "MTU": "a" * 1001}},
+        {"run": "up", "facts": {**_FACTS, "PATH": "/x"}},
+        {"run": "up", "facts": {**_FACTS, "PEER": "x"}},
+        {"run": "up", "facts": {**_FACTS, "MTU": 1500}},
+        {"run": "up", "facts": {**_FACTS, "MTU": "1\n"}},
+        {"run": "up", "facts": {**_FACTS, "ADDRESSES": "1" * 1001}},
+        *({"run": "up", "facts": {**_FACTS, name: _CODE + "-"}} for name in _FACTS),
     ],
 )
 def test_a_malformed_request_runs_nothing(tmp_path: Path, wrong: dict[str, Any]) -> None:
