@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timezone
 from itertools import chain
 
-from ..device.capture import open_capture
+from ..device.capture import Capture
 from ..errors import DeviceError, UsageError, reason
 from ..ether.describe import describe_frame
 from ..ether.frame import HEADER_LENGTH
@@ -22,6 +22,7 @@ from ..ether.responder import Responder, format_answer
 from ..library.device import EthernetDevice
 from ..library.opening import open_far_end, open_interface
 from ..system.confinement import confine, empty_bounding_set
+from ..system.descriptors import write_all
 from ..system.parting import leave_terminal
 from ..system.privileges import (
     acting_as,
@@ -166,11 +167,11 @@ def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes
                 "stdout is a terminal, but pcap is binary data", hint="use -w FILE, or a pipe"
             )
         _give_up_rights()
-        _write_all(FILE_HEADER)
-        return lambda frames: _write_all(pack_records(frames, time.time_ns()))
+        write_all(_STDOUT, FILE_HEADER)
+        return lambda frames: write_all(_STDOUT, pack_records(frames, time.time_ns()))
     owner = person_behind_sudo(os.environ)
     with acting_as(owner if owner and can_become(owner) else None):
-        target = stack.enter_context(closing(open_capture(file, option="-w")))
+        target = stack.enter_context(closing(Capture(file, option="-w")))
     _give_up_rights()
     return target.record
 
@@ -178,11 +179,6 @@ def _open_output(file: str | None, stack: ExitStack) -> Callable[[Sequence[bytes
 def _print_frames(frames: Sequence[bytes]) -> None:
     now = datetime.now(timezone.utc).astimezone().strftime("%H:%M:%S.%f")
     print("\n".join(f"{now} {describe_frame(frame)}" for frame in frames), flush=True)
-
-
-def _write_all(data: bytes) -> None:
-    while data:
-        data = data[os.write(_STDOUT, data) :]
 
 
 def _open_input(file: str, stack: ExitStack) -> int:

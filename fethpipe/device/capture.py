@@ -19,16 +19,10 @@ from ..system.output import open_output
 log = logging.getLogger("fethpipe")
 
 
-def open_capture(path: str, *, option: str = "--pcap") -> Capture:
-    """Start a capture in a new file, or in an existing file of this user, which is emptied.
+class Capture:
+    """A pcap file that is being written: a new file, or one of this user, which is emptied.
 
     Raises UsageError as :func:`..system.output.open_output` does.
-    """
-    return Capture(open_output(path, option), path)
-
-
-class Capture:
-    """A pcap file that is being written. It owns its descriptor.
 
     As an inspector of a device, it gets all that the device returns, and all that it is to send,
     even what the kernel refuses. Super-frames are frames of up to 64 KiB there.
@@ -36,8 +30,8 @@ class Capture:
 
     active = True
 
-    def __init__(self, descriptor: int, path: str) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: str, *, option: str = "--pcap") -> None:
+        self._descriptor = open_output(path, option)
         self._path = path
         self._rest = FILE_HEADER  # what is left to write, after a pipe has taken a part
         self._missed = 0

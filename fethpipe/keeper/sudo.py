@@ -15,6 +15,7 @@ from select import select
 from ..errors import NotAllowedError, system_step
 from ..system.bundle import pack_program, stage_arguments
 from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
+from ..system.parting import has_controlling_terminal
 from ..system.signals import SignalPipe
 from .client import KeeperProcess
 from .messages import Later
@@ -59,7 +60,7 @@ def sudo_keeper(
     """
     from .trust import interpreter  # noqa: PLC0415 - few starts need it
 
-    interactive = _has_terminal()
+    interactive = has_controlling_terminal()
     if interactive:
         log.info("sudo may ask for your password: %s", _needed(need))
     program = None if _KEEPER_FILE.is_file() else pack_program(_KEEPER)
@@ -160,10 +161,3 @@ def _refusal(process: subprocess.Popen[bytes], need: NotAllowedError) -> NotAllo
         f"{_needed(need)}, but sudo did not start the keeper{said}",
         hint=_HINTS.get(os.uname().sysname, f"allow sudo without a password, {need.hint}"),
     )
-
-
-def _has_terminal() -> bool:
-    with suppress(OSError):
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
-        return True
-    return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -19,6 +18,7 @@ from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
 from ..netif.name import interface_index
 from ..system.netlink import Netlink
+from ..system.privileges import user_name
 from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
@@ -169,7 +169,7 @@ def _advice(request: DeviceRequest) -> str:
         return f"choose another name: {name} belongs to another user"
     commands = [] if os.access(TUN_PATH, os.R_OK | os.W_OK) else [f"chmod 666 {TUN_PATH}"]
     if link is None:
-        commands.append(f"ip tuntap add dev {name} mode tap user {_user()}")
+        commands.append(f"ip tuntap add dev {name} mode tap user {user_name()}")
     if request.mtu is not None and not (link and link.mtu == request.mtu):
         commands.append(f"ip link set {name} mtu {request.mtu}")
     if request.mac is not None and not (link and link.mac == request.mac):
@@ -185,13 +185,6 @@ def _advice(request: DeviceRequest) -> str:
         commands.append(f"ip link set {name} up")
     then = "" if request.attach else f"; then use --attach {name}"
     return f"have root prepare it: {' && '.join(commands)}{then}"
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 @contextmanager

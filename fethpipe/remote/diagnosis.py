@@ -6,7 +6,7 @@ import os
 
 from ..errors import CommandFailedError
 from ..system.signals import describe_status
-from .relay import printable
+from ..system.stderr import printable
 from .ssh import RemoteEnd
 
 _SSH_FAILED = 255  # ssh(1): EXIT STATUS

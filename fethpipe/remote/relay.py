@@ -6,6 +6,8 @@ import logging
 import os
 import time
 
+from ..system.stderr import printable
+
 log = logging.getLogger("fethpipe")
 
 _CHUNK = 1 << 16
@@ -131,9 +133,3 @@ class ErrorRelay:
         self._held = self.last_line = text[len(own) :] if text.startswith(own) else text
         if not self._holding:
             self.flush()
-
-
-def printable(text: bytes) -> str:
-    """Return text of others with all control characters escaped, safe to show on a terminal."""
-    decoded = text.decode("utf-8", "backslashreplace").expandtabs()
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in decoded)

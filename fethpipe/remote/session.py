@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from ..errors import CommandFailedError
 from ..system.bundle import pack_program
+from ..system.stderr import printable
 from ..system.stream import Stream
 from .diagnosis import NotStartedError, describe_failure
 from .handshake import handshake, make_marker, make_nonce, patience
-from .relay import ErrorRelay, printable
+from .relay import ErrorRelay
 from .ssh import RemoteEnd, ssh_arguments
 
 log = logging.getLogger("fethpipe")

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from ..errors import SystemFailureError
 from ..ether.checksum import checksum
+from ..system.descriptors import open_pipe
 from ..system.namespace import enter_new_network
 from ..system.netlink import Netlink
 from .deadline import Deadline, os_errors_as
@@ -49,8 +50,8 @@ def demonstrate(report: Report, *, as_user: bool) -> None:
     deadline = Deadline(_BUDGET_SECONDS)
     with ExitStack() as ends:
         with ExitStack() as pipes:
-            far_input, near_output = _pipe(pipes)
-            near_input, far_output = _pipe(pipes)
+            far_input, near_output = open_pipe(pipes)
+            near_input, far_output = open_pipe(pipes)
             enter_new_network()
             far = _Place(ends, _FAR, families, report, stdin=far_input, stdout=far_output)
             enter_new_network()
@@ -85,13 +86,6 @@ def _families(report: Report) -> list[socket.AddressFamily]:
         pass
     report.say("IPv6 is switched off on this machine, and was not tested")
     return [socket.AF_INET]
-
-
-def _pipe(owner: ExitStack) -> tuple[int, int]:
-    read, write = os.pipe()
-    owner.callback(os.close, read)
-    owner.callback(os.close, write)
-    return read, write
 
 
 class _Host:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import platform
-import pwd
 import signal
 import sys
 from importlib import import_module
@@ -21,6 +20,7 @@ from .._version import __version__
 from ..errors import FethpipeError, UsageError
 from ..system.confinement import confine
 from ..system.libc_darwin import sysctl_text
+from ..system.privileges import user_name
 from ..system.signals import STOPPING
 from .report import Report
 
@@ -65,7 +65,7 @@ def _tell_machine(system: str, report: Report) -> None:
     report.machine("system", f"{system} {release} {name.machine}")
     report.machine("Python", f"{platform.python_version()} {sys.executable}")
     report.machine("confinement", _confinement())
-    report.machine("user", f"{_user()}{' through sudo' if 'SUDO_UID' in os.environ else ''}")
+    report.machine("user", f"{user_name()}{' through sudo' if 'SUDO_UID' in os.environ else ''}")
 
 
 def _product(system: str) -> str:
@@ -94,13 +94,6 @@ def _confinement() -> str:
         said = answer.read().decode()
     os.waitpid(child, 0)
     return said or "it cannot be tried"
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"number {os.geteuid()}"
 
 
 def _exit_on_signals() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from ..errors import SystemFailureError
 from .stderr import output
@@ -29,6 +29,20 @@ def open_standard() -> None:
             f"{descriptor} file descriptors are open, too many for select",
             hint="start fethpipe with fewer open files",
         )
+
+
+def open_pipe(owner: ExitStack) -> tuple[int, int]:
+    """Return both ends of a pipe, to read and to write, which ``owner`` closes. Raises OSError."""
+    reading, writing = os.pipe()
+    owner.callback(os.close, reading)
+    owner.callback(os.close, writing)
+    return reading, writing
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes, however long that takes. Raises OSError."""
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def close_all_but(kept: set[int]) -> None:

@@ -25,10 +25,10 @@ from typing import NoReturn
 
 from ..errors import FethpipeError, system_step
 from .confinement import confine
-from .descriptors import close_all_but
+from .descriptors import close_all_but, write_all
 from .privileges import Person, drop_privileges, find_person, person_behind_sudo
 from .signals import SignalPipe
-from .stderr import can_show_status, output, terminal
+from .stderr import can_show_status, output, printable, terminal
 from .title import set_title
 
 # The second process has ended; the terminal is wider or narrower; we are in the foreground again.
@@ -48,8 +48,8 @@ def terminal_owner(person: Person | None) -> int | None:
     ``person`` is who called sudo. A pseudo-terminal that sudo made for this one program is his, who
     reads and types there; the system says that it is root's.
     """
-    owners = {os.fstat(each).st_uid for each in _STANDARD if _is_terminal(each)}
-    if not owners and _has_controlling_terminal():
+    owners = {os.fstat(each).st_uid for each in _STANDARD if os.isatty(each)}
+    if not owners and has_controlling_terminal():
         owners = _owners_of_controlling_terminal()
     if not owners:
         return None
@@ -131,10 +131,10 @@ def part_from_terminal(
         _keep_terminal(owner, _Keeping(reading, control, child, shows=shows), passed_on)
     os.close(reading)
     control.close()
-    kept = os.dup(_STDERR) if _is_terminal(_STDERR) else -1
+    kept = os.dup(_STDERR) if os.isatty(_STDERR) else -1
     with open(os.devnull, "rb") as nothing:
         for standard, instead in zip(_STANDARD, (nothing.fileno(), writing, writing)):
-            if _is_terminal(standard):
+            if os.isatty(standard):
                 os.dup2(instead, standard)
     os.close(writing)
     output.open()
@@ -181,7 +181,8 @@ class _Keeping:
         if len(self._lines) > _LONGEST_LINE:
             lines, self._lines = [*lines, self._lines], b""
         for line in lines:
-            _write_whole(terminal.around(_printable(line) + b"\n"))
+            text = printable(line.rstrip(b"\r")).encode()
+            write_all(_STDERR, terminal.around(text + b"\n"))
         return bool(data)
 
     def _show_status(self) -> None:
@@ -236,23 +237,8 @@ def _keep_terminal(
         os._exit(status)
 
 
-def _write_whole(data: bytes) -> None:
-    """Write all bytes to the terminal. This may wait, as no other process waits for us."""
-    while data:
-        data = data[os.write(_STDERR, data) :]
-
-
-def _printable(line: bytes) -> bytes:
-    """Return a line with all control characters escaped."""
-    text = line.decode("utf-8", "backslashreplace").rstrip("\r").expandtabs()
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text).encode()
-
-
-def _is_terminal(descriptor: int) -> bool:
-    return os.isatty(descriptor)
-
-
-def _has_controlling_terminal() -> bool:
+def has_controlling_terminal() -> bool:
+    """Return whether this process has a terminal, also if it is not on stdin, stdout or stderr."""
     with suppress(OSError):
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
         return True

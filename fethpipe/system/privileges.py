@@ -56,6 +56,14 @@ def nobody_account() -> Person:
         return Person("nobody", 65534, 65534, (65534,), "/", "/bin/false")
 
 
+def user_name() -> str:
+    """Return the name of the user that we are, the number if it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def can_become(person: Person) -> bool:
     """Return whether this process can become this user.
 

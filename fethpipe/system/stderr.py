@@ -199,3 +199,9 @@ def configure_messages(level: int, *, prefix: str = "fethpipe: ") -> None:
     logger.propagate = False
     logger.handlers = [_StderrHandler(prefix)]
     logger.setLevel(level)
+
+
+def printable(text: bytes) -> str:
+    """Return text of others with all control characters escaped, safe to show on a terminal."""
+    decoded = text.decode("utf-8", "backslashreplace").expandtabs()
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in decoded)

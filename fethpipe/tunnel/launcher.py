@@ -26,6 +26,7 @@ from select import select
 
 from ..errors import FethpipeError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError
+from ..system.descriptors import open_pipe
 from ..system.signals import STOPPING, SignalPipe
 from ..system.title import set_title
 from .starter import Starter, end_with_starter
@@ -91,8 +92,8 @@ class Launcher:
     def _start(self) -> None:
         with ExitStack() as ours:
             try:
-                its_stdin, to_it = _pipe(ours)
-                from_it, its_stdout = _pipe(ours)
+                its_stdin, to_it = open_pipe(ours)
+                from_it, its_stdout = open_pipe(ours)
                 self._process = subprocess.Popen(
                     self._argv,
                     stdin=its_stdin,
@@ -150,14 +151,6 @@ def _open_pidfd(process: int, owner: ExitStack) -> tuple[int, ...]:
         return ()
     owner.callback(os.close, pidfd)
     return (pidfd,)
-
-
-def _pipe(owner: ExitStack) -> tuple[int, int]:
-    """Return both ends of a pipe, which ``owner`` closes."""
-    reading, writing = os.pipe()
-    owner.callback(os.close, reading)
-    owner.callback(os.close, writing)
-    return reading, writing
 
 
 def launch(channel: Channel, argv: Sequence[str], starter: Starter, stderr: int | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, closing
 
-from ..device import capture
+from ..device.capture import Capture
 from ..errors import system_step
 from ..netif.name import interface_index
 from ..provision.request import Provisioned
@@ -22,12 +22,12 @@ from .retry import Retry
 from .starter import Starter
 
 
-def open_capture(config: Config, owner: Person | None, stack: ExitStack) -> capture.Capture | None:
+def open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Capture | None:
     """Open the capture, if there is one, as the user of COMMAND; None is our own user."""
     if config.pcap is None:
         return None
     with acting_as(owner):
-        return stack.enter_context(closing(capture.open_capture(config.pcap)))
+        return stack.enter_context(closing(Capture(config.pcap)))
 
 
 def open_announcer(

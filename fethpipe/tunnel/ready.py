@@ -123,7 +123,7 @@ class Announcer:
     def connected(self) -> None:
         """Tell that the other end has said something."""
         if self.status:
-            self.status.connect(connected=True)
+            self.status.progress.connected = True
         log.log(
             logging.DEBUG if self._remote else logging.INFO,
             "%s: connected%s",

@@ -256,7 +256,7 @@ class Tunnel:
         connection = Connection(FRAMINGS[config.framing], device.counters, hello=hello, limit=limit)
         periodic = self.periodic
         if status:
-            status.connect(connected=False)
+            status.progress.connected = False
             periodic = [*periodic, (1.0, status.redraw)]
 
         def meet(first: Event | None) -> None:

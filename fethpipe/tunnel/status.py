@@ -99,18 +99,14 @@ class StatusLine:
 
     def __init__(self, device: Device, peer: str) -> None:
         self._device = device
-        self._progress = Progress(device.name, device.counters, time.monotonic(), peer)
-
-    def connect(self, *, connected: bool) -> None:
-        """Note whether the other end has said something."""
-        self._progress.connected = connected
+        self.progress = Progress(device.name, device.counters, time.monotonic(), peer)
 
     def redraw(self) -> None:
         """Draw the line, if the terminal can show it now."""
         width = terminal.width()
         if width:
             drops = self._device.kernel_drops()
-            terminal.show(self._progress.format(time.monotonic(), kernel_drops=drops, width=width))
+            terminal.show(self.progress.format(time.monotonic(), kernel_drops=drops, width=width))
 
     def count_down(self, seconds: float) -> None:
         """Draw in how many seconds COMMAND or ssh is started again; erase the line at 0."""

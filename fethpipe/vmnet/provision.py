@@ -25,7 +25,7 @@ from ..provision.request import (
     VmnetOptions,
 )
 from ..system.bundle import Program, pack_program, stage_arguments
-from ..system.channel import Channel, Message, channel_pair
+from ..system.channel import Channel, channel_pair
 from .cable import make_cable
 from .device import VmnetDevice
 from .identifier import Identifier, claim_identifier
@@ -55,26 +55,12 @@ class _Process:
         self, process: subprocess.Popen[bytes], channel: Channel, identifier: Identifier | None
     ) -> None:
         self._process = process
-        self._channel = channel
+        self.channel = channel
         self._identifier = identifier
-
-    def start(self, program: Program, message: Message, cable: int) -> Message:
-        """Send the program and its request to start the interface. Return its answer.
-
-        Raises FethpipeError.
-        """
-        answer, _ = self._channel.ask(
-            "the process of the vmnet interface",
-            message,
-            (cable,),
-            seconds=_START_SECONDS,
-            prelude=program.block,
-        )
-        return answer
 
     def close(self) -> None:
         """End the process, and wait for its end."""
-        self._channel.close()
+        self.channel.close()
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -112,7 +98,13 @@ def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
                 "mtu": request.mtu,
                 "identifier": identifier.value.hex() if identifier else None,
             }
-            answer = process.start(program, message, far.fileno())
+            answer, _ = process.channel.ask(
+                "the process of the vmnet interface",
+                message,
+                (far.fileno(),),
+                seconds=_START_SECONDS,
+                prelude=program.block,
+            )
         undo.pop_all()
     _running.append(process)
     return Provisioned(

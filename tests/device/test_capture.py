@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +26,7 @@ def path(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def captured(path: Path, *, offload: bool) -> Iterator[tuple[FakeDevice, InspectedDevice]]:
     device = FakeDevice(offload=offload, fills=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
-    with contextlib.closing(device), contextlib.closing(Capture(descriptor, str(path))) as capture:
+    with contextlib.closing(device), contextlib.closing(Capture(str(path))) as capture:
         yield device, InspectedDevice(device, capture)
 
 

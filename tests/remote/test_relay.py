@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fethpipe.remote.relay import ErrorRelay, printable
+from fethpipe.remote.relay import ErrorRelay
+from fethpipe.system.stderr import printable
 
 
 @pytest.fixture
