@@ -38,6 +38,7 @@ _PATIENT_TARGET = 0.5
 # answer; and TCP that lets go of 30 % after a mark, as cubic does, must find as much queued.
 _INTERVAL_PART = 2.0
 _TARGET_PART = 0.4
+_TARGET_FRAMES = 4
 # RFC 8290, section 4.1.3: many at once, since to find the longest queue is the dear part.
 _MOST_DROPPED = 64
 
@@ -93,8 +94,8 @@ class FairQueue:
         if not rate:
             self._target, self.limit = _PATIENT_TARGET, _MOST_BYTES
             return
-        self._interval = max(_INTERVAL, _INTERVAL_PART * round_trip)
-        self._target = max(_TARGET, _TARGET_PART * round_trip, 2 * QUANTUM / rate)
+        self._target = max(_TARGET, _TARGET_PART * round_trip, _TARGET_FRAMES * QUANTUM / rate)
+        self._interval = max(_INTERVAL, _INTERVAL_PART * (round_trip + self._target))
         seconds = max(_LIMIT_SECONDS, 2 * round_trip)
         # What waits already is not dropped at once: CoDel does it more gently.
         self.limit = int(min(_MOST_BYTES, max(_LEAST_BYTES, rate * seconds, self._charged)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STEP = 2048
+STEP = 1024
 """Bytes that are worth a report. One ping is not, so it costs none."""
 
 NEAR_STEP = 1 << 24

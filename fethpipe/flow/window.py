@@ -11,16 +11,16 @@ that follow, for each round trip:
 The window is the rate times (the rest of the round trip and a little). The little is a queue that
 is meant to stand, so that the line is never idle; it is also what is looked at:
 
-1. Where it does not stand although the window was full, the line can do more: grow, each round
-   faster.
+1. Where it does not stand although the window was full, the line can do more: add the little. If
+   there is still no queue after that, start again.
 2. Where more stands for a whole round, the rate of that round is what the line does, whatever it
    did before: set the window by it.
 3. Where that does not help, and the rate fell with the window instead of the queue, the queue is
    somebody else's: restore the window, count their queue as part of the line, and leave the
    competition to the TCP below.
 
-At the start the window grows faster, for as long as the rate does: what limits may be the slow
-start of a TCP below. What was sent while nothing more waited says nothing about the rate.
+At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
+grows, too. What was sent while nothing more waited says nothing about the rate.
 
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
@@ -34,13 +34,13 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-FIRST = 1 << 16
+FIRST = 1 << 14
 """Bytes that may be on the way before the first report."""
 
 LEAST = 4 * 1518
 """Bytes that always may: with less than a few frames, the TCP below would wait for itself."""
 
-MARK_BYTES = 2048
+MARK_BYTES = 1024
 """The time of sending is remembered once for so many bytes."""
 
 NEAR_MARK_BYTES = 1 << 22
@@ -49,7 +49,7 @@ NEAR_MARK_BYTES = 1 << 22
 _MOST = 1 << 26
 
 # The queue that is meant to stand, in seconds.
-_LITTLE_PART, _LITTLE_LEAST, _LITTLE_MOST = 1 / 8, 0.008, 0.015
+_LITTLE_PART, _LITTLE_LEAST, _LITTLE_MOST = 1 / 8, 0.012, 0.018
 # A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
 # the line. There the kernel's buffers are full long before the window is.
 _NEAR = 0.004
@@ -60,10 +60,7 @@ _FRAME = 1518
 _EXCESS = 0.015  # of the queue, more than noise
 
 _LEAST_ROUND = 0.02
-_GAINS = (1.25, 1.5)
-_START_GAIN = 2.0
 _GROWING = 1.2
-_START_QUEUE = 0.25
 _FLAT_ROUNDS = 2
 _REMEMBERED_ROUNDS = 3
 _STUBBORN_ROUNDS = 3
@@ -101,15 +98,16 @@ class _Rounds:
         self.starved = -1
         self._begin = 0.0
         self._taken = 0
-        self._clock = 0.0
+        self._clock = self._sent_at = 0.0
         self._started = False
         self.reset()
 
     def reset(self) -> None:
         self._queue = self._one_way = self._rest = float("inf")
 
-    def open(self, sent: int, taken: int, clock: float, now: float) -> None:
+    def open(self, sent: int, mark: _Mark, taken: int, clock: float, now: float) -> None:
         self.end, self._taken, self._clock, self._begin = sent, taken, clock, now
+        self._sent_at = mark.time
         self._started = True
         self.reset()
 
@@ -118,12 +116,17 @@ class _Rounds:
         self._one_way = min(self._one_way, one_way)
         self._rest = min(self._rest, rest)
 
-    def close(self, end: int, taken: int, clock: float, now: float) -> _Round | None:
-        """Return this round if it is over."""
+    def close(
+        self, mark: _Mark, taken: int, clock: float, now: float, known: float
+    ) -> _Round | None:
+        """Return this round if it is over. A rate up to ``known`` is nothing new."""
         passed = clock - self._clock
-        if not self._started or end < self.end or passed < _LEAST_ROUND or now - self._begin <= 0:
+        if not self._started or mark.end < self.end or passed < _LEAST_ROUND or now <= self._begin:
             return None
+        # After a stall, much is taken at once: more than was sent in that time says nothing.
         rate = (taken - self._taken) / passed
+        sent = (taken - self._taken) / max(passed, mark.time - self._sent_at)
+        rate = min(rate, max(sent, known))
         full = self.starved < self._taken
         return _Round(rate, self._queue, self._one_way, self._rest, full)
 
@@ -160,6 +163,7 @@ class Window:
         self._draining = 0
         self._settling = False
         self._flat = 0
+        self._held = False
         self._best = 0.0
         self._growth = 0
         self._stubborn = 0
@@ -202,6 +206,8 @@ class Window:
             return False
         self._clock = clock
         self._time += passed * 1e-6
+        if self.starting and not self._held and 2 * self.on_the_way > self.size:
+            self._set(self.size + more)
         self.taken += more
         mark = None
         while self._marks and self._marks[0].end <= self.taken:
@@ -220,12 +226,15 @@ class Window:
         if round_trip < _NEAR and not self.near:
             self.near = True
             self._set(_MOST)
+        if self.starting and self.queue > self._some and self.rate and not self._held:
+            self._held = True
+            self._set(min(self.size, max(self.on_the_way, self.rate * self.round_trip)))
         self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
-        done = self._rounds.close(mark.end, self.taken, self._time, now)
+        done = self._rounds.close(mark, self.taken, self._time, now, self.rate)
         if done:
             self._learn(done, now)
         if done or (not self._rates and self._rounds.end == 0):
-            self._rounds.open(self.sent, self.taken, self._time, now)
+            self._rounds.open(self.sent, mark, self.taken, self._time, now)
 
     def _keep_least(self, one_way: float, now: float) -> None:
         if one_way < self._lowest or now - self._lowest_at > _FOREIGN_SECONDS:
@@ -263,7 +272,7 @@ class Window:
         if self.foreign:
             return _FOREIGN_PART * self.round_trip
         part = min(_LITTLE_MOST, max(_LITTLE_LEAST, _LITTLE_PART * self.round_trip))
-        return max(part, 3 * self._frame)
+        return max(part, 1.5 * self._frame)
 
     @property
     def _frame(self) -> float:
@@ -271,9 +280,14 @@ class Window:
         return _FRAME / self.rate if self.rate else 0.0
 
     @property
+    def _some(self) -> float:
+        """Seconds of queue that are as much as is meant to stand."""
+        return self._little + 2 * self._frame
+
+    @property
     def _much(self) -> float:
         """Seconds of queue that are more than is meant to stand."""
-        return self._little + _EXCESS + 2 * self._frame
+        return self._some + _EXCESS
 
     def _adapt(self, done: _Round, now: float) -> None:
         little = self._little
@@ -288,23 +302,34 @@ class Window:
             self._growth = 0
             self._set(self.rate * (self.round_trip + little))
         elif done.full and self.queue < self._much:
-            self._set(self.size * _GAINS[min(self._growth, len(_GAINS) - 1)])
-            self._growth += 1
+            self._grow()
+
+    def _grow(self) -> None:
+        """Have a little more on the way; if no queue stands after that, start again.
+
+        What this round sends arrives in the next one, so only the one after can tell.
+        """
+        if self._growth == 0:
+            self._set(self.size + self.rate * self._little)
+        elif self._growth == 2:
+            self.starting, self._held = True, False
+            self._best, self._flat = self.rate, 0
+        self._growth = (self._growth + 1) % 3
 
     def _start(self, done: _Round) -> bool:
-        """Go on growing while the rate grows; return whether it does."""
+        """Go on growing while the rate grows; return whether it does.
+
+        The first of a queue only stops the growth until the next round: it may be a stall, or the
+        slow start of a TCP below, as well. One that stands ends the start.
+        """
+        held, self._held = self._held, False
+        self.rate = max(self._rates, default=done.rate)
         if done.rate > _GROWING * self._best:
             self._best, self._flat = done.rate, 0
-        elif done.full:
+        elif done.full or held:
             self._flat += 1
-        if done.queue > max(self._much, _START_QUEUE * self.round_trip):
-            self._flat = _FLAT_ROUNDS
-        self.rate = max(self._rates, default=done.rate)
-        if self._flat >= _FLAT_ROUNDS:
-            self.starting = False
-            return False
-        self._set(max(self.size, self.rate * _START_GAIN * (self.round_trip + self._little)))
-        return True
+        self.starting = self._flat < _FLAT_ROUNDS and done.queue < self._some
+        return self.starting
 
     def _shrink(self, done: _Round, now: float) -> None:
         """Have less on the way; or find out that what queues is not ours."""

@@ -37,7 +37,8 @@ class Line:
     """The simulation. ``rate`` is bytes a second at a time; ``delay`` there and back in seconds.
 
     ``bunch`` holds reports back to multiples of so many seconds. ``pause`` is how long the sender
-    waits after each frame at a time, None for not at all.
+    waits after each frame at a time, None for not at all. ``stall`` stops the receiver for so many
+    seconds at the end of each two.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Line:
         *,
         bunch: float = 0.0,
         competitor: int = 0,
+        stall: float = 0.0,
         pause: Callable[[float], float] | None = None,
     ) -> None:
         self.window = Window(0.0)
@@ -55,6 +57,7 @@ class Line:
         self._rate = rate
         self._delay = delay
         self._bunch = bunch
+        self._stall = stall
         self._pause = pause
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
@@ -119,6 +122,10 @@ class Line:
         self._at(self._pass_bottleneck() + self._delay / 2, self._compete)
 
     def _arrive(self, sent: float) -> None:
+        end = (self._now // 2 + 1) * 2
+        if self._now > end - self._stall:
+            self._at(end, self._arrive, sent)
+            return
         self._taken += FRAME
         self.parts[-1].queued.append(self._now - sent - self._delay / 2)
         self.parts[-1].rate += FRAME / 0.5

@@ -67,6 +67,16 @@ def test_three_seconds_after_a_change_all_is_well(mbits: int, delay: int, falls:
     assert queued(settled) <= allowed_queue(then)
 
 
+@settings(max_examples=6, deadline=None)
+@given(st.sampled_from([5, 50]), st.sampled_from([10, 40, 200]), st.sampled_from([0.05, 0.3]))
+def test_stalls_are_no_slow_line(mbits: int, delay: int, stall: float) -> None:
+    """A receiver that is busy, or Wi-Fi that repeats what was lost."""
+    rate = mbits * MBIT
+    line = Line(lambda _: rate, delay / 1000, stall=stall)
+
+    assert share(line.run(16.0)[8:-1], rate) >= 0.9 * (1 - stall / 2)
+
+
 def test_beside_a_competitor_it_keeps_its_share() -> None:
     rate, delay = 20 * MBIT, 0.04
     # What a TCP that fills a queue of 100 ms has on the way, on average.

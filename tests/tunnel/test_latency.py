@@ -11,6 +11,7 @@ from itertools import islice
 import pytest
 
 from fethpipe.flow.control import BATCH
+from fethpipe.flow.reporter import STEP
 from fethpipe.flow.window import FIRST
 from fethpipe.system.stream import Stream
 from fethpipe.tunnel.ending import Ending
@@ -121,7 +122,7 @@ def test_a_report_lets_more_go_and_a_ping_before_the_rest() -> None:
 
         at.report(1.0)
 
-        assert PING in list(islice(at.payloads, 30))
+        assert PING in list(islice(at.payloads, 5))
 
 
 def test_without_latency_control_everything_goes() -> None:
@@ -152,7 +153,7 @@ def test_what_is_taken_is_reported(latency_control: bool) -> None:
         at.say(UPLOAD)
 
         reports: list[Report] = []
-        while not reports or reports[-1].taken < at.sent - 2048:
+        while not reports or reports[-1].taken < at.sent - STEP:
             payload = next(at.payloads)
             assert len(payload) == REPORT_LENGTH
             reports.append(decode_report(payload))
