@@ -215,7 +215,7 @@ class Tunnel:
         # Where no time counts anyway, and nothing says that there is a bridge, nobody looks for a
         # ring: that takes a timer.
         if config.keepalive or config.request.bridge:
-            ring = RingGuard(device, provisioned.mac)
+            ring = RingGuard(device, provisioned.mac, config.request.bridge)
             device = InspectedDevice(device, ring)
             self.periodic.append((TICK_SECONDS, ring.tick))
         self._device = device

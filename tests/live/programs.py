@@ -86,6 +86,15 @@ class Lines:
                 return ""
             self._pending += chunk
 
+    def says(self, text: str) -> bool:
+        """Read what has come, and return whether a new line holds a text."""
+        chunk = os.read(self.descriptor, 1 << 16)
+        assert chunk, f"it has ended: {self._text}"
+        *lines, self._pending = (self._pending + chunk).split(b"\n")
+        new = b"\n".join(lines).decode()
+        self._text += new + "\n"
+        return text in new
+
     def all(self) -> str:
         """Return everything from the first line on, when the end has come."""
         while self.next():

@@ -11,7 +11,7 @@ import pytest
 from tests.live.netns import Namespace
 from tests.live.ordinary import NOBODY, as_nobody, with_public_tun_device
 from tests.live.peers import wait_reachable
-from tests.live.programs import LEFT, Fethpipe, finish, tunnel
+from tests.live.programs import LEFT, Fethpipe, changed, finish, tunnel
 
 pytestmark = pytest.mark.live
 
@@ -54,6 +54,23 @@ def test_the_bridge_keeps_its_own_mac(bridged: Namespace) -> None:
     with Fethpipe(bridged, "--bridge", "br0", stdin=subprocess.PIPE) as program:
         assert program.ready().mac.startswith("fe:")
         assert mac_of(bridged, "br0") == "02:00:5e:00:53:01"
+
+
+def test_a_bridge_behind_which_nobody_answers_is_told(left: Namespace, right: Namespace) -> None:
+    right.run(["ip", "link", "add", "br0", "type", "bridge"])
+    right.run(["ip", "link", "set", "br0", "up"])
+    options, launcher = ("--bridge", "br0"), changed("ether.silence SECONDS = 0.1")
+    with tunnel(left, right, right_options=options, launcher=launcher) as (near, far):
+        left.run(["sysctl", "-q", "-w", "net.ipv4.neigh.fp0.retrans_time_ms=20"])
+        left.popen(["ping", "-i", "0.2", FAR])
+        said = far.stderr.next(containing="nobody behind br0 answers")
+        assert f"answers {mac_of(left, 'fp0')}; " in said
+        assert "proxy ARP" in said
+        right.run(["ip", "address", "add", f"{FAR}/24", "dev", "br0"])
+        wait_reachable(left, FAR)
+        far.send_signal(signal.SIGTERM)
+        assert "nobody behind" not in far.end()[1].partition(said)[2]
+        near.close()
 
 
 def test_a_killed_program_leaves_no_port(bridged: Namespace) -> None:
