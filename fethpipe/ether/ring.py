@@ -41,8 +41,9 @@ class RingWatch:
         self.probe = frame.ljust(_PROBE_LENGTH, b"\0")
         self.looking = False
         self.ring = False
-        self._written: dict[bytes, None] = {}  # to the device, and not from it before
-        self._read: dict[bytes, None] = {}
+        self._written: dict[bytes, int] = {}  # to the device, and not from it before
+        self._read: dict[bytes, int] = {}  # both: the tick before they came last
+        self._ticks = 0
         self._returned = 0
         self._unicast = 0
         self._seen_at = 0.0
@@ -55,6 +56,7 @@ class RingWatch:
         until now. Return whether a ring has just appeared, or is gone: ``ring`` tells.
         """
         elapsed, self._now = now - self._now, now
+        self._ticks += 1
         rate = min(received - self._passed[0], sent - self._passed[1]) / max(elapsed, 0.001)
         self._passed = received, sent
         before = self.ring
@@ -87,7 +89,7 @@ class RingWatch:
 
     def from_device(self, frames: Sequence[Frame], skip: int) -> list[Frame]:
         """Return those frames that go on: while there is a ring, none that came back, and few
-        broadcast and multicast ones.
+        broadcast and multicast ones, each of them only once until the next tick.
         """
         keys = [bytes(frame[skip : skip + _KEY]) for frame in frames]
         self._returned += sum(key in self._written for key in keys)
@@ -99,8 +101,8 @@ class RingWatch:
         self._note([key for key, each in zip(keys, passes) if each], self._read)
         return [frame for frame, each in zip(frames, passes) if each]
 
-    def _note(self, keys: Sequence[bytes], where: dict[bytes, None]) -> None:
-        where.update((key, None) for key in keys if self.ring or key[0] & 1)
+    def _note(self, keys: Sequence[bytes], where: dict[bytes, int]) -> None:
+        where.update((key, self._ticks) for key in keys if self.ring or key[0] & 1)
         while len(where) > _MOST_KEYS:
             del where[next(iter(where))]
 
@@ -114,6 +116,8 @@ class RingWatch:
         if key in self._written:
             return False
         if key[0] & 1:
+            if self._read.get(key) == self._ticks:  # it goes around the other way
+                return False
             self._tokens -= 1
             return self._tokens >= 0
         return True

@@ -76,6 +76,8 @@ def test_frames_that_come_back_the_other_way_are_one_too() -> None:
     assert network.tick()
     assert network.watch.from_device(frames, 0) == frames
     assert network.watch.to_device([*frames, frame(11)], 0) == [frame(11)]
+    assert network.watch.from_device(frames, 0) == []  # they have gone around the other way
+    network.tick()
     assert network.watch.from_device(frames, 0) == frames  # the station says it once more
 
 
