@@ -13,6 +13,7 @@ import errno
 import os
 import resource
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -45,6 +46,11 @@ _PROFILES = (
     f"(version 1)(allow default){_FORBIDDEN}{_ALSO_FORBIDDEN}".encode(),
     f"(version 1)(allow default){_FORBIDDEN}".encode(),
 )
+# With a framework: it looks up services (XPC), reads its files, and has sockets of the system.
+_FRAMEWORK_PROFILES = (
+    b"(version 1)(allow default)(deny process-exec* process-fork file-write* signal network-bind)"
+    b'(deny network-outbound (remote ip "*:*"))',
+)
 
 
 class Confinement(NamedTuple):
@@ -54,17 +60,21 @@ class Confinement(NamedTuple):
     lacks: tuple[str, ...]
 
 
-def confine() -> Confinement:
-    """Confine this process for good, as far as the system can. It must have one thread."""
+def confine(*, framework: bool = False) -> Confinement:
+    """Confine this process for good, as far as the system can. It must have one thread.
+
+    With ``framework`` it is confined less: a framework of macOS is at work in it, which has
+    threads, starts more, and talks to its services.
+    """
     with suppress(OSError):
         os.chdir("/")
-    holds, lacks = _limit()
+    holds, lacks = _limit(("RLIMIT_CORE",) if framework else ("RLIMIT_CORE", "RLIMIT_NPROC"))
     if os.uname().sysname == "Linux":
         empty_bounding_set()
         drop_capabilities()
-        steps = [_forbid_new_privileges, _install_filter]
+        steps = [_forbid_new_privileges, *([] if framework else [_install_filter])]
     else:
-        steps = [_enter_sandbox]
+        steps = [_enter_framework_sandbox if framework else _enter_sandbox]
     for step in steps:
         try:
             holds.append(step())
@@ -93,10 +103,10 @@ def drop_capabilities() -> None:
     libc.capset(_CAPABILITY_HEADER.pack(_LINUX_CAPABILITY_VERSION_3, 0), _CAPABILITY_SETS)
 
 
-def _limit() -> tuple[list[str], list[str]]:
+def _limit(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Forbid core dumps, which would contain frames, and new processes."""
     lacks = []
-    for name in ("RLIMIT_CORE", "RLIMIT_NPROC"):
+    for name in names:
         try:
             resource.setrlimit(getattr(resource, name), (0, 0))
         except (OSError, ValueError) as error:
@@ -127,11 +137,15 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def _enter_sandbox() -> str:
+def _enter_framework_sandbox() -> str:
+    return _enter_sandbox(_FRAMEWORK_PROFILES)
+
+
+def _enter_sandbox(profiles: Sequence[bytes] = _PROFILES) -> str:
     """Enter a sandbox of macOS. Raises OSError, AttributeError on another system."""
     library = load_libc()
     message = ctypes.c_char_p()
-    for profile in _PROFILES:
+    for profile in profiles:
         if library.sandbox_init(profile, ctypes.c_uint64(0), ctypes.byref(message)) == 0:
             return "a sandbox"
     why = (message.value or b"unknown error").decode(errors="replace").splitlines()

@@ -149,6 +149,14 @@ def without_waiting() -> Iterator[None]:
         output.patience = _PATIENCE_SECONDS
 
 
+def only_write_stderr() -> None:
+    """Open a terminal that is our stderr once more, so that nobody can read from it here."""
+    with suppress(OSError):
+        opened = os.open(os.ttyname(_STDERR), os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        os.dup2(opened, _STDERR)
+        os.close(opened)
+
+
 def can_show_status() -> bool:
     """Return whether stderr is a terminal that can erase a line."""
     if terminal.relay:

@@ -3,8 +3,8 @@
 Descriptor 0 is a channel to the process that started it. It gets one request, with the options and
 the descriptor of the cable, and answers with the facts of the interface or an error. From then on
 it moves frames between the interface and the cable, and does nothing else. As soon as the interface
-runs, it becomes ``nobody`` for good. When the other end of the channel or of the cable is closed,
-the interface and the process end.
+runs, it becomes ``nobody`` for good, and is confined as far as vmnet allows. When the other end of
+the channel or of the cable is closed, the interface and the process end.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from ..errors import FethpipeError, SystemFailureError
 from ..provision.request import VmnetOptions
 from ..system.channel import Channel, ChannelClosedError, pack_error
 from ..system.child import end_with
+from ..system.confinement import confine
 from ..system.privileges import can_become, drop_privileges, nobody_account
-from ..system.stderr import configure_messages
+from ..system.stderr import configure_messages, only_write_stderr
 from ..wire.framing import RecordDecoder
 from .cable import CABLE, NOTE
 from .interface import VmnetInterface, start_interface
@@ -42,6 +43,7 @@ def main() -> NoReturn:
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
+    only_write_stderr()
     configure_messages(logging.WARNING)
     end_with("the process of the vmnet interface", lambda: _serve(Channel(socket.socket(fileno=0))))
 
@@ -68,7 +70,8 @@ def _serve_one(control: Channel) -> None:
         with closing(interface):
             try:
                 if can_become(nobody):
-                    drop_privileges(nobody)
+                    drop_privileges(nobody._replace(groups=(nobody.gid,)))
+                confine(framework=True)
             except FethpipeError as error:
                 control.send(pack_error(error))
                 return

@@ -19,6 +19,7 @@ from tests.live.netns import Namespace
 from tests.live.peer import Peer
 from tests.live.private import UID, Private, Process, command_lines, descriptors_of
 from tests.live.programs import Fethpipe, Finished, finish, on_mac, tunnel
+from tests.live.terminals import TerminalSession
 from tests.live.traffic import transfer
 from tests.vmnet.framework import MacWithVmnet
 
@@ -326,7 +327,12 @@ def test_frames_are_moved_by_nobody(private: Private, left: Namespace, mac: MacW
         assert program.stderr.next(containing="COMMAND runs")
         assert roles.keeper.uids == [0] * 4
         _is_nobody(roles.vmnet)
+        assert roles.vmnet.groups == [NOBODY]
         assert roles.vmnet.session == roles.vmnet.pid
+        about = Path(f"/proc/{roles.vmnet.pid}")
+        assert os.readlink(about / "cwd") == "/"
+        limits = (about / "limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
         held = descriptors_of(roles.vmnet.pid).values()
         assert sum(link.startswith("socket:") for link in held) == 2  # the channel and the cable
         assert not any("fethpipe" in link for link in held)  # nor the keeper's record
@@ -342,6 +348,30 @@ def _is_nobody(process: Process) -> None:
     assert process.uids == [NOBODY] * 4
     assert process.gids == [NOBODY] * 4
     assert not process.has_root
+
+
+def test_the_process_of_vmnet_reads_no_terminal(
+    private: Private, left: Namespace, mac: MacWithVmnet
+) -> None:
+    argv = [*_private_launcher(private, mac), *VMNET, "--user", "root", *COMMAND]
+    with TerminalSession(left, argv) as terminal:
+        assert terminal.wait_for("COMMAND runs")
+        (line,) = mac.noted("start")
+        about = Path(f"/proc/{line.split()[1]}")
+        held = [
+            each
+            for each in descriptors_of(int(about.name))
+            if "/dev/pts" in os.readlink(about / f"fd/{each}")
+        ]
+        assert held
+        for each in held:
+            flags = re.search(
+                r"^flags:\s+(\d+)", (about / f"fdinfo/{each}").read_text(), re.MULTILINE
+            )
+            assert flags
+            assert int(flags[1], 8) & os.O_ACCMODE == os.O_WRONLY, each
+        terminal.type("\x03")
+        assert terminal.wait_for("status 0")
 
 
 @pytest.mark.parametrize("settings", [{"entitled": "1"}])
