@@ -197,7 +197,6 @@ def pack_flags(name: str, flags: int) -> bytes:
 
 
 def unpack_flags(ifreq: bytes) -> InterfaceFlag:
-    """Return the flags."""
     return InterfaceFlag(_IFREQ_FLAGS.unpack(ifreq)[1])
 
 

@@ -354,7 +354,6 @@ class AddressMessage(NamedTuple):
 
     @property
     def interface(self) -> IPInterface:
-        """Return the address with its prefix length."""
         kind = IPv4Interface if len(self.address) == 4 else IPv6Interface
         return kind((self.address, self.prefix))
 

@@ -20,7 +20,6 @@ from ..netif.linux import LinuxInterfaces
 from ..netif.mac import format_mac
 from ..netif.name import interface_index
 from ..netif.status import Status
-from ..system.netlink import Netlink
 
 log = logging.getLogger("fethpipe")
 
@@ -61,15 +60,15 @@ def _read_all() -> list[Status]:
 def _names() -> list[str]:
     if _is_darwin():
         return sorted(interface_names(), key=_by_number)
-    with Netlink() as netlink:
-        return LinuxInterfaces(netlink).names()
+    with LinuxInterfaces() as interfaces:
+        return interfaces.names()
 
 
 def _read(name: str) -> Status:
     if _is_darwin():
         return Feth(name).status()
-    with existing(f"read the state of {name}", name), Netlink() as netlink:
-        return LinuxInterfaces(netlink).status(name)
+    with existing(f"read the state of {name}", name), LinuxInterfaces() as interfaces:
+        return interfaces.status(name)
 
 
 def _by_number(name: str) -> tuple[str, int]:

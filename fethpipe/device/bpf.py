@@ -137,7 +137,6 @@ class BpfReader:
         return frames
 
     def kernel_drops(self) -> int:
-        """Return the number of frames that did not fit into the buffers since the opening."""
         try:
             answer = ioctl(self._descriptor, Request.BIOCGSTATS, bytes(darwin.BPF_STAT_SIZE))
         except OSError:  # the interface has gone; the last known number stays

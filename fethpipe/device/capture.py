@@ -50,17 +50,14 @@ class Capture:
         self._write()
 
     def from_device(self, frames: list[bytes], skip: int) -> list[bytes]:
-        """Write frames, and return all of them."""
         self.record([frame[skip:] for frame in frames] if skip else frames)
         return frames
 
     def to_device(self, frames: Sequence[Frame], skip: int) -> Sequence[Frame]:
-        """Write frames, and return all of them."""
         self.record([frame[skip:] for frame in frames] if skip else frames)
         return frames
 
     def close(self) -> None:
-        """Close the file; safe to call twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -54,11 +54,9 @@ class FethDevice:
             )
 
     def fileno(self) -> int:
-        """Return the descriptor, which is readable while the kernel holds frames."""
         return self._bpf_descriptor
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order."""
         frames = sendable(frames, self.frame_limit, self.counters)
         if self._batches is None:
             self._ndrv.write_frames(frames)
@@ -66,14 +64,12 @@ class FethDevice:
             self._write_batch(self._batches, frames)
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        """Send one frame that lies in several buffers."""
         if can_be_sent(sum(map(len, buffers)), self.frame_limit):
             self._ndrv.write_vectored(buffers)
         else:
             sendable((b"".join(buffers),), self.frame_limit, self.counters)
 
     def close(self) -> None:
-        """Close the descriptors; safe to call twice."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 

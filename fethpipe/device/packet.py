@@ -61,11 +61,9 @@ class PacketDevice:
         self.write_vectored = writer.write_vectored
 
     def fileno(self) -> int:
-        """Return the descriptor, which is readable while the kernel holds frames."""
         return self._socket.fileno()
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, at most one batch. Raises DeviceError."""
         frames: list[bytes] = []
         receive = self._socket.recvmsg
         try:
@@ -94,7 +92,6 @@ class PacketDevice:
         return self._kernel_drops
 
     def close(self) -> None:
-        """Close the socket; safe to call twice."""
         self._socket.close()
 
     def _check(self, error: OSError) -> None:

@@ -116,24 +116,19 @@ class TapDevice:
 
     @property
     def offload(self) -> TapDevice:
-        """Return what the kernel can do besides single frames."""
         return self
 
     def fileno(self) -> int:
-        """Return the descriptor, which is readable while the kernel holds frames."""
         return self._descriptor
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, at most one batch. Raises DeviceError."""
         packets = self.read_super_frames()
         return strip_headers(packets, self.counters) if self.header else packets
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order."""
         self.write_super_frames(add_headers(frames) if self.header else frames)
 
     def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        """Send one frame that lies in several buffers."""
         try:
             size = os.writev(self._descriptor, (PLAIN, *buffers) if self.header else buffers)
         except OSError as error:
@@ -151,7 +146,6 @@ class TapDevice:
             raise gone(self.name, error) from error
 
     def disable(self) -> None:
-        """Let the kernel make only frames again. ``read_frames`` drops queued super-frames."""
         with suppress(OSError):  # if the interface has gone, the next read tells it
             self._allow(0)
 
@@ -172,7 +166,6 @@ class TapDevice:
             fcntl.ioctl(self._descriptor, linux.TUNSETCARRIER, linux.pack_u32(up))
 
     def read_super_frames(self) -> list[bytes]:
-        """Return the packets that wait, at most one batch. Raises DeviceError."""
         batch: list[bytes] = []
         try:
             if self._lone:
@@ -204,7 +197,6 @@ class TapDevice:
         return batch
 
     def write_super_frames(self, super_frames: Sequence[bytes | memoryview]) -> None:
-        """Send packets in order. They have a header if the kernel expects one."""
         if len(super_frames) == 1:
             self.write_lone(super_frames[0])
             return
@@ -220,9 +212,7 @@ class TapDevice:
         self.counters.bytes_sent += sum(sizes) - len(sizes) * self.header
 
     def read_lone(self) -> bytes:
-        """Return the next super-frame, if the last one was short and came alone. Otherwise return
-        b"", and the caller must call ``read_super_frames``.
-        """
+        """Return the next super-frame, if the last one was short and came alone."""
         if not self._lone or not self._short:
             return b""
         self._lone -= 1
@@ -238,7 +228,6 @@ class TapDevice:
         return packet
 
     def write_lone(self, super_frame: bytes | memoryview) -> None:
-        """Send one super-frame."""
         try:
             size = os.write(self._descriptor, super_frame)
         except OSError as error:

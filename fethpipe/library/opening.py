@@ -19,7 +19,6 @@ from ..netif.name import interface_index
 from ..provision.feth import destroy_feth, open_descriptors
 from ..provision.kind import find_kind, provision
 from ..provision.request import DeviceRequest
-from ..system.netlink import Netlink
 from .device import EthernetDevice
 from .values import Address, Mac, as_address, as_mac, checked_name
 
@@ -125,8 +124,8 @@ def open_far_end(name: str) -> EthernetDevice:
 
 
 def _link_kind(name: str) -> str:
-    with existing(f"look for {name}", name), Netlink() as netlink:
-        return LinuxInterfaces(netlink).link(name).kind
+    with existing(f"look for {name}", name), LinuxInterfaces() as interfaces:
+        return interfaces.link(name).kind
 
 
 def _open_darwin(name: str, *, see_sent: bool) -> EthernetDevice:

@@ -106,7 +106,6 @@ class DarwinInterfaces:
     # ---- any interface ----
 
     def flags(self, name: str) -> InterfaceFlag:
-        """Return the flags."""
         return darwin.unpack_flags(self._request(Request.SIOCGIFFLAGS, darwin.pack_name(name)))
 
     def set_up(self, name: str, *, up: bool = True) -> None:
@@ -119,7 +118,6 @@ class DarwinInterfaces:
         self._request(Request.SIOCSIFFLAGS, darwin.pack_flags(name, flags))
 
     def mtu(self, name: str) -> int:
-        """Return the MTU, in bytes without the Ethernet header."""
         return darwin.unpack_number(self._request(Request.SIOCGIFMTU, darwin.pack_name(name)))
 
     def largest_mtu(self, name: str) -> int:
@@ -132,15 +130,12 @@ class DarwinInterfaces:
         self._request(Request.SIOCSIFMTU, darwin.pack_number(name, mtu))
 
     def metric(self, name: str) -> int:
-        """Return the interface metric."""
         return darwin.unpack_number(self._request(Request.SIOCGIFMETRIC, darwin.pack_name(name)))
 
     def set_metric(self, name: str, metric: int) -> None:
-        """Set the interface metric."""
         self._request(Request.SIOCSIFMETRIC, darwin.pack_number(name, metric))
 
     def set_mac(self, name: str, mac: bytes) -> None:
-        """Set the MAC (6 bytes)."""
         self._request(Request.SIOCSIFLLADDR, darwin.pack_mac(name, mac))
 
     def mac(self, name: str) -> bytes:
@@ -154,7 +149,6 @@ class DarwinInterfaces:
         return bool(status & darwin.IFM_ACTIVE) if status & darwin.IFM_AVALID else None
 
     def status(self, name: str) -> Status:
-        """Return the state of an interface."""
         mac, addresses = _link_and_addresses(name)
         return Status(
             name=name,
@@ -195,7 +189,6 @@ class DarwinInterfaces:
         return ioctl(self._inet6.fileno(), request, argument)
 
     def close(self) -> None:
-        """Close the sockets; safe to call twice."""
         self._inet.close()
         if self._inet6 is not None:
             self._inet6.close()
@@ -230,7 +223,6 @@ def _link_and_addresses(
 
 
 def interface_names() -> set[str]:
-    """Return the names of all interfaces."""
     return {name for _, name in socket.if_nameindex()}
 
 

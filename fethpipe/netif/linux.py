@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..abi import linux
 from ..abi.address import IPInterface
-from ..abi.linux import AddressMessage, InterfaceFlag, LinkMessage
+from ..abi.linux import AddressMessage, InterfaceFlag
 from ..system.netlink import Netlink
 from .status import Status
 
@@ -18,29 +18,19 @@ from .status import Status
 _INITIAL_NAMESPACE = 1
 
 
-class LinuxInterfaces:
-    """The interfaces of this process's network namespace.
+class LinuxInterfaces(Netlink):
+    """The interfaces of the network namespace of the thread that makes it.
 
     Every method raises OSError with the kernel's errno: ENODEV if the interface does not exist,
     EPERM without CAP_NET_ADMIN.
     """
 
-    def __init__(self, netlink: Netlink) -> None:
-        self._netlink = netlink
-
-    def link(self, name: str) -> LinkMessage:
-        """Return what RTM_GETLINK tells about an interface."""
-        return self._netlink.link(name)
-
     def names(self) -> list[str]:
         """Return the names of all interfaces, in the order in which they were made."""
-        everything = self._netlink.request(
-            linux.RTM_GETLINK, linux.pack_link(0), flags=linux.NLM_F_DUMP
-        )
+        everything = self.request(linux.RTM_GETLINK, linux.pack_link(0), flags=linux.NLM_F_DUMP)
         return [linux.unpack_link(message.payload).name for message in everything]
 
     def status(self, name: str) -> Status:
-        """Return the state of an interface."""
         link = self.link(name)
         messages = self.addresses()
         flags = InterfaceFlag(link.flags)
@@ -55,18 +45,15 @@ class LinuxInterfaces:
         )
 
     def addresses(self) -> list[AddressMessage]:
-        """Return the addresses of all interfaces."""
-        everything = self._netlink.request(
+        everything = self.request(
             linux.RTM_GETADDR, linux.pack_any_address(), flags=linux.NLM_F_DUMP
         )
         return [linux.unpack_address(message.payload) for message in everything]
 
     def set_mtu(self, name: str, mtu: int) -> None:
-        """Set the MTU, in bytes without the Ethernet header."""
         self._set(name, {linux.IFLA_MTU: linux.pack_u32(mtu)})
 
     def set_mac(self, name: str, mac: bytes) -> None:
-        """Set the MAC (6 bytes)."""
         self._set(name, {linux.IFLA_ADDRESS: mac})
 
     def set_master(self, name: str, master: str) -> None:
@@ -75,9 +62,8 @@ class LinuxInterfaces:
         self._set(name, {linux.IFLA_MASTER: linux.pack_u32(index)})
 
     def set_up(self, name: str) -> None:
-        """Bring the interface up."""
         request = linux.pack_link(self.link(name).ifindex, flags=linux.IFF_UP, change=linux.IFF_UP)
-        self._netlink.request(linux.RTM_NEWLINK, request)
+        self.request(linux.RTM_NEWLINK, request)
 
     def add_address(self, name: str, address: IPInterface, *, metric: int | None = None) -> None:
         """Add an address, unless the interface has it already.
@@ -86,27 +72,26 @@ class LinuxInterfaces:
         """
         request = linux.pack_address(self.link(name).ifindex, address, metric=metric)
         flags = linux.NLM_F_CREATE | linux.NLM_F_REPLACE
-        self._netlink.request(linux.RTM_NEWADDR, request, flags=flags)
+        self.request(linux.RTM_NEWADDR, request, flags=flags)
 
     def remove_address(self, name: str, address: IPInterface) -> None:
         """Remove an address; EADDRNOTAVAIL if the interface does not have it."""
         request = linux.pack_address(self.link(name).ifindex, address)
-        self._netlink.request(linux.RTM_DELADDR, request)
+        self.request(linux.RTM_DELADDR, request)
 
     def remove(self, name: str) -> None:
-        """Remove the interface."""
         request = linux.pack_link(self.link(name).ifindex)
-        self._netlink.request(linux.RTM_DELLINK, request)
+        self.request(linux.RTM_DELLINK, request)
 
     def _set(self, name: str, attributes: dict[int, bytes]) -> None:
         request = linux.pack_link(self.link(name).ifindex, attributes)
-        self._netlink.request(linux.RTM_NEWLINK, request)
+        self.request(linux.RTM_NEWLINK, request)
 
 
 def all_addresses() -> Iterator[tuple[str, IPInterface]]:
     """Yield the addresses of all interfaces, with the name of each. Raises OSError."""
-    with Netlink() as netlink:
-        for message in LinuxInterfaces(netlink).addresses():
+    with LinuxInterfaces() as interfaces:
+        for message in interfaces.addresses():
             yield socket.if_indextoname(message.ifindex), message.interface
 
 

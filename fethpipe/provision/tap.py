@@ -17,7 +17,6 @@ from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces, host_identity
 from ..netif.mac import format_mac, stable_mac
 from ..netif.name import interface_index
-from ..system.netlink import Netlink
 from ..system.privileges import user_name
 from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
@@ -43,7 +42,7 @@ def provision_tap(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
 
 def _provision(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
     with ExitStack() as undo:
-        interfaces = LinuxInterfaces(undo.enter_context(Netlink()))
+        interfaces = undo.enter_context(LinuxInterfaces())
         prepared = _prepared_tap(interfaces, request)
         if prepared and request.bridge is not None:
             raise UsageError(
@@ -156,8 +155,7 @@ def _advice(request: DeviceRequest) -> str:
     """Return what to do without root: the commands with which root prepares what is requested for
     this user, as far as it is not so yet.
     """
-    with Netlink() as netlink:
-        interfaces = LinuxInterfaces(netlink)
+    with LinuxInterfaces() as interfaces:
         name = request.name or next(
             name for name in map("fp{}".format, count()) if not interface_index(name)
         )
@@ -208,8 +206,7 @@ def _ipv6_switch(address: IPInterface, name: str) -> Iterator[None]:
 def change_tap(provisioned: Provisioned, change: Change) -> None:
     """Change a TAP that :func:`provision_tap` returned."""
     name = provisioned.interface
-    with Netlink() as netlink:
-        interfaces = LinuxInterfaces(netlink)
+    with LinuxInterfaces() as interfaces:
         wanted = DeviceRequest(addresses=change.add, mtu=change.mtu)
         _configure(interfaces, name, wanted, mtu=change.mtu, mac=None)
         for address in change.remove:
@@ -223,9 +220,9 @@ def destroy_tap(name: str) -> None:
     As a rule it does not: it goes when its descriptor is closed. But a process that has the
     descriptor can make the TAP persistent (TUNSETPERSIST), or pass the descriptor on.
     """
-    with step(f"destroy {name}"), Netlink() as netlink:
+    with step(f"destroy {name}"), LinuxInterfaces() as interfaces:
         try:
-            LinuxInterfaces(netlink).remove(name)
+            interfaces.remove(name)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise

@@ -96,7 +96,6 @@ class _Mirror:
         self._udp.setblocking(False)
 
     def send(self, payload: bytes) -> None:
-        """Let the IP stack send a datagram."""
         self._udp.send(payload)
 
     def receive(self) -> bytes:

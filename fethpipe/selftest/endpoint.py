@@ -72,7 +72,6 @@ class End:
         self._report.say(f"{self._name}: {self.interface} is up, {', '.join(facts['addresses'])}")
 
     def stop(self) -> None:
-        """Ask the process to end."""
         self._process.terminate()
 
     def wait_ended(self, deadline: Deadline) -> None:

@@ -221,8 +221,6 @@ def _waiting(pairs: FethPairs, frames: list[bytes]) -> bytes:
 
 
 class _Watcher:
-    """Another BPF device on an interface."""
-
     def __init__(self, interface: str) -> None:
         self._descriptor = open_bpf(interface)
         self._length = buffer_length(self._descriptor)

@@ -41,7 +41,6 @@ class OpenPair:
             undo.pop_all()
 
     def close(self) -> None:
-        """Close the descriptors; safe to call twice."""
         self.near.close()
         self.far.close()
 

@@ -53,8 +53,6 @@ class Fact(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """One measured value, with its unit."""
-
     name: str
     value: Number
     unit: str
@@ -104,7 +102,6 @@ class Report:
         return outcome is Outcome.OK
 
     def measure(self, name: str, value: Number, unit: str) -> None:
-        """Add a measured value."""
         self._measures.append(Measure(name, value, unit))
         self._print(f"{name}: {value:,} {unit}")
 

@@ -24,11 +24,9 @@ class _Listener:
 
     @property
     def descriptors(self) -> list[int]:
-        """Return what to select on."""
         return [self._socket.fileno()] if self._socket else []
 
     def close(self) -> None:
-        """Close the socket; safe to call twice."""
         if self._socket:
             self._socket.close()
         self._socket = None

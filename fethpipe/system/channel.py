@@ -157,7 +157,6 @@ class Channel:
         return ended
 
     def close(self) -> None:
-        """Close the socket; safe to call twice."""
         self._socket.close()
 
     def _payload(self, length: int) -> bytes:

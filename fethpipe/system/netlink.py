@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TypeVar
 
 from ..abi import linux
 
 _ANSWER_SECONDS = 5.0
 _LARGEST_DATAGRAM = 1 << 16
+
+_Self = TypeVar("_Self", bound="Netlink")
 
 
 class Netlink:
@@ -51,10 +54,9 @@ class Netlink:
         return linux.unpack_link(message.payload)
 
     def close(self) -> None:
-        """Close the socket; safe to call twice."""
         self._socket.close()
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -30,7 +30,6 @@ class SignalPipe:
 
     @property
     def descriptors(self) -> set[int]:
-        """Return all descriptors that it needs."""
         return {self._read, self._write}
 
     def put(self, number: int) -> None:

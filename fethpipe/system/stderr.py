@@ -112,7 +112,6 @@ class Terminal:
             self._drawn = line
 
     def erase(self) -> None:
-        """Erase the line."""
         if self._drawn or self.relay:
             self.show("")
 
@@ -190,8 +189,6 @@ def _lock_terminal() -> bool:
 
 
 class _StderrHandler(logging.Handler):
-    """Write whole lines to stderr."""
-
     def __init__(self, prefix: str) -> None:
         super().__init__()
         self._prefix = prefix

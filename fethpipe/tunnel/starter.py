@@ -26,7 +26,6 @@ class Starter(NamedTuple):
     leaves_terminal: bool = False
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the programs."""
         return environment_of(self.person, os.environ) if self.person else dict(os.environ)
 
     def become(self, *, kept: Collection[int], handled: Iterable[signal.Signals]) -> None:

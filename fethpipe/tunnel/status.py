@@ -118,5 +118,4 @@ class StatusLine:
             terminal.show(line[: width - 1])
 
     def erase(self) -> None:
-        """Erase the line."""
         terminal.erase()

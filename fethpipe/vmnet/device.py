@@ -40,11 +40,9 @@ class VmnetDevice:
         self._rest = b""  # of a record that was sent in part
 
     def fileno(self) -> int:
-        """Return the descriptor, which is readable while frames wait."""
         return self._cable.fileno()
 
     def read_frames(self) -> list[bytes]:
-        """Return the frames that wait, at most one batch. Does not block."""
         try:
             data = self._cable.recv(_READ_SIZE)
         except BlockingIOError:
@@ -61,7 +59,6 @@ class VmnetDevice:
         return frames
 
     def write_frames(self, frames: Sequence[bytes]) -> None:
-        """Send frames in order. Frames that do not go are dropped and counted."""
         frames = sendable(frames, self.frame_limit, self.counters)
         if not frames:
             return
