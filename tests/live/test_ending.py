@@ -216,20 +216,3 @@ def test_a_signal_that_was_ignored_stays_ignored(
         status, said = program.end()
     assert status == 0
     assert "the peer closed the stream" in said
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-@pytest.mark.parametrize("step", [30, pytest.param(5, marks=pytest.mark.exhaustive)])
-def test_ended_at_any_moment_of_its_start_it_leaves_nothing(
-    left: Namespace, number: signal.Signals, step: int
-) -> None:
-    before = left.interfaces()
-    ours, its = socket.socketpair()
-    with ours, its:
-        for milliseconds in range(0, 150, step):  # it takes about 100 to be ready
-            with Fethpipe(left, stdin=its.fileno(), stdout=its.fileno()) as program:
-                program.is_ready(milliseconds / 1000)
-                program.send_signal(number)
-                program.end()
-            left.wait_gone("fp0")
-    assert left.interfaces() == before

@@ -24,9 +24,10 @@ from tests.live.private import (
     pids_in,
     wait_for_process,
 )
-from tests.live.programs import FETHPIPE, Fethpipe, changed
+from tests.live.programs import FETHPIPE, Fethpipe, changed, on_mac
 from tests.live.sshd import Sshd, join
 from tests.live.test_ssh import arguments
+from tests.vmnet.framework import MacWithVmnet, missing_requirement
 
 pytestmark = [
     pytest.mark.live,
@@ -48,7 +49,7 @@ class Way(NamedTuple):
     arguments: Sequence[str]
 
 
-_WAYS = ("TAP", "COMMAND", "--reconnect", "through sudo", "as root by sudo", "--ssh")
+_WAYS = ("TAP", "COMMAND", "--reconnect", "through sudo", "as root by sudo", "--ssh", "vmnet")
 
 
 @pytest.fixture(params=_WAYS)
@@ -64,18 +65,28 @@ def way(left: Namespace, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
             return
         private = stack.enter_context(Private(left, sudoers=_SUDOERS))
         command = ["--", "sh", "-c", f"cat {tmp_path}/frames; exec cat"]
+        as_user = private.as_user()
         if request.param == "TAP":
-            yield Way((left,), private.fethpipe("setsid"), [])
+            launcher, command = private.fethpipe("setsid"), []
         elif request.param == "COMMAND":
-            yield Way((left,), private.fethpipe("setsid"), command)
+            launcher = private.fethpipe("setsid")
         elif request.param == "--reconnect":
-            again = ["--reconnect", "--", "sh", "-c", "sleep 0.1"]
-            yield Way((left,), private.entering(*_RECONNECT), again)
+            launcher = private.entering(*_RECONNECT)
+            command = ["--reconnect", "--", "sh", "-c", "sleep 0.1"]
         elif request.param == "through sudo":
-            yield Way((left,), private.fethpipe_for_user(*private.as_user()), command)
+            launcher = private.fethpipe_for_user(*as_user)
+        elif request.param == "as root by sudo":
+            launcher = private.fethpipe_for_user(*as_user, "sudo", "-n", "-C", "200")
         else:
-            before = [*private.as_user(), "sudo", "-n", "-C", "200"]
-            yield Way((left,), private.fethpipe_for_user(*before), command)
+            if missing := missing_requirement():
+                pytest.skip(missing)
+            mac = stack.enter_context(MacWithVmnet(left.path))
+            launcher = private.fethpipe("setsid", *on_mac(mac, "env"))
+            command = ["--device", "vmnet", *command]
+        yield Way((left,), launcher, command)
+        # What a killed keeper of vmnet leaves, the file of an identifier, goes with the next start.
+        _time_start(Way((left,), launcher, command))
+        assert private.runtime_files() == []
 
 
 def test_nothing_is_left_of_a_tunnel_of_which_any_process_is_killed(way: Way, count: int) -> None:
@@ -93,16 +104,28 @@ def test_nothing_is_left_of_a_tunnel_of_which_any_process_is_killed(way: Way, co
             program.ended_by(due)
             reached.append(program.is_ready(0))
             found = {pid for each in way.namespaces for pid in pids_in(each)} - before
-            killed = _kill_some(program, sorted(found), random)
-            if not program.ended_by(time.monotonic() + 0.05):
-                program.send_signal(signal.SIGTERM)  # it has not lost what it needs
-            _wait_as_before(way, before, interfaces, killed)
-    assert set(reached) == {False, True} or count < 100
-    assert any(reached)
+            if turn % 10 == 4:
+                victim = "nobody, but SIGTERM"
+                _end_it(program)
+            else:
+                victim = _kill_some(program, sorted(found), random)
+                if not program.ended_by(time.monotonic() + 0.05):
+                    program.send_signal(signal.SIGTERM)  # it has not lost what it needs
+            _wait_as_before(way, before, interfaces, victim)
+    # Of a few, all may be too early or too late, on a machine that is busy.
+    assert count < 100 or count / 10 <= sum(reached) <= count * 9 / 10
+
+
+def _end_it(program: Fethpipe) -> None:
+    """See that it ends well by SIGTERM, unless it has not yet begun, or is sudo."""
+    program.send_signal(signal.SIGTERM)
+    status, said = program.end()
+    assert status in (0, -signal.SIGTERM, 128 + signal.SIGTERM), said
+    assert "Traceback" not in said
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    counts = [5, pytest.param(170, marks=pytest.mark.exhaustive)]
+    counts = [5, pytest.param(160, marks=pytest.mark.exhaustive)]
     metafunc.parametrize("count", counts)
 
 
@@ -129,8 +152,7 @@ def _kill_some(program: Fethpipe, found: Sequence[int], random: Random) -> str:
     lines = command_lines(found)
     # Who kills sudo leaves the program alone that sudo runs, whatever that is.
     found = [pid for pid in found if not lines[pid].startswith("sudo ")]
-    kinds = ["one"] * 7 + ["two", "all", "group"]
-    kind = random.choice(kinds)
+    kind = random.choice(["one"] * 7 + ["two", "all", "group"])
     victims = random.sample(found, min(len(found), {"one": 1, "two": 2}.get(kind, len(found))))
     if kind == "group":
         with contextlib.suppress(ProcessLookupError):  # not every program leads a group

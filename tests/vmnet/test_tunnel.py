@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from tests.live.ethernet import PacketSocket, frame_number, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
-from tests.live.private import UID, Private, Process, command_lines, descriptors_of
+from tests.live.private import UID, Private, Process, descriptors_of
 from tests.live.programs import Fethpipe, Finished, finish, on_mac, tunnel
 from tests.live.terminals import TerminalSession
 from tests.live.traffic import transfer
@@ -455,76 +454,3 @@ def test_a_framework_that_does_not_stop_is_not_waited_for(
         assert status == 0
         assert "vmnet does not stop" in said
         private.wait_empty(AT_ONCE)
-
-
-_VICTIMS = ("pump", "keeper", "vmnet", "group", "all", "term", "term to all")
-
-
-@pytest.mark.parametrize("count", [14, pytest.param(60, marks=pytest.mark.exhaustive)])
-def test_nothing_is_left_after_a_signal_at_any_moment(
-    private: Private, left: Namespace, mac: MacWithVmnet, tmp_path: Path, count: int
-) -> None:
-    random = Random(11)
-    (tmp_path / "frames").write_bytes(
-        b"".join(len(frame).to_bytes(2, "big") + frame for frame in map(make_frame, range(2000)))
-    )
-    command = ["--", "sh", "-c", f"cat {tmp_path}/frames {tmp_path}/frames; exec cat"]
-    launcher = _private_launcher(private, mac, "setsid")
-    unit = 0.0
-    reached = []
-    for turn in range(count):
-        began = time.monotonic()
-        due = began + random.uniform(0, 1.6) * unit
-        with Fethpipe(left, *VMNET, *command, launcher=launcher) as program:
-            # The first one compiles, and how busy the machine is changes.
-            measuring = turn < 2 or turn % 6 == 0
-            if measuring:
-                program.ready()
-                unit = time.monotonic() - began
-            ready = program.is_ready(due - time.monotonic())
-            program.ended_by(due)
-            victim = _VICTIMS[turn % len(_VICTIMS)]
-            _signal(victim, private, program)
-            if victim.startswith("term"):
-                status, said = program.end()
-                # COMMAND may end before the pump is told to.
-                ended = (69,) if victim == "term to all" else ()
-                assert status in (0, -signal.SIGTERM, *ended), said
-                assert "Traceback" not in said
-            private.wait_empty(AT_ONCE)
-            if not measuring:
-                reached.append(ready)
-    # What a killed keeper leaves, the empty file of an identifier, goes with the next one.
-    with Fethpipe(left, *VMNET, *command, launcher=launcher) as program:
-        program.ready()
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
-    assert private.runtime_files() == []
-    # Not all too early, not all too late.
-    assert len(reached) / 10 <= sum(reached) <= len(reached) * 9 / 10
-
-
-def _signal(victim: str, private: Private, program: Fethpipe) -> None:
-    number = signal.SIGTERM if victim.startswith("term") else signal.SIGKILL
-    processes = private.processes()
-    lines = command_lines(list(processes))
-    if victim == "group":
-        with contextlib.suppress(ProcessLookupError):  # not yet a group: setsid is still to come
-            os.killpg(program.pid, number)
-        return
-    chosen = {
-        "pump": [program.pid],
-        "term": [program.pid],
-        "keeper": [
-            each.pid
-            for each in processes.values()
-            if each.session == each.pid
-            and "fethpipe" in lines[each.pid]
-            and each.pid != program.pid
-            and " -c " not in lines[each.pid]
-        ],
-        "vmnet": [pid for pid, line in lines.items() if " -c import sys" in line],
-    }.get(victim, list(processes))
-    for pid in chosen or [program.pid]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
