@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.closing import Closing
 from tests.darwin.simulation import SimulatedDarwin
 from tests.live.netns import Namespace
 from tests.live.programs import ROOT, Finished, Lines, finish
@@ -58,7 +59,7 @@ class Fethctl:
         return [*self._launcher, *arguments]
 
 
-class Running:
+class Running(Closing):
     """A running fethctl."""
 
     def __init__(self, namespace: Namespace, argv: Sequence[str]) -> None:
@@ -95,9 +96,3 @@ class Running:
             self._process.kill()
         self.stdout.close()
         self.stderr.close()
-
-    def __enter__(self) -> Running:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from fethpipe.errors import FethpipeError
+from tests.closing import Closing
 
 if TYPE_CHECKING:
     from tests.darwin.simulation import SimulatedDarwin
@@ -26,7 +27,7 @@ _ROOT = Path(__file__).parents[2]
 _START = "from tests.darwin.inside import serve; serve()"
 
 
-class Inside:
+class Inside(Closing):
     """A process on the simulated Mac, as root until it becomes somebody else."""
 
     def __init__(
@@ -93,12 +94,6 @@ class Inside:
         assert self._process.stdin is not None
         pickle.dump(request, self._process.stdin)
         self._process.stdin.flush()
-
-    def __enter__(self) -> Inside:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 class Standin:

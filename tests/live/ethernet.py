@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 
+from tests.closing import Closing
 from tests.live.netns import Namespace, readable
 
 BROADCAST = b"\xff" * 6
@@ -41,7 +42,7 @@ def frame_number(frame: bytes) -> int:
     return int.from_bytes(frame[14:18], "big")
 
 
-class PacketSocket:
+class PacketSocket(Closing):
     """An AF_PACKET socket bound to one interface; it sees test frames alone."""
 
     def __init__(self, namespace: Namespace, interface: str) -> None:
@@ -73,12 +74,6 @@ class PacketSocket:
     def close(self) -> None:
         """Close the socket; safe to call twice."""
         self._socket.close()
-
-    def __enter__(self) -> PacketSocket:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def _with_tag(data: bytes, auxdata: bytes) -> bytes:

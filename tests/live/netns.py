@@ -20,6 +20,7 @@ from typing import Callable
 
 import pytest
 
+from tests.closing import Closing
 from tests.live.network import Network
 from tests.patience import PATIENCE
 
@@ -65,7 +66,7 @@ class Child(subprocess.Popen[bytes]):
         return super().wait(timeout)
 
 
-class Namespace(Network):
+class Namespace(Network, Closing):
     """A network namespace, loopback up.
 
     Without ``ipv6`` the kernel sends no frame of its own accord, so that frames can be counted.
@@ -183,9 +184,3 @@ class Namespace(Network):
                 namespace = (entry / "ns/net").stat()
                 if (namespace.st_dev, namespace.st_ino) == (here.st_dev, here.st_ino):
                     os.kill(int(entry.name), signal.SIGKILL)
-
-    def __enter__(self) -> Namespace:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
+from tests.closing import Closing
 from tests.live.ethernet import is_test_frame
 from tests.live.netns import Namespace, readable
 from tests.live.programs import FETHPIPE, Fethpipe
@@ -20,7 +21,7 @@ def records(*payloads: bytes, prefix: str = ">H") -> bytes:
     return b"".join(struct.pack(prefix, len(payload)) + payload for payload in payloads)
 
 
-class Peer:
+class Peer(Closing):
     """Two pipes to one fethpipe."""
 
     def __init__(self, *, prefix: str = ">H") -> None:
@@ -112,12 +113,6 @@ class Peer:
         self._its_stdout = _closed(self._its_stdout)
         self.stop_sending()
         self.stop_receiving()
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def _closed(descriptor: int) -> int:

@@ -7,15 +7,14 @@ import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
+from tests.closing import Closing
 from tests.live.netns import Namespace, require_tools
 from tests.live.private import pids_in
 from tests.live.programs import LEFT, RIGHT, Lines
 from tests.live.traffic import transfer
 from tests.patience import PATIENCE
 
-_Self = TypeVar("_Self", bound="_Console")
 _HEADERS = 28
 """Bytes of an IPv4 header and of an ICMP header."""
 
@@ -72,7 +71,7 @@ def kill_program(namespace: Namespace, name: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-class _Console:
+class _Console(Closing):
     """A program of others with a console that says when it can be reached."""
 
     def __init__(
@@ -97,12 +96,6 @@ class _Console:
         os.close(self._stdin)
         os.close(self._keep)
         self._console.close()
-
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 class Switch(_Console):

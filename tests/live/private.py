@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.closing import Closing
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.programs import ROOT
 from tests.patience import PATIENCE
@@ -66,7 +67,7 @@ class Process(NamedTuple):
         return 0 in ids or self.capabilities != 0
 
 
-class Private:
+class Private(Closing):
     """The mount namespace, in a network namespace."""
 
     def __init__(self, namespace: Namespace, *, sudoers: str = "") -> None:
@@ -195,12 +196,6 @@ class Private:
         for descriptor in (self._stdin, self._keep, self._output):
             os.close(descriptor)
         self._holder.wait(10)
-
-    def __enter__(self) -> Private:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def pids_in(namespace: Namespace) -> Iterator[int]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.closing import Closing
 from tests.darwin.simulation import SimulatedDarwin
 from tests.live.netns import Namespace, readable
 from tests.patience import PATIENCE
@@ -119,7 +120,7 @@ class Lines:
             self.descriptor = -1
 
 
-class Fethpipe:
+class Fethpipe(Closing):
     """A running fethpipe; ``launcher`` is everything in front of its arguments."""
 
     def __init__(
@@ -202,12 +203,6 @@ class Fethpipe:
             self._process.kill()
         self._ready.close()
         self.stderr.close()
-
-    def __enter__(self) -> Fethpipe:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def finish(

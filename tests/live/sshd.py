@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.closing import Closing
 from tests.live.netns import Namespace, require_kernel, require_tools
 from tests.live.private import descendants
 from tests.live.programs import Lines
@@ -41,7 +42,7 @@ def join(left: Namespace, right: Namespace) -> None:
         namespace.run(["ip", "link", "set", "wire0", "up"])
 
 
-class Sshd:
+class Sshd(Closing):
     """An sshd on FAR, and the ssh configuration on the other side that can log in to it.
 
     ``home`` is the home of both accounts, root and USER, and ``login_shell`` their shell; ``path``
@@ -104,12 +105,6 @@ class Sshd:
         """Stop it and remove its files; safe to call twice."""
         self.stop()
         self._temporary.cleanup()
-
-    def __enter__(self) -> Sshd:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
         Path("/run/sshd").mkdir(exist_ok=True)

@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Sequence
 
+from tests.closing import Closing
 from tests.live.netns import Namespace, readable
 from tests.patience import PATIENCE
 
 
-class TerminalSession:
+class TerminalSession(Closing):
     """A session of its own, whose controlling terminal this is, and a shell that leads it."""
 
     def __init__(self, namespace: Namespace, argv: Sequence[str], *, owner: int = 0) -> None:
@@ -40,9 +41,3 @@ class TerminalSession:
 
     def close(self) -> None:
         os.close(self._master)
-
-    def __enter__(self) -> TerminalSession:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

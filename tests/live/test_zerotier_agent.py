@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import pytest
 
 from fethpipe import __version__
+from tests.closing import Closing
 from tests.darwin.simulation import Interface, SimulatedDarwin
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.far_tap import far_tap
@@ -32,7 +33,7 @@ ARGUMENTS = ("100", MAC, str(MTU), "5")
 UP = f"I feth100 feth5100 {__version__}"
 
 
-class Agent:
+class Agent(Closing):
     """A running agent and the host's ends of its pipes; ``leaked`` are further descriptors."""
 
     def __init__(
@@ -79,12 +80,6 @@ class Agent:
             if descriptor >= 0:
                 os.close(descriptor)
         self.stderr.close()
-
-    def __enter__(self) -> Agent:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 class Tap:
