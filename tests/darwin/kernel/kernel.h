@@ -43,6 +43,8 @@
  * - A frame larger than MTU + 18 through AF_NDRV is accepted and seen by BPF on the peer, but not
  *   by the peer's IP stack, nor by a BPF device of the side that sent it.
  * - Before macOS 15, a frame of more than 8 KiB may wait for the next one.
+ * - On macOS 10.13 a feth that is made again keeps IFF_PROMISC from the reader under which it was
+ *   destroyed.
  * - A VLAN-tagged frame without payload (18 or 19 bytes) is lost: Linux takes it for garbage.
  * - stat(2) of /dev/bpfN, ifconf, kqueue, routing sockets but for adding and deleting a route, and any request that abi.json does not
  *   list.
