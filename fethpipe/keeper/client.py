@@ -10,7 +10,7 @@ from ..errors import SystemFailureError
 from ..provision.request import Change, DeviceRequest, Provisioned
 from ..system.channel import Channel, Message
 from ..system.child import fork_child
-from .messages import Later, pack_change, pack_request, unpack_provisioned
+from .messages import Later, pack_change, pack_link, pack_request, unpack_provisioned
 from .root import serve
 
 log = logging.getLogger("fethpipe")
@@ -43,6 +43,10 @@ class KeeperProcess:
         only. Raises like ``provision``.
         """
         self._ask({"do": "restore"})
+
+    def set_link(self, *, up: bool) -> None:
+        """Let the keeper set the link of the device. Raises like ``provision``."""
+        self._ask(pack_link(up))
 
     def get_address(self) -> str:
         """Let the keeper get an address for the device by DHCP, or renew it. Return who does that.

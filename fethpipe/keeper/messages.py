@@ -204,6 +204,17 @@ def unpack_change(message: Message) -> Change:
     return Change(**_unpack(_without_action(message), _CHANGE))
 
 
+def pack_link(up: bool) -> Message:
+    """Return the request to set the link of the device."""
+    return {"do": "link", "up": up}
+
+
+def unpack_link(message: Message) -> bool:
+    """Return whether the link is to be up. Raises RequestError."""
+    up: bool = _unpack(_without_action(message), {"up": _FLAG})["up"]
+    return up
+
+
 def pack_provisioned(device: Provisioned) -> Message:
     """Return the message with the facts of a device, without its descriptors."""
     return _pack(device, _PROVISIONED)

@@ -30,7 +30,14 @@ from ..system.descriptors import close_all_but
 from ..system.title import set_title
 from .dhcp import AddressLease, check_client
 from .ledger import Entry, Ledger, abandoned, open_folder
-from .messages import Later, RequestError, pack_provisioned, unpack_change, unpack_request
+from .messages import (
+    Later,
+    RequestError,
+    pack_provisioned,
+    unpack_change,
+    unpack_link,
+    unpack_request,
+)
 
 _STDERR = 2
 
@@ -38,12 +45,16 @@ _STDERR = 2
 # follows.
 _NO_DEVICE, _DEVICE, _RESTORED = "no device", "device", "device with restored addresses"
 _STATES: dict[Later | None, dict[str, dict[str, str]]] = {
-    None: {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"restore": _RESTORED}, _RESTORED: {}},
+    None: {
+        _NO_DEVICE: {"provision": _DEVICE},
+        _DEVICE: {"link": _DEVICE, "restore": _RESTORED},
+        _RESTORED: {"link": _RESTORED},
+    },
     "change": {_NO_DEVICE: {"provision": _DEVICE}, _DEVICE: {"change": _DEVICE}},
     "dhcp": {
         _NO_DEVICE: {"provision": _DEVICE},
-        _DEVICE: {"dhcp": _DEVICE, "restore": _RESTORED},
-        _RESTORED: {"dhcp": _RESTORED},
+        _DEVICE: {"dhcp": _DEVICE, "link": _DEVICE, "restore": _RESTORED},
+        _RESTORED: {"dhcp": _RESTORED, "link": _RESTORED},
     },
 }
 
@@ -111,6 +122,9 @@ class Keeper:
         elif action == "restore":
             self._restore(message)
             answer = {"done": True}, ()
+        elif action == "link":
+            self._set_link(up=unpack_link(message))
+            answer = {"done": True}, ()
         else:
             self._change(unpack_change(message))
             answer = {"done": True}, ()
@@ -169,6 +183,13 @@ class Keeper:
             raise RequestError("do")
         self._check_present(self._device.interface)
         self._kind.change(self._device, Change(add=self._kind.find_lost(self._device)))
+
+    def _set_link(self, *, up: bool) -> None:
+        """Set the link of a device that was made here."""
+        if self._kind is None or self._kind.set_link is None or not (self._device and self._made):
+            raise RequestError("do")
+        self._check_present(self._device.interface)
+        self._kind.set_link(self._device, up)
 
     def _get_address(self, message: Message) -> str:
         """Start the DHCP client of the device, or have it renew its lease. Return its name."""

@@ -153,6 +153,30 @@ def find_lost_addresses(provisioned: Provisioned) -> tuple[IPInterface, ...]:
     return ()
 
 
+def find_address(name: str) -> IPInterface | None:
+    """Return the IPv4 address of an interface, None if it has none, or one that macOS takes when
+    nobody gives it any (RFC 3927). Raises OSError.
+    """
+    found = (address for owner, address in all_addresses() if owner == name)
+    return next((each for each in found if each.version == 4 and not each.is_link_local), None)
+
+
+def set_link(provisioned: Provisioned, up: bool) -> None:
+    """Join the two sides, or disconnect them, which is a cable plugged in or out for macOS. Flags,
+    addresses and routes stay (bsd/net/if_fake.c: feth_config).
+    """
+    primary, io = provisioned.interface, provisioned.io_interface or ""
+    tried = f"join {primary} and {io}" if up else f"disconnect {primary} from {io}"
+    with step(tried), DarwinInterfaces() as interfaces:
+        peer = interfaces.peer(primary)
+        if peer not in ("", io):
+            raise DeviceError(
+                f"cannot {tried}: {primary} is joined to {peer}", hint="somebody else did that"
+            )
+        if bool(peer) != up:
+            interfaces.set_peer(primary, io if up else "")
+
+
 def mac_of_feth(name: str) -> bytes:
     """Return the MAC of one side (6 bytes), empty if it no longer exists."""
     with step(f"read the MAC of {name}"), DarwinInterfaces() as interfaces:
@@ -417,4 +441,6 @@ KIND = Kind(
     mac=mac_of_feth,
     check=check_feth,
     find_lost=find_lost_addresses,
+    find_address=find_address,
+    set_link=set_link,
 )

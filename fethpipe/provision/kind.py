@@ -22,7 +22,8 @@ _MODULES = {"vmnet": "..vmnet.provision"}
 class Kind(NamedTuple):
     """A kind of device: its system, and the functions that make, change, destroy and open it.
 
-    All functions raise FethpipeError. ``provision``, ``change`` and ``destroy`` need root.
+    All functions raise FethpipeError. ``provision``, ``change``, ``destroy`` and ``set_link``
+    need root.
 
     ``mtu_range``: the MTUs that it can have, in bytes. ``destroy`` destroys one of the interfaces
     that ``provision`` named to its hook; one that no longer exists is no error.
@@ -32,8 +33,11 @@ class Kind(NamedTuple):
     exists); a kind has it if an index alone does not tell an interface from a later one of the
     same name. ``check``, without root, returns a function that raises DeviceError if the device is
     broken in a way that its descriptors do not show. ``find_lost``, without root, returns those of
-    its addresses that its interface no longer has. ``release`` ends what ``provision``
-    started besides interfaces; call it in the process that called ``provision``.
+    its addresses that its interface no longer has. ``find_address``, where the kernel tells no
+    change, returns the IPv4 address of an interface; it raises OSError. ``set_link``, if
+    descriptors cannot do it, has the link of a device go up or down; addresses and routes stay.
+    ``release`` ends what ``provision`` started besides interfaces; call it in the process that
+    called ``provision``.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Kind(NamedTuple):
     mac: Callable[[str], bytes] | None = None
     check: Callable[[Provisioned], Callable[[], None]] | None = None
     find_lost: Callable[[Provisioned], tuple[IPInterface, ...]] | None = None
+    find_address: Callable[[str], IPInterface | None] | None = None
+    set_link: Callable[[Provisioned, bool], None] | None = None
     release: Callable[[], None] | None = None
 
 

@@ -16,7 +16,7 @@ from ..keeper.client import KeeperProcess, fork_keeper
 from ..keeper.messages import Later
 from ..keeper.sudo import StoppedError, sudo_keeper
 from ..netif.name import interface_index
-from ..provision.kind import find_kind, provision
+from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import Provisioned
 from ..remote.session import RemoteSession
 from ..stats import format_counters
@@ -33,7 +33,7 @@ from ..wire.connection import Connection, EchoReceived, Event, PeerReady
 from ..wire.framing import FRAMINGS
 from ..wire.offload import SegmentLimit
 from .addresses import warn_of_networks
-from .carrier import link_up, set_carrier
+from .carrier import SetLink, find_link, link_up
 from .config import Config
 from .ending import Ending
 from .parts import (
@@ -52,7 +52,7 @@ from .reconnect import run_command
 from .retry import Retry
 from .ring import TICK_SECONDS, RingGuard
 from .starter import Starter
-from .upkeep import look_after
+from .upkeep import LeaseGuard, look_after
 from .zerotier import parse_configuration
 
 log = logging.getLogger("fethpipe")
@@ -106,18 +106,23 @@ def run(
         device: Device = stack.enter_context(closing(kind.open(provisioned)))
         if capture:
             device = InspectedDevice(device, capture)
-        if session:
-            set_carrier(device, up=False)
+        set_link = _prepare_link(config, device, kind, keeper)
         stack.callback(announcer.end)
         announcer.start(provisioned, device)
         warn_of_networks(provisioned)
         retry = make_retry(config, provisioned, announcer, stack)
         tunnel = Tunnel(
-            config, device, provisioned, announcer=announcer, keeper=keeper, retry=retry
+            config,
+            device,
+            provisioned,
+            set_link=set_link,
+            announcer=announcer,
+            keeper=keeper,
+            retry=retry,
         )
         tunnel.watch_processes(signals, session, link)
         if config.dhcp:
-            tunnel.watch_addresses(stack)
+            tunnel.watch_addresses(kind, stack)
         check = look_after(kind, provisioned, keeper, addresses=later != "change")
         if check:
             tunnel.periodic.append((_CHECK_SECONDS, check))
@@ -144,6 +149,20 @@ def _later(config: Config) -> Later | None:
     if config.dhcp:
         return "dhcp"
     return "change" if FRAMINGS[config.framing].commands else None
+
+
+def _prepare_link(
+    config: Config, device: Device, kind: Kind, keeper: KeeperProcess | None
+) -> SetLink:
+    """Return what sets the link. It is down from now on if ssh has to start the far end. The keeper
+    sets that of our own device only, and only if there can be a gap.
+    """
+    gaps = config.remote or config.reconnect is not None
+    by_keeper = keeper and gaps and kind.set_link and not config.request.attach
+    set_link = find_link(device, keeper.set_link if keeper and by_keeper else None)
+    if config.remote:
+        set_link(up=False)
+    return set_link
 
 
 def _confine() -> None:
@@ -199,6 +218,7 @@ class Tunnel:
         device: Device,
         provisioned: Provisioned,
         *,
+        set_link: SetLink,
         announcer: Announcer,
         keeper: KeeperProcess | None,
         retry: Retry | None,
@@ -207,6 +227,7 @@ class Tunnel:
         self.periodic: list[tuple[float, Callable[[], None]]] = []
         self._config = config
         self._provisioned = provisioned
+        self._set_link = set_link
         self._announcer = announcer
         self._keeper = keeper
         self._retry = retry
@@ -234,9 +255,18 @@ class Tunnel:
         if link:
             self.watch[link.fileno()] = partial(_attend_terminal, link, signals)
 
-    def watch_addresses(self, stack: ExitStack) -> None:
+    def watch_addresses(self, kind: Kind, stack: ExitStack) -> None:
         """Tell the addresses that the device gets by DHCP."""
-        index = interface_index(self._provisioned.interface)
+        name, keeper = self._provisioned.interface, self._keeper
+        if kind.find_address and keeper:
+            guard = LeaseGuard(
+                name,
+                partial(kind.find_address, name),
+                tell=self._announcer.got_address,
+                ask=keeper.get_address,
+            )
+            self.periodic.append((_CHECK_SECONDS, guard.check))
+        index = interface_index(name)
         news = stack.enter_context(closing(NewAddresses(index)))
 
         def attend() -> None:
@@ -270,7 +300,7 @@ class Tunnel:
                 self._retry.reset()
 
         try:
-            with Stream(incoming, outgoing) as stream, without_waiting(), link_up(device):
+            with Stream(incoming, outgoing) as stream, without_waiting(), link_up(self._set_link):
                 if config.dhcp and self._keeper:
                     by = self._keeper.get_address()
                     log.info("%s: %s asks for an address", device.name, by)

@@ -13,6 +13,9 @@ from ..provision.request import Provisioned
 
 log = logging.getLogger("fethpipe")
 
+_CHECKS_WITHOUT = 6
+"""Checks without an address before another one is asked for: longer than an answer may take."""
+
 Addresses = tuple[IPInterface, ...]
 
 
@@ -39,6 +42,53 @@ def look_after(
         guard.check()
 
     return check_all
+
+
+class LeaseGuard:
+    """Tells the address that an interface got by DHCP, and asks again for one that has gone: macOS
+    forgets it when the network changes.
+
+    ``find`` returns the address, ``tell`` is called with a new one, and ``ask`` asks for one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        find: Callable[[], IPInterface | None],
+        *,
+        tell: Callable[[str], None],
+        ask: Callable[[], object],
+    ) -> None:
+        self._name = name
+        self._find = find
+        self._tell = tell
+        self._ask = ask
+        self._last: IPInterface | None = None
+        self._without = 0
+
+    def check(self) -> None:
+        """Look for the address."""
+        try:
+            address = self._find()
+        except OSError:
+            return
+        if address is None:
+            self._attend_missing()
+        elif address != self._last:
+            self._tell(str(address))
+        self._last = address
+
+    def _attend_missing(self) -> None:
+        """Ask at once, and then now and then: each time, the client starts from the beginning."""
+        self._without = 0 if self._last else self._without + 1
+        if self._without % _CHECKS_WITHOUT:
+            return
+        if self._last:
+            log.warning("%s has lost %s: asking for an address again", self._name, self._last)
+        try:
+            self._ask()
+        except FethpipeError as error:
+            log.warning("%s", error)
 
 
 class AddressGuard:

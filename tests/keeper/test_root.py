@@ -70,6 +70,7 @@ class FakeKernel:
         self.macs: dict[str, bytes] = {}
         self.changes: list[Change] = []
         self.lost: set[IPInterface] = set()
+        self.links: list[tuple[str, bool]] = []
         self.provisioned: list[DeviceRequest] = []
         self.failing: Exception | None = None
         self.resisting = False
@@ -89,6 +90,7 @@ class FakeKernel:
             lasting=lasting,
             mac=self.mac,
             find_lost=lambda device: tuple(self.lost & set(device.addresses)),
+            set_link=lambda device, up: self.links.append((device.interface, up)),
         )
 
     def index(self, name: str) -> int:
@@ -641,6 +643,33 @@ def test_a_client_is_for_a_pump_that_was_given_it(
     other.end()
 
 
+def test_the_link_is_set_of_the_device_that_was_made(kernel: FakeKernel, tmp_path: Path) -> None:
+    running = Running(kernel, tmp_path / "ledgers", later=None)
+    assert set(running.ask({"do": "link", "up": True})) == {"refused"}
+    running.ask(request(name="fp7"))
+    for wrong in ({}, {"up": 1}, {"up": None}, {"up": False, "interface": "eth0"}):
+        assert set(running.ask({"do": "link", **wrong})) == {"refused"}
+    running.pump.set_link(up=False)
+    running.ask({"do": "restore"})
+    running.pump.set_link(up=True)
+    del kernel.interfaces["fp7"]
+    kernel.add("fp7")
+    assert running.ask({"do": "link", "up": False})["message"] == "fp7 has gone"
+    assert kernel.links == [("fp7", False), ("fp7", True)]
+    running.end()
+
+
+@pytest.mark.parametrize(("later", "attach"), [(None, True), ("change", False)])
+def test_no_other_link_is_set(
+    kernel: FakeKernel, tmp_path: Path, later: Later | None, attach: bool
+) -> None:
+    running = Running(kernel, tmp_path / "ledgers", later=later)
+    running.ask(request(name="other" if attach else "fp7", attach=attach))
+    assert set(running.ask({"do": "link", "up": False})) == {"refused"}
+    assert kernel.links == []
+    running.end()
+
+
 @pytest.mark.parametrize(
     "address", ["0.0.0.0/0", "128.0.0.1/1", "10.0.0.1/15", "::1/0", "fc00::1/39"]
 )
@@ -703,7 +732,16 @@ def _twisted(draw: st.DrawFn) -> Any:
     """A right message with fields replaced, added and left out."""
     message = dict(
         draw(
-            st.sampled_from([_PROVISION, _CHANGE, {"do": "destroy"}, {"do": "restore"}, request()])
+            st.sampled_from(
+                [
+                    _PROVISION,
+                    _CHANGE,
+                    {"do": "destroy"},
+                    {"do": "restore"},
+                    {"do": "link", "up": False},
+                    request(),
+                ]
+            )
         )
     )
     message.update(draw(st.dictionaries(_words, _values, max_size=2)))

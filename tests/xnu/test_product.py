@@ -23,6 +23,7 @@ from fethpipe.provision.feth import (
     destroy_feth,
     open_feth_device,
     provision_feth,
+    set_link,
 )
 from fethpipe.provision.request import DeviceRequest, Provisioned
 from tests.darwin.layouts import REQUEST
@@ -99,6 +100,25 @@ def test_frames_pass_both_ways_whole_and_in_order(mac: Mac) -> None:
         assert (pair.device.counters.drops, pair.device.kernel_drops()) == ({}, 0)
         pair.device.close()
         pair.player.close("far")
+
+
+@on_apples_code
+def test_a_link_that_is_cut_and_comes_back(mac: Mac) -> None:
+    pair = Pair()
+    with DarwinInterfaces() as interfaces:
+        before = interfaces.status(PRIMARY)
+        assert (before.active, before.peer) == (True, IO)
+        for _ in range(2):  # what is so already is no error
+            set_link(pair.provisioned, False)
+        assert interfaces.status(PRIMARY) == before._replace(active=False, peer="")
+        pair.player.write("far", 60)
+        for _ in range(2):
+            set_link(pair.provisioned, True)
+        assert interfaces.status(PRIMARY) == before
+    pair.player.write("far", 61)
+    assert [len(each) for each in pair.device.read_frames()] == [61]
+    pair.device.write_frames([frame(62)])
+    assert pair.arrived() == [62]
 
 
 @on_apples_code
