@@ -78,11 +78,13 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | No
         return error.status
     except MemoryError:
         log.error("there is not enough memory")  # noqa: TRY400
-        return SystemFailureError.status
+    except (ImportError, SystemError) as error:  # Python itself had too little memory, or files
+        log.error("cannot load the program: %s", error)  # noqa: TRY400
     except OSError as error:  # such as EMFILE, which any call may meet
         log.error("the system refused: %s", reason(error))  # noqa: TRY400
-        return SystemFailureError.status
-    return 0
+    else:
+        return 0
+    return SystemFailureError.status
 
 
 def serve(argv: Sequence[str], nonce: str) -> int:

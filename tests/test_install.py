@@ -137,6 +137,22 @@ def test_programs_that_pip_installs_run_no_file_of_the_current_folder(
         run(installed / program, "--help", cwd=tmp_path)
 
 
+@pytest.mark.parametrize("program", ["fethpipe", "fethctl"])
+def test_a_part_of_python_that_cannot_be_loaded_is_told_in_a_line(
+    installed: Path, program: str
+) -> None:
+    """As without memory for a shared library; a start by ``-m`` runs the same function."""
+    broken = "import sys; sys.modules['_ctypes'] = sys.modules['logging'] = None"
+    code = (
+        f"{broken}; import runpy; runpy.run_path({str(installed / program)!r}, run_name='__main__')"
+    )
+    argv = [str(installed / "python"), "-c", code, *(["list"] if program == "fethctl" else [])]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 71
+    assert done.stderr.startswith(f"{program}: cannot load the program: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("module", ["fethpipe", "fethpipe.ctl"])
 def test_an_old_python_is_told_what_is_needed(module: str) -> None:
     pretend = "import runpy, sys; sys.version_info = (3, 8, 18); sys.version = '3.8.18 (old)'"

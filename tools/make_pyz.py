@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fethpipe"
 
-MAIN = "import fethpipe.__main__\n"
+MAIN = "import sys\nfrom fethpipe.__main__ import main\nsys.exit(main())\n"
 
 
 def main() -> None:

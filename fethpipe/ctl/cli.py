@@ -6,6 +6,7 @@ An error becomes one line on stderr and an exit status.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import re
@@ -39,6 +40,8 @@ exit status: 0 done, 64 usage, 71 operating-system failure, 73 the interface
 does not exist or refuses the change, 77 not allowed
 """
 
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
 NONE = "none"
 """The word that removes a setting, in place of a value."""
 
@@ -62,8 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of stdout has closed the pipe
         _silence_stdout()
+    except MemoryError:
+        log.error("there is not enough memory")  # noqa: TRY400
+        return SystemFailureError.status
+    except (ImportError, SystemError) as error:  # Python itself had too little memory, or files
+        log.error("cannot load the program: %s", error)  # noqa: TRY400
+        return SystemFailureError.status
     except OSError as error:
-        log.error("cannot write to stdout: %s", reason(error))  # noqa: TRY400
+        tried = "the system refused" if error.errno in _SCARCE else "cannot write to stdout"
+        log.error("%s: %s", tried, reason(error))  # noqa: TRY400
         _silence_stdout()
         return SystemFailureError.status
     return 0
