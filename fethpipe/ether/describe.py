@@ -63,6 +63,15 @@ def find_payload(frame: bytes) -> tuple[int, int, str]:
     return kind, start, tags
 
 
+def skip_extensions(protocol: int, payload: bytes) -> tuple[int, bytes]:
+    """Return what follows the extension headers of IPv6, and its protocol."""
+    # Hop-by-hop, routing and destination options have their length in the same place
+    # (RFC 8200, 4.2).
+    while protocol in (0, 43, 60) and len(payload) >= 8:
+        protocol, payload = payload[0], payload[8 * (payload[1] + 1) :]
+    return protocol, payload
+
+
 def _describe_arp(packet: bytes) -> str:
     *kinds, operation, mac, sender, _, target = _ARP.unpack_from(packet)
     if tuple(kinds) != _ARP_OF_IPV4 or operation not in (1, 2):
@@ -84,11 +93,7 @@ def _describe_ipv6(packet: bytes) -> str:
     _, length, protocol, _, source, target = _IPV6.unpack_from(packet)
     hosts = f"IPv6 {IPv6Address(source)} > {IPv6Address(target)}"
     payload = packet[_IPV6.size : _IPV6.size + length]
-    # Hop-by-hop, routing and destination options have their length in the same place
-    # (RFC 8200, 4.2).
-    while protocol in (0, 43, 60) and len(payload) >= 8:
-        protocol, payload = payload[0], payload[8 * (payload[1] + 1) :]
-    return hosts + _describe_payload(protocol, payload)
+    return hosts + _describe_payload(*skip_extensions(protocol, payload))
 
 
 def _describe_payload(protocol: int, payload: bytes) -> str:

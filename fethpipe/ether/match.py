@@ -6,12 +6,11 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from .describe import find_payload
+from .describe import find_payload, skip_extensions
 
 _ARP, _IPV4, _IPV6 = 0x0806, 0x0800, 0x86DD
 _ADDRESSES = {_ARP: ((14, 18), (24, 28)), _IPV4: ((12, 16), (16, 20)), _IPV6: ((8, 24), (24, 40))}
 """Where the two addresses are in what follows the Ethernet header."""
-_EXTENSIONS = (0, 43, 60)  # of IPv6, with their length in the same place (RFC 8200, 4.2)
 _WITH_PORTS = (6, 17)
 
 
@@ -42,9 +41,7 @@ def _ports(kind: int, packet: bytes) -> tuple[int, ...]:
     if kind == _IPV4 and len(packet) >= 20 and not int.from_bytes(packet[6:8], "big") & 0x1FFF:
         protocol, payload = packet[9], packet[(packet[0] & 0xF) * 4 :]
     elif kind == _IPV6 and len(packet) >= 40:
-        protocol, payload = packet[6], packet[40:]
-        while protocol in _EXTENSIONS and len(payload) >= 8:
-            protocol, payload = payload[0], payload[8 * (payload[1] + 1) :]
+        protocol, payload = skip_extensions(packet[6], packet[40:])
     else:
         return ()
     if protocol not in _WITH_PORTS or len(payload) < 4:

@@ -106,14 +106,12 @@ def _move(source: Device, destination: Device, frame: bytes, way: str) -> None:
 
 def measure(report: Report, near: Device, far: Device) -> None:
     """Measure frames and Mbit per second in each direction, and the round trip of one frame."""
-    small, _ = _flood(near, far, make_frame(_SMALL))
-    report.measure("frames to the device", small, "frames/s")
-    _, rate = _flood(near, far, make_frame(_FULL))
-    report.measure("throughput to the device", rate, "Mbit/s")
-    small, _ = _flood(far, near, make_frame(_SMALL, towards_far=False))
-    report.measure("frames from the device", small, "frames/s")
-    _, rate = _flood(far, near, make_frame(_FULL, towards_far=False))
-    report.measure("throughput from the device", rate, "Mbit/s")
+    for way, source, destination in (("to", near, far), ("from", far, near)):
+        small, full = (make_frame(size, towards_far=source is near) for size in (_SMALL, _FULL))
+        frames, _ = _flood(source, destination, small)
+        report.measure(f"frames {way} the device", frames, "frames/s")
+        _, rate = _flood(source, destination, full)
+        report.measure(f"throughput {way} the device", rate, "Mbit/s")
     trips = _round_trips(near, far)
     if trips:
         report.measure("round trip", round(statistics.median(trips) * 1e6, 1), "us")

@@ -45,20 +45,20 @@ def connect(descriptor: int, sockaddr: bytes) -> None:
 
 def sysctl_number(name: str) -> int:
     """Return the value of a sysctl that is an int. Raises FileNotFoundError if there is none."""
-    value = ctypes.create_string_buffer(4)
-    size = ctypes.c_size_t(len(value))
-    answer = _library().sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
-    check_call(answer, name)
-    return unpack_u32(value.raw)
+    return unpack_u32(_sysctl(name, 4).raw)
 
 
 def sysctl_text(name: str) -> str:
     """Return a sysctl whose value is text. Raises FileNotFoundError where there is none."""
-    value = ctypes.create_string_buffer(_LONGEST_TEXT)
-    size = ctypes.c_size_t(len(value))
+    return _sysctl(name, _LONGEST_TEXT).value.decode("utf-8", "replace")
+
+
+def _sysctl(name: str, longest: int) -> ctypes.Array[ctypes.c_char]:
+    value = ctypes.create_string_buffer(longest)
+    size = ctypes.c_size_t(longest)
     answer = _library().sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
     check_call(answer, name)
-    return value.value.decode("utf-8", "replace")
+    return value
 
 
 def set_sysctl_number(name: str, value: int) -> None:

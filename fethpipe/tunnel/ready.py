@@ -124,12 +124,8 @@ class Announcer:
         """Tell that the other end has said something."""
         if self.status:
             self.status.progress.connected = True
-        log.log(
-            logging.DEBUG if self._remote else logging.INFO,
-            "%s: connected%s",
-            self._name,
-            self._peer,
-        )
+        level = logging.DEBUG if self._remote else logging.INFO
+        log.log(level, "%s: connected%s", self._name, self._peer)
         self._write("connected", {})
         self._run_hook("up", "connected")
         self._service.tell(f"READY=1\nSTATUS={self._name}: connected{self._peer}")
