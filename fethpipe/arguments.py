@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from .errors import UsageError
 
@@ -49,6 +49,32 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse the command line. Raises UsageError."""
         raise UsageError(message, hint=f"see {self.prog} --help")
+
+
+def add_options(
+    target: argparse._ActionsContainer,
+    texts: Mapping[str, str],
+    converters: Mapping[str, Callable[[str], object]],
+    special: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Add options and positional arguments: each ``NAMES METAVAR``, with the text of its help.
+
+    Its METAVAR decides how a value is converted. An option without one is a flag, unless it has
+    choices. ``special`` has further arguments of add_argument(), by the last of the names.
+    """
+    for option, text in texts.items():
+        *names, last = option.split(" ")
+        arguments: dict[str, Any] = {"help": text}
+        if not names or last.startswith("-"):
+            names.append(last)
+        else:
+            arguments["metavar"] = last
+            if last in converters:
+                arguments["type"] = checked(converters[last])
+        arguments.update((special or {}).get(names[-1], {}))
+        if "metavar" not in arguments and "choices" not in arguments:
+            arguments["action"] = "store_true"
+        target.add_argument(*[name.rstrip(",") for name in names], **arguments)
 
 
 def checked(convert: Callable[[str], _T]) -> Callable[[str], _T]:

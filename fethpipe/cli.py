@@ -12,9 +12,10 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ._version import __version__
-from .arguments import Parser, checked, count
+from .arguments import Parser, add_options, checked, count
 from .errors import FethpipeError, SystemFailureError, UsageError, reason
 from .netif.address import parse_address
 from .netif.mac import parse_mac
@@ -272,253 +273,6 @@ def _device_name(options: argparse.Namespace) -> str | None:
     return options.attach or name
 
 
-def make_parser() -> Parser:
-    """Return the parser of the options. It never sees COMMAND, which is split off before."""
-    parser = Parser(
-        prog="fethpipe",
-        usage="fethpipe [options] [-- COMMAND [ARG...] | --ssh [USER@]HOST]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.word_hint = "COMMAND needs -- in front of it: fethpipe [options] -- COMMAND [ARG...]"
-    device = parser.add_argument_group("device")
-    device.add_argument(
-        "--device",
-        choices=["auto", *KINDS],
-        default="auto",
-        help="kind of device (default: feth on macOS, tap on Linux)",
-    )
-    device.add_argument(
-        "--unit",
-        type=checked(count),
-        metavar="N",
-        help="feth only: make fethN and feth(N+10000) (default: the lowest free pair from 10000 "
-        "up)",
-    )
-    device.add_argument(
-        "--name",
-        type=checked(check_name),
-        metavar="NAME",
-        help="name of the TAP (default: the first free of fp0, fp1 ...); on macOS, fethN is the "
-        "same as --unit N",
-    )
-    device.add_argument(
-        "--attach",
-        type=checked(check_name),
-        metavar="NAME",
-        help="use an existing interface, change only what other options ask for, and do not "
-        "destroy it",
-    )
-    device.add_argument(
-        "--address",
-        type=checked(parse_address),
-        metavar="CIDR",
-        action="append",
-        default=[],
-        help="IPv4 or IPv6 address with prefix length; can be given several times",
-    )
-    device.add_argument(
-        "--dhcp",
-        action="store_true",
-        help="get an IPv4 address from the network at the other end, with the DHCP client of this "
-        "system; only the address: no default route, no name servers",
-    )
-    device.add_argument(
-        "--mac",
-        type=checked(parse_mac),
-        metavar="MAC",
-        help="MAC address (default: a locally administered one, always the same for this host and "
-        "device name)",
-    )
-    device.add_argument(
-        "--mtu", type=checked(count), metavar="N", help="MTU in bytes (default: 1500)"
-    )
-    device.add_argument(
-        "--metric",
-        type=checked(count),
-        metavar="N",
-        help="metric of the interface; on Linux, of the routes that come with its addresses",
-    )
-    device.add_argument(
-        "--bridge",
-        type=checked(check_name),
-        metavar="NAME",
-        help="make the device a port of this bridge, which must exist, before any frame passes",
-    )
-    device.add_argument(
-        "--inject",
-        choices=["auto", "ndrv", "bpf"],
-        help="feth only: how frames are sent: ndrv: one by one through AF_NDRV; bpf: in batches "
-        "through BPF, where macOS 14.1 or newer allows it; auto (default): bpf if it works, else "
-        "ndrv",
-    )
-    vmnet = parser.add_argument_group("vmnet only")
-    vmnet.add_argument(
-        "--vmnet-mode",
-        choices=list(MODES),
-        help="what can be reached: host: this Mac; shared: this Mac and, through NAT, the networks "
-        "beyond it (default); bridged: the network of an interface",
-    )
-    vmnet.add_argument(
-        "--vmnet-interface",
-        type=checked(check_name),
-        metavar="NAME",
-        help="bridged mode: the interface of this Mac to bridge to, such as en0",
-    )
-    vmnet.add_argument(
-        "--vmnet-start",
-        metavar="ADDRESS",
-        help="this Mac's own address in the network (default: macOS chooses)",
-    )
-    vmnet.add_argument(
-        "--vmnet-end",
-        metavar="ADDRESS",
-        help="last address that the DHCP server of macOS gives out",
-    )
-    vmnet.add_argument(
-        "--vmnet-mask",
-        metavar="MASK",
-        help="network mask of --vmnet-start and --vmnet-end, such as 255.255.255.0",
-    )
-    vmnet.add_argument(
-        "--vmnet-isolated",
-        action="store_true",
-        default=None,
-        help="cut off from other vmnet interfaces (macOS 11 or newer)",
-    )
-    vmnet.add_argument(
-        "--vmnet-network",
-        metavar="UUID",
-        help="host mode: join the network of all interfaces with the same UUID, without DHCP "
-        "(macOS 11 or newer)",
-    )
-    stream = parser.add_argument_group("stream")
-    stream.add_argument(
-        "--framing",
-        choices=list(FRAMINGS),
-        default="u16be",
-        help="format of the stream: u16be: VDE (default); u32be: QEMU, passt; u16le: gvproxy; "
-        "zerotier: the pipe of ZeroTier's agent",
-    )
-    stream.add_argument(
-        "--no-hello",
-        action="store_true",
-        help="send frames only: no hello record, and therefore no super-frames",
-    )
-    stream.add_argument(
-        "--no-latency-control",
-        action="store_true",
-        help="send whatever the stream takes, even if other traffic then waits behind it",
-    )
-    stream.add_argument(
-        "--keepalive",
-        type=checked(_seconds_or_none),
-        metavar="SECONDS",
-        help="send an empty record when the stream was idle for so long, and end when a peer that "
-        "does the same is silent three times as long (default: 15 with --ssh, else 0: off)",
-    )
-    stream.add_argument(
-        "--reconnect",
-        type=checked(_seconds),
-        nargs="?",
-        const=_LONGEST_PAUSE,
-        metavar="SECONDS",
-        help="when COMMAND or ssh ends, keep the device and start it again after 1 s, later after "
-        "up to SECONDS (default: 10); at once when the network changes, and on SIGUSR2",
-    )
-    parser.add_argument(
-        "--user",
-        metavar="NAME",
-        help="user to run as after set-up (default: nobody, and COMMAND as the user who ran sudo, "
-        "or as root if root itself runs fethpipe)",
-    )
-    remote = parser.add_argument_group("remote end")
-    remote.add_argument(
-        "--ssh",
-        type=checked(_host),
-        metavar="[USER@]HOST",
-        help="start the other end on this host, over ssh; the host needs Python and no fethpipe",
-    )
-    remote.add_argument(
-        "--ssh-command",
-        type=checked(_words),
-        metavar="CMD",
-        help="command that runs ssh, with its options (default: ssh)",
-    )
-    remote.add_argument(
-        "--remote-python",
-        type=checked(_python),
-        metavar="PATH",
-        help="Python 3.9 or newer on that host (default: python3, python, or python3.14 to "
-        "python3.9, searched in the usual places)",
-    )
-    remote.add_argument(
-        "--remote",
-        type=checked(_words),
-        metavar="OPTIONS",
-        help="options of fethpipe on that host, as one word, quoted as for a shell",
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--ready-fd",
-        type=checked(_descriptor),
-        metavar="N",
-        help="write a line of JSON to this file descriptor when the device is up, when the other "
-        "end is connected, and when --reconnect waits",
-    )
-    output.add_argument(
-        "--ready-file",
-        type=checked(_output_path),
-        metavar="FILE",
-        help="write the same lines to this file",
-    )
-    output.add_argument(
-        "--up",
-        metavar="COMMAND",
-        help="run this shell command, as the user of COMMAND, when the device is up, when the "
-        "other end is connected, and when --dhcp got an address; FETHPIPE_REASON tells (device, "
-        "connected, address)",
-    )
-    output.add_argument(
-        "--down",
-        metavar="COMMAND",
-        help="run this shell command before the device goes (end), and when --reconnect waits "
-        "(waiting)",
-    )
-    output.add_argument(
-        "--pcap",
-        type=checked(_output_path),
-        metavar="FILE",
-        help="also write every frame, in both directions, to this pcap file, for tcpdump and "
-        "Wireshark",
-    )
-    output.add_argument(
-        "--stats",
-        type=checked(_seconds),
-        metavar="SECONDS",
-        help="print counters to stderr every SECONDS; SIGUSR1 prints them at once",
-    )
-    verbosity = output.add_mutually_exclusive_group()
-    verbosity.add_argument("-v", "--verbose", action="store_true", help="print more messages")
-    verbosity.add_argument(
-        "-q", "--quiet", action="store_true", help="print only warnings and errors"
-    )
-    parser.add_argument(
-        "--selftest",
-        action="store_true",
-        help="move frames through temporary devices on this machine and print the results",
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="with --selftest: print the results as JSON, for a bug report",
-    )
-    parser.add_argument("--version", action="version", version=f"fethpipe {__version__}")
-    return parser
-
-
 def _refuse_terminals() -> None:
     for descriptor, name in ((0, "stdin"), (1, "stdout")):
         try:
@@ -581,3 +335,132 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or float(text) <= 0:
         raise ValueError("not a number of seconds greater than zero")
     return float(text)
+
+
+_OPTIONS = {
+    "": {
+        "--user NAME": "user to run as after set-up (default: nobody, and COMMAND as the user who "
+        "ran sudo, or as root if root itself runs fethpipe)",
+        "--selftest": "move frames through temporary devices on this machine and print the results",
+        "--json": "with --selftest: print the results as JSON, for a bug report",
+    },
+    "device": {
+        "--device": "kind of device (default: feth on macOS, tap on Linux)",
+        "--unit N": "feth only: make fethN and feth(N+10000) (default: the lowest free pair from "
+        "10000 up)",
+        "--name NAME": "name of the TAP (default: the first free of fp0, fp1 ...); on macOS, "
+        "fethN is the same as --unit N",
+        "--attach NAME": "use an existing interface, change only what other options ask for, and "
+        "do not destroy it",
+        "--address CIDR": "IPv4 or IPv6 address with prefix length; can be given several times",
+        "--dhcp": "get an IPv4 address from the network at the other end, with the DHCP client of "
+        "this system; only the address: no default route, no name servers",
+        "--mac MAC": "MAC address (default: a locally administered one, always the same for this "
+        "host and device name)",
+        "--mtu N": "MTU in bytes (default: 1500)",
+        "--metric N": "metric of the interface; on Linux, of the routes that come with its "
+        "addresses",
+        "--bridge NAME": "make the device a port of this bridge, which must exist, before any "
+        "frame passes",
+        "--inject": "feth only: how frames are sent: ndrv: one by one through AF_NDRV; bpf: in "
+        "batches through BPF, where macOS 14.1 or newer allows it; auto (default): bpf if it "
+        "works, else ndrv",
+    },
+    "vmnet only": {
+        "--vmnet-mode": "what can be reached: host: this Mac; shared: this Mac and, through NAT, "
+        "the networks beyond it (default); bridged: the network of an interface",
+        "--vmnet-interface NAME": "bridged mode: the interface of this Mac to bridge to, such as "
+        "en0",
+        "--vmnet-start ADDRESS": "this Mac's own address in the network (default: macOS chooses)",
+        "--vmnet-end ADDRESS": "last address that the DHCP server of macOS gives out",
+        "--vmnet-mask MASK": "network mask of --vmnet-start and --vmnet-end, such as 255.255.255.0",
+        "--vmnet-isolated": "cut off from other vmnet interfaces (macOS 11 or newer)",
+        "--vmnet-network UUID": "host mode: join the network of all interfaces with the same "
+        "UUID, without DHCP (macOS 11 or newer)",
+    },
+    "stream": {
+        "--framing": "format of the stream: u16be: VDE (default); u32be: QEMU, passt; u16le: "
+        "gvproxy; zerotier: the pipe of ZeroTier's agent",
+        "--no-hello": "send frames only: no hello record, and therefore no super-frames",
+        "--no-latency-control": "send whatever the stream takes, even if other traffic then waits "
+        "behind it",
+        "--keepalive SECONDS": "send an empty record when the stream was idle for so long, and "
+        "end when a peer that does the same is silent three times as long (default: 15 with "
+        "--ssh, else 0: off)",
+        "--reconnect SECONDS": "when COMMAND or ssh ends, keep the device and start it again "
+        "after 1 s, later after up to SECONDS (default: 10); at once when the network changes, "
+        "and on SIGUSR2",
+    },
+    "remote end": {
+        "--ssh [USER@]HOST": "start the other end on this host, over ssh; the host needs Python "
+        "and no fethpipe",
+        "--ssh-command CMD": "command that runs ssh, with its options (default: ssh)",
+        "--remote-python PATH": "Python 3.9 or newer on that host (default: python3, python, or "
+        "python3.14 to python3.9, searched in the usual places)",
+        "--remote OPTIONS": "options of fethpipe on that host, as one word, quoted as for a shell",
+    },
+    "output": {
+        "--ready-fd N": "write a line of JSON to this file descriptor when the device is up, when "
+        "the other end is connected, and when --reconnect waits",
+        "--ready-file FILE": "write the same lines to this file",
+        "--up COMMAND": "run this shell command, as the user of COMMAND, when the device is up, "
+        "when the other end is connected, and when --dhcp got an address; FETHPIPE_REASON tells "
+        "(device, connected, address)",
+        "--down COMMAND": "run this shell command before the device goes (end), and when "
+        "--reconnect waits (waiting)",
+        "--pcap FILE": "also write every frame, in both directions, to this pcap file, for "
+        "tcpdump and Wireshark",
+        "--stats SECONDS": "print counters to stderr every SECONDS; SIGUSR1 prints them at once",
+    },
+}
+"""The texts of the options, in the groups of --help."""
+
+_VERBOSITY = {
+    "-v, --verbose": "print more messages",
+    "-q, --quiet": "print only warnings and errors",
+}
+
+_CONVERTERS: dict[str, Callable[[str], object]] = {
+    "N": count,
+    "NAME": check_name,
+    "CIDR": parse_address,
+    "MAC": parse_mac,
+    "SECONDS": _seconds,
+    "[USER@]HOST": _host,
+    "CMD": _words,
+    "OPTIONS": _words,
+    "PATH": _python,
+    "FILE": _output_path,
+}
+
+_SPECIAL: dict[str, dict[str, Any]] = {
+    "--user": {"type": None},
+    "--device": {"choices": ["auto", *KINDS], "default": "auto"},
+    "--address": {"action": "append", "default": []},
+    "--inject": {"choices": ["auto", "ndrv", "bpf"]},
+    "--vmnet-mode": {"choices": list(MODES)},
+    "--vmnet-isolated": {"default": None},
+    "--framing": {"choices": list(FRAMINGS), "default": "u16be"},
+    "--keepalive": {"type": checked(_seconds_or_none)},
+    "--reconnect": {"nargs": "?", "const": _LONGEST_PAUSE},
+    "--ready-fd": {"type": checked(_descriptor)},
+}
+
+
+def make_parser() -> Parser:
+    """Return the parser of the options. It never sees COMMAND, which is split off before."""
+    parser = Parser(
+        prog="fethpipe",
+        usage="fethpipe [options] [-- COMMAND [ARG...] | --ssh [USER@]HOST]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.word_hint = "COMMAND needs -- in front of it: fethpipe [options] -- COMMAND [ARG...]"
+    for title, texts in _OPTIONS.items():
+        group = parser.add_argument_group(title) if title else parser
+        add_options(group, texts, _CONVERTERS, _SPECIAL)
+    add_options(group.add_mutually_exclusive_group(), _VERBOSITY, _CONVERTERS)
+    parser.add_argument("--version", action="version", version=f"fethpipe {__version__}")
+    return parser

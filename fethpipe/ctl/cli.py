@@ -12,15 +12,15 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._version import __version__
 from ..abi.address import IPInterface
-from ..arguments import Parser, checked, count
+from ..arguments import Parser, add_options, count
 from ..errors import FethpipeError, SystemFailureError, reason, system_step
 from ..netif.address import parse_address
 from ..netif.mac import parse_mac, random_mac
@@ -85,181 +85,6 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def make_parser() -> Parser:
-    """Return the parser of all verbs; ``options.run(options)`` runs the verb that was parsed."""
-    parser = Parser(
-        prog="fethctl",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"fethctl {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
-
-    def add(verb: str, run: str, text: str, *, detail: str = "") -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(
-            verb, help=text, description=f"{_sentence(text)} {detail}".strip(), allow_abbrev=False
-        )
-        added.set_defaults(run=_later(run))
-        return added
-
-    _add_management(add)
-    _add_inspection(add)
-    _add_traffic(add)
-    return parser
-
-
-_Add = Callable[..., argparse.ArgumentParser]
-
-
-def _add_management(add: _Add) -> None:
-    create = add(
-        "create",
-        "manage:create",
-        "make feth interfaces and print their names (macOS)",
-        detail="Their MTU can be set to any value up to 16370. If one cannot be made, none is.",
-    )
-    create.add_argument(
-        "unit",
-        metavar="UNIT",
-        nargs="+",
-        type=checked(count),
-        help="number of the interface: 0 makes feth0",
-    )
-    destroy = add("destroy", "manage:destroy", "destroy interfaces (macOS)")
-    _add_names(destroy, nargs="+")
-    _add_force(destroy)
-    configure = add(
-        "set",
-        "manage:configure",
-        "change an interface (macOS)",
-        detail="Settings without an option stay as they are.",
-    )
-    _add_names(configure)
-    configure.add_argument(
-        "--peer",
-        metavar="NAME",
-        type=checked(check_name),
-        help="join it to this feth; none: disconnect it from its peer",
-    )
-    configure.add_argument(
-        "--addr",
-        metavar="CIDR",
-        type=checked(_address_or_none),
-        action="append",
-        default=[],
-        help="add an IPv4 or IPv6 address with prefix length; can be given several times; "
-        "none: first remove all addresses",
-    )
-    configure.add_argument("--mtu", metavar="N", type=checked(count), help="MTU in bytes")
-    configure.add_argument(
-        "--mac", metavar="MAC", type=checked(_mac), help="MAC address; random: a random one"
-    )
-    configure.add_argument("--metric", metavar="N", type=checked(count), help="interface metric")
-    configure.add_argument("--state", choices=["up", "down"], help="bring it up or down")
-    _add_force(configure)
-    add(
-        "reap",
-        "manage:reap_abandoned",
-        "destroy interfaces that killed fethpipes left behind, and print their names",
-        detail="Other interfaces are not touched.",
-    )
-
-
-def _add_inspection(add: _Add) -> None:
-    status = add("status", "show:status", "show interfaces as ifconfig does")
-    _add_names(status, nargs="?", text="interface (default: all)")
-    status.add_argument("--json", action="store_true", help="print JSON, a list of objects")
-    add("list", "show:list_names", "print the names of all feth interfaces; on Linux, of all TAPs")
-
-
-def _add_traffic(add: _Add) -> None:
-    capture = add(
-        "capture",
-        "traffic:capture",
-        "show the frames that pass through an interface, one on a line",
-        detail="SIGINT (Ctrl-C) or SIGTERM ends it.",
-    )
-    _add_names(capture)
-    capture.add_argument(
-        "-c",
-        metavar="COUNT",
-        dest="count",
-        type=checked(_positive),
-        help="end after this many frames",
-    )
-    capture.add_argument(
-        "--type",
-        metavar="ETHERTYPE",
-        type=checked(_ethertype),
-        help="only frames of this type: a number like 0x0806, or arp, ip, ip6",
-    )
-    capture.add_argument(
-        "--host",
-        metavar="ADDRESS",
-        type=checked(_bare_address),
-        help="only frames from or to this IPv4 or IPv6 address",
-    )
-    capture.add_argument(
-        "--port",
-        metavar="PORT",
-        type=checked(_port),
-        help="only frames from or to this port of TCP or UDP",
-    )
-    capture.add_argument(
-        "-w",
-        metavar="FILE",
-        dest="file",
-        help="write the frames to this pcap file, for Wireshark; -: to stdout",
-    )
-    icmp = add(
-        "icmp",
-        "traffic:icmp",
-        "answer ARP, neighbour discovery and ping for one address",
-        detail="It acts as a host with this address at the far end of the interface; the interface "
-        "itself must have another address. SIGINT (Ctrl-C) or SIGTERM ends it.",
-    )
-    _add_names(icmp)
-    icmp.add_argument(
-        "address",
-        metavar="ADDRESS",
-        type=checked(_bare_address),
-        help="IPv4 or IPv6 address to answer for",
-    )
-    icmp.add_argument(
-        "--mac",
-        metavar="MAC",
-        type=checked(_mac),
-        help="MAC address of that host (default: made from its IP address)",
-    )
-    icmp.add_argument("-q", "--quiet", action="store_true", help="do not print the answers")
-    inject = add(
-        "inject",
-        "traffic:inject",
-        "send the frames of a pcap file",
-        detail="They are sent one after the other, as fast as the interface accepts them.",
-    )
-    _add_names(inject)
-    inject.add_argument("file", metavar="FILE", help="pcap file; -: stdin")
-
-
-def _add_names(
-    parser: argparse.ArgumentParser, *, nargs: str | None = None, text: str = "interface"
-) -> None:
-    parser.add_argument("name", metavar="NAME", nargs=nargs, type=checked(check_name), help=text)
-
-
-def _add_force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--force", action="store_true", help="also change an interface that is not a feth"
-    )
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
 def _later(function: str) -> Callable[[argparse.Namespace], Any]:
     """Return a function that imports the module of ``MODULE:FUNCTION`` and calls the function.
 
@@ -309,3 +134,130 @@ def _bare_address(text: str) -> IPv4Address | IPv6Address:
     if address.is_multicast or address.is_unspecified or "%" in text:
         raise ValueError("not the address of a single host")
     return address
+
+
+class _Verb(NamedTuple):
+    """A verb: the function that runs it, what it does, more about that, and its options."""
+
+    run: str
+    text: str
+    options: Mapping[str, str]
+    detail: str = ""
+    special: Mapping[str, Mapping[str, Any]] | None = None
+
+
+_NAME = {"name NAME": "interface"}
+_FORCE = {"--force": "also change an interface that is not a feth"}
+_VERBS = {
+    "create": _Verb(
+        "manage:create",
+        "make feth interfaces and print their names (macOS)",
+        {"unit UNIT": "number of the interface: 0 makes feth0"},
+        detail="Their MTU can be set to any value up to 16370. If one cannot be made, none is.",
+        special={"unit": {"nargs": "+"}},
+    ),
+    "destroy": _Verb(
+        "manage:destroy",
+        "destroy interfaces (macOS)",
+        {**_NAME, **_FORCE},
+        special={"name": {"nargs": "+"}},
+    ),
+    "set": _Verb(
+        "manage:configure",
+        "change an interface (macOS)",
+        {
+            **_NAME,
+            "--peer NAME": "join it to this feth; none: disconnect it from its peer",
+            "--addr CIDR": "add an IPv4 or IPv6 address with prefix length; can be given several "
+            "times; none: first remove all addresses",
+            "--mtu N": "MTU in bytes",
+            "--mac MAC": "MAC address; random: a random one",
+            "--metric N": "interface metric",
+            "--state": "bring it up or down",
+            **_FORCE,
+        },
+        detail="Settings without an option stay as they are.",
+        special={
+            "--addr": {"action": "append", "default": []},
+            "--state": {"choices": ["up", "down"]},
+        },
+    ),
+    "reap": _Verb(
+        "manage:reap_abandoned",
+        "destroy interfaces that killed fethpipes left behind, and print their names",
+        {},
+        detail="Other interfaces are not touched.",
+    ),
+    "status": _Verb(
+        "show:status",
+        "show interfaces as ifconfig does",
+        {"name NAME": "interface (default: all)", "--json": "print JSON, a list of objects"},
+        special={"name": {"nargs": "?"}},
+    ),
+    "list": _Verb(
+        "show:list_names", "print the names of all feth interfaces; on Linux, of all TAPs", {}
+    ),
+    "capture": _Verb(
+        "traffic:capture",
+        "show the frames that pass through an interface, one on a line",
+        {
+            **_NAME,
+            "-c COUNT": "end after this many frames",
+            "--type ETHERTYPE": "only frames of this type: a number like 0x0806, or arp, ip, ip6",
+            "--host ADDRESS": "only frames from or to this IPv4 or IPv6 address",
+            "--port PORT": "only frames from or to this port of TCP or UDP",
+            "-w FILE": "write the frames to this pcap file, for Wireshark; -: to stdout",
+        },
+        detail="SIGINT (Ctrl-C) or SIGTERM ends it.",
+        special={"-c": {"dest": "count"}, "-w": {"dest": "file"}},
+    ),
+    "icmp": _Verb(
+        "traffic:icmp",
+        "answer ARP, neighbour discovery and ping for one address",
+        {
+            **_NAME,
+            "address ADDRESS": "IPv4 or IPv6 address to answer for",
+            "--mac MAC": "MAC address of that host (default: made from its IP address)",
+            "-q, --quiet": "do not print the answers",
+        },
+        detail="It acts as a host with this address at the far end of the interface; the interface "
+        "itself must have another address. SIGINT (Ctrl-C) or SIGTERM ends it.",
+    ),
+    "inject": _Verb(
+        "traffic:inject",
+        "send the frames of a pcap file",
+        {**_NAME, "file FILE": "pcap file; -: stdin"},
+        detail="They are sent one after the other, as fast as the interface accepts them.",
+    ),
+}
+
+_CONVERTERS: dict[str, Callable[[str], object]] = {
+    "UNIT": count,
+    "NAME": check_name,
+    "CIDR": _address_or_none,
+    "N": count,
+    "MAC": _mac,
+    "COUNT": _positive,
+    "ETHERTYPE": _ethertype,
+    "ADDRESS": _bare_address,
+    "PORT": _port,
+}
+
+
+def make_parser() -> Parser:
+    """Return the parser of all verbs; ``options.run(options)`` runs the verb that was parsed."""
+    parser = Parser(
+        prog="fethctl",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fethctl {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
+    for name, verb in _VERBS.items():
+        about = f"{verb.text[0].upper()}{verb.text[1:]}. {verb.detail}".strip()
+        added = verbs.add_parser(name, help=verb.text, description=about, allow_abbrev=False)
+        add_options(added, verb.options, _CONVERTERS, verb.special)
+        added.set_defaults(run=_later(verb.run))
+    return parser
