@@ -93,14 +93,17 @@ class Control:
     def describe(self) -> str:
         """Return the state of the line in a few words, "" as long as nothing is known of it."""
         window, queue = self.window, self.queue
-        if not window.rate:
-            return ""
+        if not window.rate or window.near:
+            return "line faster than what is sent" if window.near else ""
+        least = "at least " if window.starting else ""
+        queued = f" ({window.queue * 1e3:.0f} ms queued)" if window.on_the_way >> 10 else ""
+        waited = f" ({queue.delay * 1e3:.0f} ms)" if queue else ""
         return (
-            f"line {window.rate * 8e-6:.3g} Mbit/s, "
-            f"round trip {max(0.0, window.round_trip) * 1e3:.0f} ms, "
-            f"on the way {window.on_the_way >> 10} of {int(window.size) >> 10} KiB "
-            f"({window.queue * 1e3:.0f} ms queued), waiting {queue.size >> 10} KiB "
-            f"({queue.delay * 1e3:.0f} ms), {queue.marked} marked, {queue.dropped} dropped"
+            f"line {least}{_round(window.rate * 8e-6)} Mbit/s, "
+            f"round trip {_round(max(0.0, window.round_trip) * 1e3)} ms, "
+            f"on the way {window.on_the_way >> 10} of {int(window.size) >> 10} KiB{queued}, "
+            f"waiting {queue.size >> 10} KiB{waited}, "
+            f"{queue.marked} marked, {queue.dropped} dropped"
         )
 
     def _set_limits(self) -> None:
@@ -113,3 +116,8 @@ class Control:
         else:
             self.lone_limit = self.window.limit - LONE
             self.batch_limit = self.window.limit - BATCH
+
+
+def _round(number: float) -> str:
+    """Return two digits and more, without an exponent."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"

@@ -1,0 +1,67 @@
+"""What users are told of the line."""
+
+from __future__ import annotations
+
+from fethpipe.flow.control import Control
+from tests.flow.packets import tcp
+
+MBIT = 125_000
+
+
+def after(seconds: float, *, rate: float, one_way: float) -> Control:
+    """Return the control of a line that was full for so long."""
+    control = Control(0.0)
+    control.start(0)
+    sent, now, busy = 0, 0.0, 0.0
+    while now < seconds:
+        while control.window.room > 0:
+            sent += 1518
+            control.on_send(sent, now)
+        now = busy = max(busy, now) + 1518 / rate
+        taken = control.window.taken + 1518
+        assert control.on_report(taken, int((now + one_way) * 1e6), now + 2 * one_way)
+    return control
+
+
+def test_a_slow_line_in_words() -> None:
+    control = after(4.0, rate=20 * MBIT, one_way=0.02)
+    control.put([tcp(1, 1514)] * 10, 4.0)
+
+    told = control.describe()
+
+    assert told.startswith("line 20 Mbit/s, round trip 4")
+    assert " ms queued), waiting 14 KiB (" in told
+    assert told.endswith(" ms), 0 marked, 0 dropped")
+
+
+def test_nothing_queues_while_nothing_is_on_the_way() -> None:
+    control = after(4.0, rate=20 * MBIT, one_way=0.02)
+    sent = control.window.sent
+    assert control.on_report(sent, 5_000_000, 5.0)
+
+    told = control.describe()
+
+    assert "on the way 0 of " in told
+    assert "queued" not in told
+    assert "waiting 0 KiB, " in told
+
+
+def test_the_rate_of_a_trickle_is_not_the_lines() -> None:
+    control = Control(0.0)
+    control.start(0)
+    for step in range(1, 20):
+        control.on_send(2000 * step, float(step))
+        assert control.on_report(2000 * step, step * 1_000_000, step + 0.05)
+
+    assert control.describe().startswith("line at least 0.016 Mbit/s, round trip 50 ms, ")
+
+
+def test_a_pipe_is_no_line() -> None:
+    control = Control(0.0)
+    assert control.describe() == ""
+    control.start(0)
+    for step in range(1, 100):
+        control.on_send(100_000 * step, step * 1e-3)
+        assert control.on_report(100_000 * step, step * 1000, step * 1e-3 + 1e-4)
+
+    assert control.describe() == "line faster than what is sent"
