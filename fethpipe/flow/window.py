@@ -16,7 +16,7 @@ is meant to stand, so that the line is never idle; it is also what is looked at:
 2. Where more stands for a whole round, the rate of that round is what the line does, whatever it
    did before: set the window by it.
 3. Where that does not help, and the rate fell with the window instead of the queue, the queue is
-   somebody else's: restore the window, count their queue as part of the line, and leave the
+   somebody else's: count it as part of the line, let more stand beside it, and leave the
    competition to the TCP below.
 
 At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
@@ -53,10 +53,11 @@ _LITTLE_PART, _LITTLE_LEAST, _LITTLE_MOST = 1 / 8, 0.012, 0.018
 # A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
 # the line. There the kernel's buffers are full long before the window is.
 _NEAR = 0.004
-# Beside somebody else's queue, the window is so much of the round trip larger than it.
-_FOREIGN_PART = 0.5
+# Beside somebody else's queue, the window is at most so much larger than it.
+_FOREIGN_MOST = 0.1
 _FOREIGN_SECONDS = 60.0
 _FRAME = 1518
+_LONGEST_FRAME = 0.0125
 _EXCESS = 0.015  # of the queue, more than noise
 
 _LEAST_ROUND = 0.02
@@ -64,6 +65,7 @@ _GROWING = 1.2
 _FLAT_ROUNDS = 2
 _REMEMBERED_ROUNDS = 3
 _STUBBORN_ROUNDS = 3
+_YIELDED = 0.75
 _DRAIN_SECONDS = 8.0
 _DRAIN_GAIN = 0.8
 # More than what the peer leaves unreported (reporter.STEP), or both would wait for each other.
@@ -167,7 +169,7 @@ class Window:
         self._best = 0.0
         self._growth = 0
         self._stubborn = 0
-        self._restored = self._fixed = 0.0
+        self._fixed = 0.0
 
     @property
     def room(self) -> int:
@@ -270,14 +272,14 @@ class Window:
     def _little(self) -> float:
         """Seconds of queue that are meant to stand."""
         if self.foreign:
-            return _FOREIGN_PART * self.round_trip
+            return min(self.round_trip, _FOREIGN_MOST)
         part = min(_LITTLE_MOST, max(_LITTLE_LEAST, _LITTLE_PART * self.round_trip))
         return max(part, 1.5 * self._frame)
 
     @property
     def _frame(self) -> float:
-        """Seconds that a full frame takes."""
-        return _FRAME / self.rate if self.rate else 0.0
+        """Seconds that a full frame takes, on a line that is not slower than is worth the effort."""
+        return min(_LONGEST_FRAME, _FRAME / self.rate) if self.rate else 0.0
 
     @property
     def _some(self) -> float:
@@ -294,11 +296,11 @@ class Window:
         if self.starting and self._start(done):
             return
         self.rate = max(self._rates, default=0.0)
-        if done.queue > self._much:
-            self._shrink(done, now)
-            return
-        self._stubborn = 0
-        if done.queue >= little / 2:
+        if self._is_foreign(done):
+            self._count_as_line(done, now)
+        elif done.queue > self._much:
+            self._shrink(done)
+        elif done.queue >= little / 2:
             self._growth = 0
             self._set(self.rate * (self.round_trip + little))
         elif done.full and self.queue < self._much:
@@ -331,25 +333,35 @@ class Window:
         self.starting = self._flat < _FLAT_ROUNDS and done.queue < self._some
         return self.starting
 
-    def _shrink(self, done: _Round, now: float) -> None:
-        """Have less on the way; or find out that what queues is not ours."""
-        self._stubborn += 1
-        if self._stubborn == 1:
-            self._restored = self.size
+    def _shrink(self, done: _Round) -> None:
+        """Have less on the way: the rate of this round is the line's."""
         self._growth = 0
         self._rates.clear()
         self._rates.append(done.rate)
         self.rate = done.rate
+        self._set(self.rate * (self.round_trip + self._little))
+
+    def _is_foreign(self, done: _Round) -> bool:
+        """Return whether a queue stands that does not become shorter although we send less."""
+        if done.queue < self._some or not done.full:
+            self._stubborn = 0
+            return False
+        self._stubborn += 1
         if self._stubborn <= 2:  # now the rate is that of the line even if it has just changed
             self._fixed = done.rate
-        elif self._stubborn > _STUBBORN_ROUNDS and done.rate < 0.7 * self._fixed:
-            self._stubborn = 0
-            self.foreign = True
-            self._least = done.one_way
-            self._least_at = now
-            self._set(self._restored)
-            return
-        self._set(self.rate * (self.round_trip + self._little))
+        if self._stubborn <= _STUBBORN_ROUNDS:
+            return False
+        return done.rate < _YIELDED * self._fixed or self.size <= LEAST
+
+    def _count_as_line(self, done: _Round, now: float) -> None:
+        """Take somebody else's queue for a part of the line, until it is looked at again."""
+        self._stubborn = self._growth = 0
+        self.foreign = True
+        self._least, self._least_at = done.one_way, now - _DRAIN_SECONDS / 2
+        self.round_trip += done.queue
+        self._rests.clear()
+        self._rests.append(self.round_trip)
+        self._set(self._fixed * (self.round_trip + self._little))
 
     def _start_drain(self) -> None:
         self._draining = 2
@@ -361,7 +373,7 @@ class Window:
         if done.queue > self._much:
             self._draining = 0
             self._least_at = now - _DRAIN_SECONDS / 2
-            self._shrink(done, now)
+            self._shrink(done)
             return
         self._drained = min(self._drained, done.one_way)
         self._draining -= 1
