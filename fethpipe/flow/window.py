@@ -34,8 +34,10 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-FIRST = 1 << 14
-"""Bytes that may be on the way before the first report."""
+FIRST = 8 * 1518
+"""Bytes that may be on the way before the first report: what a TCP below sends at once, whose
+window begins with ten segments (RFC 6928).
+"""
 
 LEAST = 4 * 1518
 """Bytes that always may: with less than a few frames, the TCP below would wait for itself."""
@@ -61,6 +63,7 @@ _LONGEST_FRAME = 0.0125
 _EXCESS = 0.015  # of the queue, more than noise
 
 _LEAST_ROUND = 0.02
+_LONG_ROUND = 0.3
 _GROWING = 1.2
 _FLAT_ROUNDS = 2
 _REMEMBERED_ROUNDS = 3
@@ -119,11 +122,12 @@ class _Rounds:
         self._rest = min(self._rest, rest)
 
     def close(
-        self, mark: _Mark, taken: int, clock: float, now: float, known: float
+        self, mark: _Mark, taken: int, clock: float, now: float, *, known: float, longest: float
     ) -> _Round | None:
         """Return this round if it is over. A rate up to ``known`` is nothing new."""
         passed = clock - self._clock
-        if not self._started or mark.end < self.end or passed < _LEAST_ROUND or now <= self._begin:
+        over = mark.end >= self.end or passed > longest
+        if not self._started or not over or passed < _LEAST_ROUND or now <= self._begin:
             return None
         # After a stall, much is taken at once: more than was sent in that time says nothing.
         rate = (taken - self._taken) / passed
@@ -232,7 +236,11 @@ class Window:
             self._held = True
             self._set(min(self.size, max(self.on_the_way, self.rate * self.round_trip)))
         self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
-        done = self._rounds.close(mark, self.taken, self._time, now, self.rate)
+        # Where the rate has fallen, what is on the way takes many round trips.
+        longest = max(_LONG_ROUND, 2 * (self.round_trip + self._little))
+        done = self._rounds.close(
+            mark, self.taken, self._time, now, known=self.rate, longest=longest
+        )
         if done:
             self._learn(done, now)
         if done or (not self._rates and self._rounds.end == 0):
@@ -278,7 +286,7 @@ class Window:
 
     @property
     def _frame(self) -> float:
-        """Seconds that a full frame takes, on a line that is not slower than is worth the effort."""
+        """Seconds that a full frame takes, but on a line slower than 1 Mbit/s."""
         return min(_LONGEST_FRAME, _FRAME / self.rate) if self.rate else 0.0
 
     @property
