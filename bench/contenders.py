@@ -35,6 +35,14 @@ _SSHD = "/usr/sbin/sshd"  # insists on being called by its absolute path
 _SSH_CIPHER = "aes128-gcm@openssh.com"
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _FETHPIPE = [sys.executable, "-m", "fethpipe"]
+_UNCONFINED = """
+import sys
+import fethpipe.tunnel.run as tunnel
+from fethpipe.cli import main
+from fethpipe.system.confinement import Confinement
+tunnel.confine = lambda: Confinement((), ())
+sys.exit(main())
+"""
 _ENVIRONMENT = {**os.environ, "LC_ALL": "C", "PYTHONPATH": str(_CHECKOUT)}
 
 # The far end where bytes pass: takes what comes for so many seconds, then tells how much it was.
@@ -280,12 +288,12 @@ def _ready_pipe() -> Iterator[_Ends]:
         os.close(write)
 
 
-def _fethpipe(*options: str) -> Callable[[Link], None]:
+def _fethpipe(*options: str, program: Sequence[str] = _FETHPIPE) -> Callable[[Link], None]:
     def open_link(link: Link) -> None:
         with _ready_pipe() as near, _ready_pipe() as far, link.timed():
             link.join(
-                _end(NEAR, near, *options),
-                _end(FAR, far, *options),
+                _end(NEAR, near, *options, program=program),
+                _end(FAR, far, *options, program=program),
                 pass_fds=(near.write, far.write),
             )
             _wait_ready(near)
@@ -294,8 +302,10 @@ def _fethpipe(*options: str) -> Callable[[Link], None]:
     return open_link
 
 
-def _end(address: str, ready: _Ends | None, *options: str) -> list[str]:
-    argv = [*_FETHPIPE, "--address", f"{address}/{_PREFIX}", *options]
+def _end(
+    address: str, ready: _Ends | None, *options: str, program: Sequence[str] = _FETHPIPE
+) -> list[str]:
+    argv = [*program, "--address", f"{address}/{_PREFIX}", *options]
     return argv if ready is None else [*argv, "--ready-fd", str(ready.write)]
 
 
@@ -345,6 +355,7 @@ class Contender:
     ours: bool = False
     frames: bool = True  # False: it carries bytes, and only bulk transfer can be measured
     processes: bool = True  # False: the kernel alone does it
+    unasked: bool = True  # False: only --tunnels brings it in
 
     def missing(self) -> str | None:
         """Why it cannot take part on this machine, if so."""
@@ -386,6 +397,14 @@ CONTENDERS = {
             _fethpipe("--no-hello"),
             options=(*_OPTIONS, "--no-hello"),
             ours=True,
+        ),
+        Contender(
+            "fethpipe-unconfined",
+            "fethpipe that keeps all rights: what confinement costs",
+            _fethpipe(program=[sys.executable, "-c", _UNCONFINED]),
+            options=_OPTIONS,
+            ours=True,
+            unasked=False,
         ),
         Contender(
             "fethpipe+vde_plug",

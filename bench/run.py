@@ -77,7 +77,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 2)
-    options.tunnels = options.tunnels or (_QUICK if options.quick else list(CONTENDERS))
+    unasked = [each.name for each in CONTENDERS.values() if each.unasked]
+    options.tunnels = options.tunnels or (_QUICK if options.quick else unasked)
     options.only = options.only or list(MEASURES)
     return options
 
