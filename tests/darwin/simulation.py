@@ -77,6 +77,7 @@ class Interface:
 
     name: str
     peer: str  # "" when there is none
+    bridge: str  # that it is a member of, "" when there is none
     mac: str
     flags: int  # Darwin's IFF_ bits
     mtu: int
@@ -248,11 +249,11 @@ class SimulatedDarwin:
             self._library.simulation_occupy(self._kernel, unit, True)
 
     def create(self, name: str) -> None:
-        """Another program creates a feth, in the programs' network namespace."""
+        """Another program creates a feth or a bridge, in the programs' network namespace."""
         self._act(True, name)
 
     def destroy(self, name: str) -> None:
-        """Another program destroys a feth, in the programs' network namespace."""
+        """Another program destroys a feth or a bridge, in the programs' network namespace."""
         self._act(False, name)
 
     def _act(self, create: bool, name: str) -> None:

@@ -8,10 +8,11 @@ import subprocess
 
 import pytest
 
+from tests.darwin.simulation import SimulatedDarwin
 from tests.live.netns import Namespace
 from tests.live.ordinary import NOBODY, as_nobody, with_public_tun_device
 from tests.live.peers import wait_reachable
-from tests.live.programs import LEFT, Fethpipe, changed, finish, tunnel
+from tests.live.programs import LEFT, Fethpipe, changed, finish, on_mac, tunnel
 
 pytestmark = pytest.mark.live
 
@@ -105,3 +106,58 @@ def test_a_tap_that_exists_is_put_into_the_bridge_by_its_owner(bridged: Namespac
     finished = finish(bridged, "--name", "fp0", "--bridge", "br0", launcher=launcher)
     assert finished.status == 64
     assert "ip link set fp0 master br0" in finished.stderr
+
+
+# ---- on a Mac ----
+
+FETH, IO, BRIDGE = "feth10000", "feth20000", "bridge700"
+
+
+@pytest.fixture
+def bridged_mac(left: Namespace, darwin: SimulatedDarwin) -> SimulatedDarwin:
+    """Return a Mac with a bridge that has an address and no member."""
+    darwin.create(BRIDGE)
+    left.run(["ip", "address", "add", f"{FAR}/24", "dev", BRIDGE])
+    return darwin
+
+
+def test_a_feth_is_a_member_of_a_bridge(
+    left: Namespace, right: Namespace, bridged_mac: SimulatedDarwin
+) -> None:
+    options = ("--bridge", BRIDGE)
+    with tunnel(left, right, left_options=options, left_launcher=on_mac(bridged_mac)):
+        wait_reachable(right, FAR)
+        assert bridged_mac.interfaces()[FETH].bridge == BRIDGE
+        calls = [(call.name, call.interface) for call in bridged_mac.calls()]
+        assert calls.index(("SIOCSDRVSPEC", BRIDGE)) < calls.index(("SIOCSIFFLAGS", FETH))
+    left.wait_gone(FETH)
+    assert FETH not in bridged_mac.interfaces()
+
+
+def test_a_killed_mac_leaves_no_member(left: Namespace, bridged_mac: SimulatedDarwin) -> None:
+    launcher = on_mac(bridged_mac)
+    for _ in range(2):
+        program = Fethpipe(left, "--bridge", BRIDGE, stdin=subprocess.PIPE, launcher=launcher)
+        with program:
+            assert program.ready().interface == FETH
+            assert bridged_mac.interfaces()[FETH].bridge == BRIDGE
+            program.send_signal(signal.SIGKILL)
+            left.wait_gone(FETH)
+            left.wait_gone(IO)
+        assert bridged_mac.interfaces() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--bridge", "bridge9"], "bridge9 does not exist; make it first: ifconfig bridge9 create"),
+        (["--bridge", "en0"], f"cannot make {FETH} a port of en0: en0 is not a bridge"),
+        (["--bridge", BRIDGE, "--mtu", "1400"], f"but {BRIDGE} has 1500; use --mtu 1500"),
+    ],
+)
+def test_a_bridge_that_cannot_take_the_feth(
+    left: Namespace, bridged_mac: SimulatedDarwin, options: list[str], said: str
+) -> None:
+    finished = finish(left, *options, launcher=on_mac(bridged_mac))
+    assert (finished.status, said in finished.stderr) == (73, True), finished.stderr
+    assert bridged_mac.interfaces() == {}

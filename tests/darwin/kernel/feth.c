@@ -93,15 +93,34 @@ static void note_namespace(void)
     bool empty = true;
 
     for (int i = 0; i < MAX_INTERFACES; i++)
-        empty = empty && (kernel->interfaces[i].id == 0 || kernel->interfaces[i].kind != KIND_FETH);
+        empty = empty && (kernel->interfaces[i].id == 0 ||
+                          (kernel->interfaces[i].kind != KIND_FETH &&
+                           kernel->interfaces[i].kind != KIND_BRIDGE));
     if (empty)
         kernel->namespace = current_namespace();
     else if (kernel->namespace != current_namespace())
         kernel_violation("one state is used in two network namespaces");
 }
 
+static int create_bridge(const char *name)
+{
+    struct interface *bridge = free_interface();
+
+    if (interface_by_name(name) != NULL)
+        return EEXIST;
+    if (bridge == NULL)
+        return ENOMEM;
+    note_namespace();
+    int error = bridge_fill(bridge, name);
+    if (error == 0)
+        bridge->id = kernel->next_id++;
+    return error;
+}
+
 int interface_create(char name[NAME_SIZE])
 {
+    if (is_bridge_name(name))
+        return create_bridge(name);
     int unit = unit_of(name);
     struct interface *interface = free_interface();
 
@@ -154,6 +173,8 @@ static int unpeer(struct interface *interface)
 
 int interface_destroy(struct interface *interface)
 {
+    if (interface->kind == KIND_BRIDGE)
+        return bridge_destroy(interface);
     if (interface->kind != KIND_FETH)
         return EINVAL;
     unpeer(interface);
@@ -190,6 +211,8 @@ static int drive(struct interface *interface, const struct drive_request *reques
     struct fake_request fake = {0};
     struct interface *peer = interface_by_id(interface->peer);
 
+    if (interface->kind == KIND_BRIDGE)
+        return bridge_drive(interface, request, set);
     if (interface->kind != KIND_FETH)
         return EOPNOTSUPP;
     if (set && !is_root())
@@ -319,7 +342,7 @@ int link_request(struct interface *interface, uint32_t request, void *argument)
     case DARWIN_SIOCSIFMTU:
         return set_mtu(interface, ifreq->value);
     case DARWIN_SIOCGIFDEVMTU: /* asks the driver: that of lo0 does not know it */
-        if (interface->kind == KIND_LOOPBACK)
+        if (interface->kind == KIND_LOOPBACK || interface->kind == KIND_BRIDGE)
             return EOPNOTSUPP;
         ifreq->device_mtu.current = interface->mtu;
         ifreq->device_mtu.minimum = MINIMUM_MTU;

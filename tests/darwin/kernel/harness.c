@@ -309,9 +309,12 @@ static void put_addresses(FILE *out, const struct interface *interface)
 static void put_interface(FILE *out, const struct interface *interface)
 {
     const struct interface *peer = interface_by_id(interface->peer);
+    const struct interface *bridge = interface_by_id(interface->bridge);
     const uint8_t *mac = interface->mac;
 
     put_text(out, "name", interface->name);
+    fprintf(out, ", ");
+    put_text(out, "bridge", bridge == NULL ? "" : bridge->name);
     fprintf(out, ", ");
     put_text(out, "peer", peer == NULL ? "" : peer->name);
     fprintf(out, ", \"mac\": \"%02x:%02x:%02x:%02x:%02x:%02x\"", mac[0], mac[1], mac[2], mac[3],

@@ -1,5 +1,5 @@
 /*
- * A simulated Darwin kernel: feth interfaces, BPF devices and AF_NDRV sockets on Linux.
+ * A simulated Darwin kernel: feth interfaces, bridges, BPF devices and AF_NDRV sockets on Linux.
  *
  * Why.  Only a Mac has a feth interface, but people without one must be able to work on the code
  * that drives it, and a test must be able to make any single call fail.  So the code under test
@@ -57,8 +57,8 @@
  * for addresses XNU's bsd/netinet/in.c and bsd/netinet6/in6.c.
  * Numbers: darwin_abi.h is generated from abi.json when the library is built.
  *
- * Files: state.c (shared state, rules, logs), link.c (the Linux side), requests.c, feth.c and
- * inet.c (interface requests), bpf.c and bpf_io.c, ndrv.c, route.c, system.c (uname, sysctl, enumeration),
+ * Files: state.c (shared state, rules, logs), link.c (the Linux side), requests.c, feth.c,
+ * bridge.c and inet.c (interface requests), bpf.c and bpf_io.c, ndrv.c, route.c, system.c (uname, sysctl, enumeration),
  * interpose.c and interpose_io.c (the C library's calls), linux.c (Linux's), harness.c (the
  * tests').
  */
@@ -104,7 +104,7 @@ struct address6 {
     uint32_t valid, preferred;
 };
 
-enum interface_kind { KIND_FETH, KIND_LOOPBACK, KIND_ETHERNET };
+enum interface_kind { KIND_FETH, KIND_LOOPBACK, KIND_ETHERNET, KIND_BRIDGE };
 
 struct interface {
     uint32_t id; /* 0: free; never given twice, so that a descriptor notices a namesake */
@@ -113,6 +113,7 @@ struct interface {
     char name[NAME_SIZE];
     int32_t index, hidden_index; /* Linux interface indexes */
     uint32_t peer;               /* id, 0: none */
+    uint32_t bridge;             /* id of the one that it is a member of, 0: none */
     uint32_t flags;              /* Darwin's IFF_ bits without PROMISC, which bpf.c derives */
     int32_t mtu, max_mtu, metric;
     uint8_t mac[6];
@@ -258,6 +259,7 @@ int copy_out(void *to, const void *from, size_t length);
 /* ---- link.c: all return 0 or an error number ---- */
 
 int link_create(struct interface *interface);
+int link_create_bridge(struct interface *bridge);
 int link_destroy(const struct interface *interface);
 int link_let_pass(struct interface *interface);
 int link_set_mtu(const struct interface *interface);
@@ -267,6 +269,7 @@ int link_add_inet(const struct interface *interface, const struct address4 *addr
 int link_remove_inet(const struct interface *interface, const struct address4 *address);
 int link_add_inet6(const struct interface *interface, const struct address6 *address);
 int link_remove_inet6(const struct interface *interface, const struct address6 *address);
+int link_set_master(const struct interface *member, const struct interface *bridge); /* or NULL */
 int link_redirect(const struct interface *from, const struct interface *to);
 int link_stop_redirect(const struct interface *from);
 int prefix_length(const uint8_t *mask, size_t size); /* -1: not a prefix */

@@ -430,6 +430,27 @@ int link_create(struct interface *interface)
     return error;
 }
 
+int link_create_bridge(struct interface *bridge)
+{
+    struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    struct message message;
+
+    begin(&message, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
+    put_text(&message, IFLA_IFNAME, bridge->name);
+    struct rtattr *link = nest(&message, IFLA_LINKINFO);
+    put_text(&message, IFLA_INFO_KIND, "bridge");
+    close_nest(&message, link);
+    int error = talk(&message, NULL, 0);
+    return error != 0 ? error : find_index(bridge->name, &bridge->index);
+}
+
+int link_set_master(const struct interface *member, const struct interface *bridge)
+{
+    uint32_t master = bridge == NULL ? 0 : (uint32_t)bridge->index;
+
+    return change_link(member->index, 0, 0, IFLA_MASTER, &master, sizeof master);
+}
+
 int link_destroy(const struct interface *interface)
 {
     struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_index = interface->index};

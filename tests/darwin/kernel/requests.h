@@ -51,6 +51,11 @@ struct fake_request {
     char peer[128];
 };
 
+struct bridge_request {
+    char member[NAME_SIZE];
+    uint8_t rest[64];
+};
+
 struct alias_request {
     char name[NAME_SIZE];
     struct socket_address4 address, broadcast, mask;
@@ -79,6 +84,7 @@ struct __attribute__((packed, aligned(4))) media_request {
 _Static_assert(sizeof(struct interface_request) == DARWIN_SIZEOF_ifreq, "ifreq");
 _Static_assert(sizeof(struct drive_request) == DARWIN_SIZEOF_ifdrv, "ifdrv");
 _Static_assert(sizeof(struct fake_request) == DARWIN_SIZEOF_if_fake_request, "if_fake_request");
+_Static_assert(sizeof(struct bridge_request) == DARWIN_SIZEOF_ifbreq, "ifbreq");
 _Static_assert(sizeof(struct alias_request) == DARWIN_SIZEOF_ifaliasreq, "ifaliasreq");
 _Static_assert(sizeof(struct socket_address4) == DARWIN_SIZEOF_sockaddr_in, "sockaddr_in");
 _Static_assert(sizeof(struct socket_address6) == DARWIN_SIZEOF_sockaddr_in6, "sockaddr_in6");
@@ -90,6 +96,12 @@ _Static_assert(sizeof(struct media_request) == DARWIN_SIZEOF_ifmediareq, "ifmedi
 int link_request(struct interface *interface, uint32_t request, void *argument);
 int bring_up(struct interface *interface);
 int unit_of(const char *name); /* in `fethN`; -1 for the bare `feth`, -2 when it is no such name */
+
+/* bridge.c */
+bool is_bridge_name(const char *name);
+int bridge_fill(struct interface *bridge, const char *name); /* all but its id */
+int bridge_destroy(struct interface *bridge);
+int bridge_drive(struct interface *bridge, const struct drive_request *request, bool set);
 
 /* inet.c */
 int inet_request(struct interface *interface, uint32_t request, void *argument);
