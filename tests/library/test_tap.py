@@ -66,8 +66,7 @@ def test_an_attached_tap_stays(left: Namespace) -> None:
 
 
 def test_the_far_end_of_a_tap_is_its_descriptor_if_nobody_has_it(left: Namespace) -> None:
-    left.run(["ip", "tuntap", "add", "dev", "tap7", "mode", "tap"])
-    left.run(["ip", "link", "set", "tap7", "up"])
+    left.make_tap("tap7")
     with left.entered(), open_far_end("tap7") as first, open_far_end("tap7") as second:
         first.send(FRAMES[0])  # into the stack, beside which the second one listens
         assert second.receive(PATIENCE) == FRAMES[0]

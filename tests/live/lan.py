@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,9 +50,7 @@ def far_lan(left: Namespace, right: Namespace, tmp_path: Path) -> Iterator[Lan]:
         pytest.skip("needs a DHCP client")
     join(left, right)
     with ExitStack() as stack:
-        right.run(["ip", "link", "add", "br0", "type", "bridge"])
-        right.run(["ip", "address", "add", "10.9.0.254/24", "dev", "br0"])
-        right.run(["ip", "link", "set", "br0", "up"])
+        right.make_bridge("10.9.0.254")
         stations = [stack.enter_context(Namespace()) for _ in STATIONS]
         for number, station in enumerate(stations):
             plug(right, station, f"port{number}", STATIONS[number])
@@ -63,9 +60,6 @@ def far_lan(left: Namespace, right: Namespace, tmp_path: Path) -> Iterator[Lan]:
 
 def plug(host: Namespace, station: Namespace, port: str, address: str) -> None:
     """Join a station to the bridge."""
-    with station.popen(["cat"], stdin=subprocess.PIPE) as inside:
-        wire = ["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0"]
-        host.run([*wire, "netns", str(inside.pid)])
-    host.run(["ip", "link", "set", port, "master", "br0", "up"])
+    host.lay_cable(port, station, "eth0")
+    host.run(["ip", "link", "set", port, "master", "br0"])
     station.run(["ip", "address", "add", f"{address}/24", "dev", "eth0"])
-    station.run(["ip", "link", "set", "eth0", "up"])

@@ -111,6 +111,30 @@ class Namespace(Network, Closing):
         assert done.returncode == 0, f"{' '.join(argv)} ended with {done.returncode}: {said}"
         return done.stdout.decode()
 
+    def make_tap(
+        self, name: str = "fp0", *, user: int = 0, address: str = "", mtu: int = 1500
+    ) -> None:
+        """Make a TAP that stays, of a user's if not root's, and bring it up."""
+        owner = ["user", str(user)] if user else []
+        self.run(["ip", "tuntap", "add", "dev", name, "mode", "tap", *owner])
+        self.run(["ip", "link", "set", name, "up", "mtu", str(mtu)])
+        if address:
+            self.run(["ip", "address", "add", f"{address}/24", "dev", name])
+
+    def make_bridge(self, address: str = "") -> None:
+        """Make a bridge, ``br0``, which is up."""
+        self.run(["ip", "link", "add", "br0", "type", "bridge"])
+        if address:
+            self.run(["ip", "address", "add", f"{address}/24", "dev", "br0"])
+        self.run(["ip", "link", "set", "br0", "up"])
+
+    def lay_cable(self, name: str, other: Namespace, its_name: str) -> None:
+        """Join two namespaces by a pair of veth, both of which are up."""
+        peer = ["peer", "name", its_name, "netns", other.path]
+        self.run(["ip", "link", "add", "dev", name, "type", "veth", *peer])
+        for namespace, interface in ((self, name), (other, its_name)):
+            namespace.run(["ip", "link", "set", interface, "up"])
+
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Return a socket of this namespace that gives up after PATIENCE."""
         with self.entered():

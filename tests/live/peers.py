@@ -19,14 +19,6 @@ _HEADERS = 28
 """Bytes of an IPv4 header and of an ICMP header."""
 
 
-def make_tap(namespace: Namespace, name: str, *, address: str = "", mtu: int = 1500) -> None:
-    """Make a TAP for another program to attach to, so that nobody has to wait for it."""
-    namespace.run(["ip", "tuntap", "add", "dev", name, "mode", "tap"])
-    namespace.run(["ip", "link", "set", name, "up", "mtu", str(mtu)])
-    if address:
-        namespace.run(["ip", "address", "add", f"{address}/24", "dev", name])
-
-
 def wait_reachable(namespace: Namespace, address: str) -> None:
     """Wait until an address answers to one ping."""
     namespace.run(["ping", "-q", "-c", "1", "-i", "0.05", "-w", str(int(PATIENCE)), address])

@@ -34,12 +34,9 @@ SYSTEM_PATH = f"/usr/bin:/bin:{Path(sys.executable).resolve().parent}"
 
 def join(left: Namespace, right: Namespace) -> None:
     """Lay a cable between two namespaces: ``wire0``, with NEAR and FAR as addresses."""
-    left.run(["ip", "link", "add", "wire0", "type", "veth", "peer", "name", "wire1"])
-    with right.popen(["cat"], stdin=subprocess.PIPE) as inside:
-        left.run(["ip", "link", "set", "wire1", "netns", str(inside.pid), "name", "wire0"])
+    left.lay_cable("wire0", right, "wire0")
     for namespace, address in ((left, NEAR), (right, FAR)):
         namespace.run(["ip", "address", "add", f"{address}/24", "dev", "wire0"])
-        namespace.run(["ip", "link", "set", "wire0", "up"])
 
 
 class Sshd(Closing):

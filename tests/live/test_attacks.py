@@ -389,8 +389,7 @@ def test_a_super_frame_is_cut_into_no_longer_segments_than_frames_may_be(
 def test_fethctl_reads_frames_without_rights_or_terminal(
     private: Private, verb: tuple[str, ...]
 ) -> None:
-    private.namespace.run(["ip", "tuntap", "add", "dev", "tap9", "mode", "tap"])
-    private.namespace.run(["ip", "link", "set", "tap9", "up"])
+    private.namespace.make_tap("tap9")
     argv = private.entering(sys.executable, "-m", "fethpipe.ctl", *verb)
     with TerminalSession(private.namespace, argv) as terminal:
         assert terminal.wait_for("listening on tap9")

@@ -22,9 +22,7 @@ FAR = "10.9.0.3"
 @pytest.fixture
 def bridged(left: Namespace) -> Namespace:
     """Return a namespace whose bridge has an address and no port."""
-    left.run(["ip", "link", "add", "br0", "type", "bridge"])
-    left.run(["ip", "address", "add", f"{FAR}/24", "dev", "br0"])
-    left.run(["ip", "link", "set", "br0", "up"])
+    left.make_bridge(FAR)
     return left
 
 
@@ -58,8 +56,7 @@ def test_the_bridge_keeps_its_own_mac(bridged: Namespace) -> None:
 
 
 def test_a_bridge_behind_which_nobody_answers_is_told(left: Namespace, right: Namespace) -> None:
-    right.run(["ip", "link", "add", "br0", "type", "bridge"])
-    right.run(["ip", "link", "set", "br0", "up"])
+    right.make_bridge()
     options, launcher = ("--bridge", "br0"), changed("ether.silence SECONDS = 0.1")
     with tunnel(left, right, right_options=options, launcher=launcher) as (near, far):
         left.run(["sysctl", "-q", "-w", "net.ipv4.neigh.fp0.retrans_time_ms=20"])

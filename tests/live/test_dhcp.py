@@ -62,12 +62,8 @@ def test_a_server_sets_the_address_and_nothing_else(
     require_tools("dnsmasq")
     if not shutil.which(client, path=dhcp.SEARCH_PATH):
         pytest.skip(f"needs {client}")
-    with right.popen(["cat"], stdin=subprocess.PIPE) as inside:
-        wire = ["ip", "link", "add", "fp0", "type", "veth", "peer", "name", "server"]
-        left.run([*wire, "netns", str(inside.pid)])
-    left.run(["ip", "link", "set", "fp0", "up"])
+    left.lay_cable("fp0", right, "server")
     right.run(["ip", "address", "add", "10.9.0.254/24", "dev", "server"])
-    right.run(["ip", "link", "set", "server", "up"])
     right.popen([*_SERVER, f"--dhcp-leasefile={tmp_path}/leases"])
     names = tmp_path / "resolv.conf"
     argv = ["sh", "-ec", _FILES, "sh", str(names), sys.executable, "-c", _CLIENT, client]

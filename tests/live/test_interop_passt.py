@@ -39,15 +39,12 @@ def outside() -> Iterator[tuple[Namespace, Namespace]]:
     require_kernel()
     require_tools("passt", "socat", "setpriv", "udhcpc", "nsenter")
     with Namespace(ipv6=True) as host, Namespace(ipv6=True) as server:
-        holder = server.popen(["sleep", "1000"])
-        peer = ["peer", "name", "srv0", "netns", str(holder.pid)]
-        host.run(["ip", "link", "add", "out0", "type", "veth", *peer])
+        host.lay_cable("out0", server, "srv0")
         for namespace, interface, *addresses in (
             (server, "srv0", f"{GATEWAY}/24", f"{GATEWAY6}/64"),
             (server, "lo", f"{SERVER}/32", f"{SERVER6}/128"),
             (host, "out0", f"{HOST}/24", f"{HOST6}/64"),
         ):
-            namespace.run(["ip", "link", "set", interface, "up"])
             for address in addresses:
                 nodad = ["nodad"] if ":" in address else []
                 namespace.run(["ip", "address", "add", address, "dev", interface, *nodad])

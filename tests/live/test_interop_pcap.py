@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -72,47 +74,45 @@ def test_super_frames_are_in_it_as_frames(
     assert min(lengths.values()) >= 1_000_000  # more where TCP sent something again
 
 
-def test_a_named_pipe_is_read_as_it_comes(left: Namespace, peer: Peer, tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        with peer.start(left, "--pcap", str(pipe)) as program:
-            program.ready()
-            exchange(left, peer, 1)
-            assert readable(reader, 10)
-            assert make_frame(101) in os.read(reader, 1 << 16)
-    finally:
-        os.close(reader)
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[tuple[str, FileIO]]:
+    """A named pipe, and the end of it that is read."""
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK)) as reader:
+        yield path, reader
+
+
+def test_a_named_pipe_is_read_as_it_comes(
+    left: Namespace, peer: Peer, pipe: tuple[str, FileIO]
+) -> None:
+    path, reader = pipe
+    with peer.start(left, "--pcap", path) as program:
+        program.ready()
+        exchange(left, peer, 1)
+        assert readable(reader.fileno(), 10)
+        assert make_frame(101) in (reader.read(1 << 16) or b"")
 
 
 def test_a_reader_that_does_not_read_costs_the_capture_alone(
-    left: Namespace, peer: Peer, tmp_path: Path
+    left: Namespace, peer: Peer, pipe: tuple[str, FileIO]
 ) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        with peer.start(left, "--pcap", str(pipe)) as program:
-            program.ready()
-            exchange(left, peer, *range(1000))  # some 150 KB
-            peer.stop_sending()
-            status, said = program.end()
-    finally:
-        os.close(reader)
+    with peer.start(left, "--pcap", pipe[0]) as program:
+        program.ready()
+        exchange(left, peer, *range(1000))  # some 150 KB
+        peer.stop_sending()
+        status, said = program.end()
     assert status == 0
     assert re.search(r"pipe lacks \d+ frames: its reader is too slow", said)
 
 
 def test_a_reader_that_goes_costs_the_capture_alone(
-    left: Namespace, peer: Peer, tmp_path: Path
+    left: Namespace, peer: Peer, pipe: tuple[str, FileIO]
 ) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with peer.start(left, "--pcap", str(pipe)) as program:
+    path, reader = pipe
+    with peer.start(left, "--pcap", path) as program:
         program.ready()
-        os.close(reader)
+        reader.close()
         exchange(left, peer, 1)
         assert "EPIPE" in program.stderr.next(containing="the capture ends")
         exchange(left, peer, 2)

@@ -11,7 +11,6 @@ import pytest
 
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, require_tools
-from tests.live.peer import records
 from tests.live.peers import check_traffic, wait_reachable
 from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
 
@@ -78,22 +77,8 @@ def test_tee_keeps_a_stream_that_can_be_replayed(
         end.send_signal(signal.SIGTERM)
         assert end.end()[0] == 0
     with Namespace() as place:
-        place.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap"])
-        place.run(["ip", "link", "set", "fp0", "up"])
+        place.make_tap()
         with PacketSocket(place, "fp0") as device, kept.open("rb") as stdin:
             done = finish(place, "--attach", "fp0", stdin=stdin.fileno())
             assert done.status == 0
             assert [device.receive() for _ in frames] == frames
-
-
-def test_a_kept_stream_that_was_cut_short_is_replayed_up_to_there(
-    left: Namespace, tmp_path: Path
-) -> None:
-    kept = tmp_path / "kept"
-    kept.write_bytes(records(make_frame(1), make_frame(2))[:-1])
-    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap"])
-    left.run(["ip", "link", "set", "fp0", "up"])
-    with PacketSocket(left, "fp0") as device, kept.open("rb") as stdin:
-        done = finish(left, "--attach", "fp0", stdin=stdin.fileno())
-        assert done.status == 76
-        assert device.receive() == make_frame(1)

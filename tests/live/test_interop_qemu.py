@@ -13,7 +13,7 @@ import pytest
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, require_tools
 from tests.live.peer import records
-from tests.live.peers import Qemu, check_traffic, make_tap, unix_socket, wait_reachable
+from tests.live.peers import Qemu, check_traffic, unix_socket, wait_reachable
 from tests.live.programs import LEFT, RIGHT, Fethpipe
 
 pytestmark = pytest.mark.live
@@ -27,7 +27,7 @@ def joined(
 ) -> Iterator[tuple[Qemu, Fethpipe]]:
     """Join a fethpipe on the left to a QEMU on the right, by what socat calls its address."""
     require_tools("socat", "nsenter")
-    make_tap(right, "qemu0", address=RIGHT, mtu=mtu)
+    right.make_tap("qemu0", address=RIGHT, mtu=mtu)
     # A TCP port of the right namespace is reached from there; a Unix socket from anywhere.
     command = ["nsenter", f"--net={right.path}", "socat", "-", address]
     arguments = ["--address", f"{LEFT}/24", "--mtu", str(mtu), *options, "--", *command]
@@ -103,7 +103,7 @@ def test_what_others_put_on_the_hub_does_no_harm(
         netdevs.append(f"stream,server=on,addr.type=unix,addr.path={tmp_path}/{name}")
     framing = ["--framing", "u32be", "--address", f"{LEFT}/24"]
     command = ["socat", "-", f"UNIX-CONNECT:{tmp_path}/ours"]
-    make_tap(right, "qemu0", address=RIGHT)
+    right.make_tap("qemu0", address=RIGHT)
     with Qemu(right, *netdevs, _TAP), Fethpipe(left, *framing, "--", *command) as program:
         program.ready()
         wait_reachable(left, RIGHT)

@@ -13,7 +13,7 @@ import pytest
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, require_tools
 from tests.live.peer import records
-from tests.live.peers import Switch, check_traffic, kill_program, make_tap, wait_reachable
+from tests.live.peers import Switch, check_traffic, kill_program, wait_reachable
 from tests.live.programs import LEFT, RIGHT, Fethpipe
 from tests.live.traffic import transfer
 
@@ -26,7 +26,7 @@ _LONGEST = 1518
 def plug_into_tap(left: Namespace, right: Namespace, *, mtu: int = 1500) -> Fethpipe:
     """Start a fethpipe whose vde_plug is joined to a TAP in another namespace."""
     require_tools("vde_plug", "nsenter")
-    make_tap(right, "vde0", address=RIGHT, mtu=mtu)
+    right.make_tap("vde0", address=RIGHT, mtu=mtu)
     plug = ["nsenter", f"--net={right.path}", "vde_plug", "tap://vde0"]
     return Fethpipe(left, "--address", f"{LEFT}/24", "--mtu", str(mtu), "--", *plug)
 
@@ -71,7 +71,7 @@ def test_a_plug_that_is_killed_is_told(left: Namespace, right: Namespace) -> Non
 
 def test_a_plug_that_is_killed_is_started_again(left: Namespace, right: Namespace) -> None:
     require_tools("vde_plug", "nsenter")
-    make_tap(right, "vde0", address=RIGHT)
+    right.make_tap("vde0", address=RIGHT)
     plug = ["nsenter", f"--net={right.path}", "vde_plug", "tap://vde0"]
     with Fethpipe(left, "--reconnect", "--address", f"{LEFT}/24", "--", *plug) as program:
         program.ready()

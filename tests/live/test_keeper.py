@@ -253,8 +253,7 @@ def test_a_missing_sudo_is_told_in_one_line(private: Private, left: Namespace) -
 
 @pytest.mark.parametrize("option", ["--name", "--attach"])
 def test_a_tap_of_ones_own_needs_no_keeper(private: Private, left: Namespace, option: str) -> None:
-    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", str(UID)])
-    left.run(["ip", "link", "set", "fp0", "up"])
+    left.make_tap(user=UID)
     before = [*private.as_user(), "env", f"PATH={os.defpath}"]
     launcher = private.fethpipe_for_user(*before)
     with Fethpipe(left, option, "fp0", *COMMAND, launcher=launcher) as program:

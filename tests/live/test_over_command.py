@@ -143,8 +143,7 @@ def test_terminals_do_not_matter_when_there_is_a_command(left: Namespace) -> Non
 
 
 def test_standard_descriptors_may_all_be_closed(left: Namespace) -> None:
-    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap"])
-    left.run(["ip", "link", "set", "fp0", "up"])
+    left.make_tap()
     closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *FETHPIPE]
     with Fethpipe(left, "--attach", "fp0", "--", "cat", launcher=closing) as program:
         program.ready()

@@ -39,8 +39,7 @@ def test_an_ordinary_user_takes_the_tap_that_root_made_for_him(
 def test_a_device_that_was_there_stays_and_can_be_used_again(
     left: Namespace, number: signal.Signals
 ) -> None:
-    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap"])
-    left.run(["ip", "link", "set", "fp0", "up"])
+    left.make_tap()
     before = left.run(["ip", "-details", "link", "show", "fp0"])
     for _ in range(2):
         with Peer() as peer, peer.start(left, "--attach", "fp0") as program:
@@ -81,8 +80,7 @@ def test_super_frames_end_with_the_one_who_took_them(
     left: Namespace, right: Namespace, peer: Peer, number: signal.Signals
 ) -> None:
     """The kernel keeps that setting with the device, and the next program may not know of it."""
-    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap"])
-    left.run(["ip", "link", "set", "fp0", "up"])
+    left.make_tap()
     left.run(["ip", "address", "add", "10.9.0.1/24", "dev", "fp0"])
     with tunnel(left, right, left_options=["--attach", "fp0"]) as (here, _):
         transfer(left, right, RIGHT, 100_000)

@@ -152,16 +152,14 @@ def test_a_key_for_one_tunnel(
 
 
 def test_a_tap_beside_those_of_others(left: Namespace) -> None:
-    left.run(["ip", "link", "add", "br0", "type", "bridge"])
+    left.make_bridge()
     left.run(["sh", "-ec", RECIPES.recipe("beside other taps")])
     assert "master br0" in left.run(["ip", "link", "show", "fp0"])
 
 
 def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> None:
     join(left, right)
-    left.run(["ip", "link", "add", "br0", "type", "bridge"])
-    left.run(["ip", "address", "add", "192.168.7.1/24", "dev", "br0"])
-    left.run(["ip", "link", "set", "br0", "up"])
+    left.make_bridge("192.168.7.1")
     with Sshd(right) as sshd:
         here.know(sshd)
         assert here.start(RECIPES.recipe("bridge")).next(containing="remote: fp0 is up")
@@ -170,10 +168,8 @@ def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> No
 
 def test_two_lans_as_one(left: Namespace, right: Namespace, here: Here) -> None:
     join(left, right)
-    for namespace, address in ((left, "192.168.7.1"), (right, "192.168.7.2")):
-        namespace.run(["ip", "link", "add", "br0", "type", "bridge"])
-        namespace.run(["ip", "address", "add", f"{address}/24", "dev", "br0"])
-        namespace.run(["ip", "link", "set", "br0", "up"])
+    left.make_bridge("192.168.7.1")
+    right.make_bridge("192.168.7.2")
     with Sshd(right) as sshd:
         here.know(sshd)
         assert here.start(RECIPES.recipe("two lans")).next(containing="remote: fp0 is up")
@@ -184,7 +180,7 @@ def test_proxy_arp_where_no_bridge_works(left: Namespace, right: Namespace, here
     require_tools("sysctl")
     join(left, right)
     with Namespace() as station, Sshd(right) as sshd:
-        lay_cable(right, station, "wlan0")
+        right.lay_cable("wlan0", station, "wlan0")
         right.run(["ip", "address", "add", "192.168.7.1/24", "dev", "wlan0"])
         station.run(["ip", "address", "add", "192.168.7.9/24", "dev", "wlan0"])
         here.know(sshd)
@@ -256,20 +252,11 @@ def test_a_guest_of_qemu_reaches_us_through_nc(left: Namespace, here: Here, tmp_
         assert device.receive() == frame
 
 
-def lay_cable(one: Namespace, other: Namespace, name: str) -> None:
-    """Join two namespaces by interfaces of this name, which are up."""
-    with other.popen(["cat"], stdin=subprocess.PIPE) as inside:
-        far = ["peer", "name", name, "netns", str(inside.pid)]
-        one.run(["ip", "link", "add", name, "type", "veth", *far])
-    for namespace in (one, other):
-        namespace.run(["ip", "link", "set", name, "up"])
-
-
 def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: Here) -> None:
     require_tools("nft", "sysctl")
     join(left, right)
     with Namespace() as world, Sshd(right) as sshd:
-        lay_cable(right, world, "wan0")
+        right.lay_cable("wan0", world, "wan0")
         for namespace, address in ((right, "198.51.100.1/24"), (world, "198.51.100.9/24")):
             namespace.run(["ip", "address", "add", address, "dev", "wan0"])
         here.know(sshd)

@@ -29,9 +29,7 @@ _RING = "frames go around in a ring"
 def station(left: Namespace, right: Namespace) -> Iterator[Namespace]:
     """Return a station on the left one of two LANs."""
     for namespace, address in ((left, LEFT), (right, RIGHT)):
-        namespace.run(["ip", "link", "add", "br0", "type", "bridge"])
-        namespace.run(["ip", "address", "add", f"{address}/24", "dev", "br0"])
-        namespace.run(["ip", "link", "set", "br0", "up"])
+        namespace.make_bridge(address)
     with Namespace() as made:
         plug(left, made, "port0", _STATION)
         yield made

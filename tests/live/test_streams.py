@@ -52,16 +52,16 @@ def test_a_socket_whose_peer_resets_it_is_an_end(left: Namespace) -> None:
     assert "the peer closed the stream" in said
 
 
-def test_a_capture_is_replayed_from_a_file(left: Namespace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut short"])
+def test_a_capture_is_replayed_from_a_file(left: Namespace, tmp_path: Path, cut: bool) -> None:
     frames = [make_frame(number, size=1000) for number in range(1000)]
     capture = tmp_path / "capture"
-    capture.write_bytes(records(*frames))
-    left.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap"])
-    left.run(["ip", "link", "set", "fp0", "up"])
+    capture.write_bytes(records(*frames) + (records(make_frame(1))[:-1] if cut else b""))
+    left.make_tap()
     with PacketSocket(left, "fp0") as device, capture.open("rb") as stdin:
         arguments = ["--attach", "fp0", "--no-hello", "--framing", "u16be"]
         done = finish(left, *arguments, stdin=stdin.fileno())
-        assert (done.status, done.stdout) == (0, b"")
+        assert (done.status, done.stdout) == (76 if cut else 0, b"")
         assert [device.receive() for _ in frames] == frames
 
 

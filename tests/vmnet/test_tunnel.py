@@ -378,8 +378,7 @@ def test_the_process_of_vmnet_reads_no_terminal(
 def test_where_macos_allows_it_no_root_is_needed(
     private: Private, left: Namespace, mac: MacWithVmnet
 ) -> None:
-    left.run(["ip", "tuntap", "add", "dev", BRIDGE, "mode", "tap", "user", str(UID)])
-    left.run(["ip", "link", "set", BRIDGE, "up"])
+    left.make_tap(BRIDGE, user=UID)
     launcher = private.fethpipe_for_user(*private.as_user(), *on_mac(mac, "env"))
     with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
         program.ready()
