@@ -42,8 +42,10 @@ window begins with ten segments (RFC 6928).
 LEAST = 4 * 1518
 """Bytes that always may: with less than a few frames, the TCP below would wait for itself."""
 
-MARK_BYTES = 1024
-"""The time of sending is remembered once for so many bytes."""
+MARK_BYTES = 64
+"""The time of sending is remembered once for so many bytes: for each ping, whose report would else
+seem to tell of one before.
+"""
 
 NEAR_MARK_BYTES = 1 << 22
 """So many bytes where the window does not limit."""
@@ -282,7 +284,7 @@ class Window:
         if self.foreign:
             return min(self.round_trip, _FOREIGN_MOST)
         part = min(_LITTLE_MOST, max(_LITTLE_LEAST, _LITTLE_PART * self.round_trip))
-        return max(part, 1.5 * self._frame)
+        return max(part, 2.5 * self._frame)
 
     @property
     def _frame(self) -> float:
