@@ -38,12 +38,16 @@ class _Output:
         """Look where stderr leads now. A terminal is opened once more, non-blocking: that flag
         belongs to the open file, and other programs share the one that we inherited.
         """
-        if self._descriptor != _STDERR:
-            os.close(self._descriptor)
-        self._descriptor, self._rest = _STDERR, b""
+        self.close_copy()
         flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
         with suppress(OSError):
             self._descriptor = os.open(os.ttyname(_STDERR), flags)
+
+    def close_copy(self) -> None:
+        """Close what ``open`` opened: after a fork, the terminal may be another user's."""
+        if self._descriptor != _STDERR:
+            os.close(self._descriptor)
+        self.forget()
 
     def forget(self) -> None:
         """Use the inherited stderr again: a fork closes descriptors that it does not know, and
@@ -133,7 +137,7 @@ class Terminal:
 
 
 output = _Output()
-os.register_at_fork(after_in_child=output.forget)
+os.register_at_fork(after_in_child=output.close_copy)
 terminal = Terminal()
 """The only one: messages and the status line have to know each other."""
 

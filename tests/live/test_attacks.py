@@ -20,7 +20,7 @@ from tests.live.attacks import BEFORE, FETHCTL, outcome, stolen
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
-from tests.live.private import UID, USER, Private
+from tests.live.private import UID, USER, Private, descriptors_of
 from tests.live.programs import Fethpipe
 from tests.live.terminals import TerminalSession
 from tests.patience import PATIENCE
@@ -207,10 +207,12 @@ tried("open it", lambda: os.open("/dev/tty", os.O_RDWR))
 
 
 def terminals_of(private: Private) -> dict[int, int]:
-    """Return the controlling terminals of those who are not root."""
+    """Return the controlling terminals of those who are not root. They hold no terminal open."""
     found = {}
     for process in private.processes().values():
         if process.uids != [0] * 4:
+            held = descriptors_of(process.pid)
+            assert not any(each.startswith(("/dev/pts", "/dev/tty")) for each in held.values())
             stat = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
             found[process.pid] = int(stat[4])
     return found
@@ -245,6 +247,16 @@ def test_a_command_has_no_terminal_of_roots(private: Private) -> None:
         assert terminal.wait_for("open it").endswith("ENXIO")
         assert "\\x1b[31mquoted" in terminal.wait_for("quoted")
         assert set(terminals_of(private).values()) == {0}
+
+
+def test_up_and_down_have_no_terminal_of_roots(private: Private) -> None:
+    up = "printf 'hook: \\033[31mquoted\\n'; exec sleep 60"
+    argv = [*private.fethpipe(), "--user", USER, "--up", up, "--", "cat"]
+    with TerminalSession(private.namespace, argv) as terminal:
+        assert "\\x1b[31mquoted" in terminal.wait_for("hook: ")
+        found = terminals_of(private)
+        assert len(found) >= 4  # the pump, the launcher, COMMAND, the process for --up
+        assert set(found.values()) == {0}
 
 
 @pytest.mark.parametrize("sudoers", ["!use_pty", "use_pty"])
