@@ -82,24 +82,50 @@ class InterfaceFlag(IntFlag):
     IFF_MULTICAST = 0x8000
 
 
-# net/if.h: struct ifreq, struct ifaliasreq, struct ifdrv, struct ifmediareq (packed to 4 bytes)
-_IFREQ = struct.Struct("<16s16s")
-_IFREQ_NUMBER = struct.Struct("<16si12x")
-_IFREQ_FLAGS = struct.Struct("<16sH14x")
-_IFREQ_DEVMTU = struct.Struct("<16siii4x")
-_IFALIASREQ = struct.Struct("<16s16s16s16s")
-_IFDRV = struct.Struct("<16sQQQ")
-_IFMEDIAREQ = struct.Struct("<16s8xi8x8x")
-# net/if_fake_var.h: struct if_fake_request: four reserved words, a union of 128 bytes
-_IF_FAKE_REQUEST = struct.Struct("<32x16s112x")
-# net/if_bridgevar.h: struct ifbreq
-_IFBREQ = struct.Struct("<16s64x")
+class Layout:
+    """A struct with the name of an interface, and perhaps numbers and socket addresses behind it.
+
+    What the kernel tells in it is the name, or the first number.
+    """
+
+    def __init__(self, layout: str) -> None:
+        self._struct = struct.Struct(layout)
+        self.size = self._struct.size
+
+    def pack(self, name: str, *values: int | bytes) -> bytes:
+        """Return the struct. Raises ValueError if the name is too long."""
+        return self._struct.pack(_name(name), *values)
+
+    def name(self, data: bytes) -> str:
+        """Return the name, empty if there is none."""
+        return _text(self._struct.unpack(data)[0])
+
+    def number(self, data: bytes) -> int:
+        """Return the first number."""
+        return int(self._struct.unpack(data)[1])
+
+
+# net/if.h: struct ifreq, by what its union has
+IFREQ = Layout("<16s16x")
+IFREQ_NUMBER = Layout("<16si12x")  # an MTU or a metric
+IFREQ_FLAGS = Layout("<16sH14x")  # all of them
+IFREQ_LARGEST_MTU = Layout("<16s8xi4x")  # ifdm_max of SIOCGIFDEVMTU
+_IFREQ_ADDRESS = Layout("<16s16s")
+# net/if.h: struct ifaliasreq; struct ifdrv: command, length and address of the data; struct
+# ifmediareq, packed to 4 bytes: status, no room for a list of media
+_IFALIASREQ = Layout("<16s16s16s16s")
+IFDRV = Layout("<16sQQQ")
+IFMEDIAREQ = Layout("<16s8xi8x8x")
+# net/if_fake_var.h: struct if_fake_request: four reserved words, a union of 128 bytes: the peer
+IF_FAKE_REQUEST = Layout("<32x16s112x")
+# net/if_bridgevar.h: struct ifbreq: a member
+IFBREQ = Layout("<16s64x")
 # netinet/in.h: struct sockaddr_in; netinet6/in6.h: struct sockaddr_in6
 _SOCKADDR_IN = struct.Struct("<BBH4s8x")
 _SOCKADDR_IN6 = struct.Struct("<BBHI16sI")
 # netinet6/in6_var.h: struct in6_aliasreq (flags and times at its end), struct in6_ifreq
-_IN6_ALIASREQ = struct.Struct("<16s28s28s28siqqII")
-_IN6_IFREQ = struct.Struct("<16s28s244x")
+_IN6_ALIASREQ = Layout("<16s28s28s28siqqII")
+_IN6_IFREQ = Layout("<16s28s244x")
 # net/route.h: struct rt_msghdr: length, version, type; flags, which addresses; metrics at its end
 _RT_MSGHDR = struct.Struct("<HBB4xii76x")
 # net/if_dl.h: struct sockaddr_dl before its data
@@ -121,15 +147,15 @@ def _io(group: str, number: int) -> int:
     return _IOC_VOID | ord(group) << 8 | number
 
 
-def _ior(group: str, number: int, argument: struct.Struct) -> int:
+def _ior(group: str, number: int, argument: struct.Struct | Layout) -> int:
     return _IOC_OUT | argument.size << 16 | ord(group) << 8 | number
 
 
-def _iow(group: str, number: int, argument: struct.Struct) -> int:
+def _iow(group: str, number: int, argument: struct.Struct | Layout) -> int:
     return _IOC_IN | argument.size << 16 | ord(group) << 8 | number
 
 
-def _iowr(group: str, number: int, argument: struct.Struct) -> int:
+def _iowr(group: str, number: int, argument: struct.Struct | Layout) -> int:
     return _ior(group, number, argument) | _iow(group, number, argument)
 
 
@@ -137,21 +163,21 @@ class Request(IntEnum):
     """The requests of ioctl(2). Each number contains the size of its argument."""
 
     # sys/sockio.h
-    SIOCSIFFLAGS = _iow("i", 16, _IFREQ)
-    SIOCGIFFLAGS = _iowr("i", 17, _IFREQ)
-    SIOCGIFMETRIC = _iowr("i", 23, _IFREQ)
-    SIOCSIFMETRIC = _iow("i", 24, _IFREQ)
-    SIOCDIFADDR = _iow("i", 25, _IFREQ)
+    SIOCSIFFLAGS = _iow("i", 16, IFREQ)
+    SIOCGIFFLAGS = _iowr("i", 17, IFREQ)
+    SIOCGIFMETRIC = _iowr("i", 23, IFREQ)
+    SIOCSIFMETRIC = _iow("i", 24, IFREQ)
+    SIOCDIFADDR = _iow("i", 25, IFREQ)
     SIOCAIFADDR = _iow("i", 26, _IFALIASREQ)
-    SIOCGIFMTU = _iowr("i", 51, _IFREQ)
-    SIOCSIFMTU = _iow("i", 52, _IFREQ)
-    SIOCGIFMEDIA = _iowr("i", 56, _IFMEDIAREQ)
-    SIOCSIFLLADDR = _iow("i", 60, _IFREQ)
-    SIOCGIFDEVMTU = _iowr("i", 68, _IFREQ)
-    SIOCIFDESTROY = _iow("i", 121, _IFREQ)
-    SIOCIFCREATE2 = _iowr("i", 122, _IFREQ)
-    SIOCSDRVSPEC = _iow("i", 123, _IFDRV)
-    SIOCGDRVSPEC = _iowr("i", 123, _IFDRV)
+    SIOCGIFMTU = _iowr("i", 51, IFREQ)
+    SIOCSIFMTU = _iow("i", 52, IFREQ)
+    SIOCGIFMEDIA = _iowr("i", 56, IFMEDIAREQ)
+    SIOCSIFLLADDR = _iow("i", 60, IFREQ)
+    SIOCGIFDEVMTU = _iowr("i", 68, IFREQ)
+    SIOCIFDESTROY = _iow("i", 121, IFREQ)
+    SIOCIFCREATE2 = _iowr("i", 122, IFREQ)
+    SIOCSDRVSPEC = _iow("i", 123, IFDRV)
+    SIOCGDRVSPEC = _iowr("i", 123, IFDRV)
     # netinet6/in6_var.h
     SIOCDIFADDR_IN6 = _iow("i", 25, _IN6_IFREQ)
     SIOCAIFADDR_IN6 = _iow("i", 26, _IN6_ALIASREQ)
@@ -159,7 +185,7 @@ class Request(IntEnum):
     BIOCGBLEN = _ior("B", 102, _U32)
     BIOCSBLEN = _iowr("B", 102, _U32)
     BIOCPROMISC = _io("B", 105)
-    BIOCSETIF = _iow("B", 108, _IFREQ)
+    BIOCSETIF = _iow("B", 108, IFREQ)
     BIOCGSTATS = _ior("B", 111, _BPF_STAT)
     BIOCIMMEDIATE = _iow("B", 112, _U32)
     BIOCSHDRCMPLT = _iow("B", 117, _U32)
@@ -168,79 +194,12 @@ class Request(IntEnum):
     BIOCSBATCHWRITE = _iow("B", 143, _U32)
 
 
-# ---- interface requests ----
-
-
-def pack_name(name: str) -> bytes:
-    """Return the ifreq of a request that needs only a name."""
-    return _IFREQ.pack(_name(name), b"")
-
-
-def unpack_name(ifreq: bytes) -> str:
-    """Return the name that the kernel wrote into the ifreq."""
-    return _text(_IFREQ.unpack(ifreq)[0])
-
-
-def pack_number(name: str, number: int) -> bytes:
-    """Return the ifreq that sets an MTU or a metric."""
-    return _IFREQ_NUMBER.pack(_name(name), number)
-
-
-def unpack_number(ifreq: bytes) -> int:
-    """Return an MTU or a metric."""
-    return int(_IFREQ_NUMBER.unpack(ifreq)[1])
-
-
-def pack_flags(name: str, flags: int) -> bytes:
-    """Return the ifreq of SIOCSIFFLAGS, which replaces all flags."""
-    return _IFREQ_FLAGS.pack(_name(name), flags)
-
-
-def unpack_flags(ifreq: bytes) -> InterfaceFlag:
-    return InterfaceFlag(_IFREQ_FLAGS.unpack(ifreq)[1])
-
-
-def unpack_largest_mtu(ifreq: bytes) -> int:
-    """Return ifdm_max of SIOCGIFDEVMTU, in bytes."""
-    return int(_IFREQ_DEVMTU.unpack(ifreq)[3])
+# ---- addresses ----
 
 
 def pack_mac(name: str, mac: bytes) -> bytes:
     """Return the ifreq of SIOCSIFLLADDR: a sockaddr whose sa_len is the length of the MAC only."""
-    return _IFREQ.pack(_name(name), bytes((len(mac), AF_LINK)) + mac)
-
-
-def pack_ifdrv(name: str, command: int, address: int, length: int) -> bytes:
-    """Return an ifdrv that points to ``length`` bytes at this memory address."""
-    return _IFDRV.pack(_name(name), command, length, address)
-
-
-def pack_fake_request(peer: str = "") -> bytes:
-    """Return the if_fake_request of SET_PEER (an empty name disconnects) or of GET_PEER."""
-    return _IF_FAKE_REQUEST.pack(_name(peer))
-
-
-def unpack_fake_request(request: bytes) -> str:
-    """Return the name of the peer, empty if there is none."""
-    return _text(_IF_FAKE_REQUEST.unpack(request)[0])
-
-
-def pack_bridge_request(member: str) -> bytes:
-    """Return the ifbreq that names a member of a bridge."""
-    return _IFBREQ.pack(_name(member))
-
-
-def pack_media_request(name: str) -> bytes:
-    """Return an ifmediareq without room for a list of media."""
-    return _IFMEDIAREQ.pack(_name(name), 0)
-
-
-def unpack_media_status(request: bytes) -> int:
-    """Return the IFM_AVALID and IFM_ACTIVE bits."""
-    return int(_IFMEDIAREQ.unpack(request)[1])
-
-
-# ---- addresses ----
+    return _IFREQ_ADDRESS.pack(name, bytes((len(mac), AF_LINK)) + mac)
 
 
 def pack_add_address(name: str, address: IPv4Interface) -> bytes:
@@ -253,12 +212,12 @@ def pack_add_address(name: str, address: IPv4Interface) -> bytes:
     if network.prefixlen < 31:
         broadcast = _sockaddr_in(network.broadcast_address.packed)
     netmask = _sockaddr_in(network.netmask.packed)
-    return _IFALIASREQ.pack(_name(name), _sockaddr_in(address.ip.packed), broadcast, netmask)
+    return _IFALIASREQ.pack(name, _sockaddr_in(address.ip.packed), broadcast, netmask)
 
 
 def pack_remove_address(name: str, address: IPv4Interface) -> bytes:
     """Return the ifreq of SIOCDIFADDR."""
-    return _IFREQ.pack(_name(name), _sockaddr_in(address.ip.packed))
+    return _IFREQ_ADDRESS.pack(name, _sockaddr_in(address.ip.packed))
 
 
 def pack_add_address6(name: str, address: IPv6Interface) -> bytes:
@@ -267,7 +226,7 @@ def pack_add_address6(name: str, address: IPv6Interface) -> bytes:
     The kernel refuses any family in the destination address, so that stays empty.
     """
     return _IN6_ALIASREQ.pack(
-        _name(name),
+        name,
         _sockaddr_in6(address.ip.packed),
         bytes(_SOCKADDR_IN6.size),
         _sockaddr_in6(address.network.netmask.packed),
@@ -291,7 +250,7 @@ def pack_route(kind: int, network: IPv4Network, gateway: IPv4Address) -> bytes:
 
 def pack_remove_address6(name: str, address: IPv6Interface) -> bytes:
     """Return the in6_ifreq of SIOCDIFADDR_IN6."""
-    return _IN6_IFREQ.pack(_name(name), _sockaddr_in6(address.ip.packed))
+    return _IN6_IFREQ.pack(name, _sockaddr_in6(address.ip.packed))
 
 
 def address_family(sockaddr: bytes) -> int:

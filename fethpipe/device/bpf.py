@@ -48,7 +48,7 @@ def open_bpf(interface: str, *, length: int = _BUFFER_LENGTH) -> int:
         ioctl(descriptor, Request.BIOCSBLEN, darwin.pack_u32(length))
         ioctl(descriptor, Request.BIOCIMMEDIATE, darwin.pack_u32(1))
         ioctl(descriptor, Request.BIOCSSEESENT, darwin.pack_u32(0))
-        ioctl(descriptor, Request.BIOCSETIF, darwin.pack_name(interface))
+        ioctl(descriptor, Request.BIOCSETIF, darwin.IFREQ.pack(interface))
         ioctl(descriptor, Request.BIOCSHDRCMPLT, darwin.pack_u32(1))
         ioctl(descriptor, Request.BIOCPROMISC)
     except OSError:

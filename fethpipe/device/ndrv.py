@@ -48,7 +48,9 @@ def mtu_of(descriptor: int, name: str) -> int:
 
     A confined process can open no other. Raises OSError.
     """
-    return darwin.unpack_number(ioctl(descriptor, Request.SIOCGIFMTU, darwin.pack_name(name)))
+    return darwin.IFREQ_NUMBER.number(
+        ioctl(descriptor, Request.SIOCGIFMTU, darwin.IFREQ.pack(name))
+    )
 
 
 def ndrv_writer(descriptor: int, name: str, counters: Counters) -> FrameWriter:

@@ -59,54 +59,49 @@ class DarwinInterfaces:
         deadline = time.monotonic() + patience
         while True:
             try:
-                made = self._request(Request.SIOCIFCREATE2, darwin.pack_name(name))
+                made = self._named(Request.SIOCIFCREATE2, name)
             except OSError as error:
                 if error.errno != errno.EBUSY or time.monotonic() >= deadline:
                     raise
                 time.sleep(_BUSY_PAUSE_SECONDS)
             else:
-                return darwin.unpack_name(made)
+                return darwin.IFREQ.name(made)
 
     def destroy(self, name: str) -> None:
         """Destroy a feth. Its peer stays, without a peer."""
-        self._request(Request.SIOCIFDESTROY, darwin.pack_name(name))
+        self._named(Request.SIOCIFDESTROY, name)
 
     def set_peer(self, name: str, peer: str) -> None:
         """Join two feth interfaces; EBUSY if one of them has a peer already. An empty ``peer``
         disconnects the interface from its peer.
         """
-        self._drive(
-            Request.SIOCSDRVSPEC,
-            name,
-            darwin.IF_FAKE_S_CMD_SET_PEER,
-            darwin.pack_fake_request(peer),
-        )
+        request = darwin.IF_FAKE_REQUEST.pack(peer)
+        self._drive(Request.SIOCSDRVSPEC, name, darwin.IF_FAKE_S_CMD_SET_PEER, request)
 
     def peer(self, name: str) -> str:
         """Return the name of the peer, empty if there is none; UNSUPPORTED if it is not a feth."""
-        answer = self._drive(
-            Request.SIOCGDRVSPEC, name, darwin.IF_FAKE_G_CMD_GET_PEER, darwin.pack_fake_request()
-        )
-        return darwin.unpack_fake_request(answer)
+        request = darwin.IF_FAKE_REQUEST.pack("")
+        answer = self._drive(Request.SIOCGDRVSPEC, name, darwin.IF_FAKE_G_CMD_GET_PEER, request)
+        return darwin.IF_FAKE_REQUEST.name(answer)
 
     def add_to_bridge(self, name: str, bridge: str) -> None:
         """Make the interface a member of a bridge; EINVAL if their MTUs differ, EBUSY if it is a
         member of another one (bsd/net/if_bridge.c: bridge_ioctl_add).
         """
-        request = darwin.pack_bridge_request(name)
+        request = darwin.IFBREQ.pack(name)
         self._drive(Request.SIOCSDRVSPEC, bridge, darwin.BRDGADD, request)
 
     def _drive(self, request: Request, name: str, command: int, data: bytes) -> bytes:
         """Make a request whose argument contains the address of its data."""
         pointed = array.array("B", data)  # stays where it is until the call returns
         address, length = pointed.buffer_info()
-        self._request(request, darwin.pack_ifdrv(name, command, address, length))
+        self._request(request, darwin.IFDRV.pack(name, command, length, address))
         return pointed.tobytes()
 
     # ---- any interface ----
 
     def flags(self, name: str) -> InterfaceFlag:
-        return darwin.unpack_flags(self._request(Request.SIOCGIFFLAGS, darwin.pack_name(name)))
+        return InterfaceFlag(darwin.IFREQ_FLAGS.number(self._named(Request.SIOCGIFFLAGS, name)))
 
     def set_up(self, name: str, *, up: bool = True) -> None:
         """Bring the interface up or down.
@@ -115,25 +110,24 @@ class DarwinInterfaces:
         """
         flags = self.flags(name)
         flags = flags | InterfaceFlag.IFF_UP if up else flags & ~InterfaceFlag.IFF_UP
-        self._request(Request.SIOCSIFFLAGS, darwin.pack_flags(name, flags))
+        self._request(Request.SIOCSIFFLAGS, darwin.IFREQ_FLAGS.pack(name, flags))
 
     def mtu(self, name: str) -> int:
-        return darwin.unpack_number(self._request(Request.SIOCGIFMTU, darwin.pack_name(name)))
+        return darwin.IFREQ_NUMBER.number(self._named(Request.SIOCGIFMTU, name))
 
     def largest_mtu(self, name: str) -> int:
         """Return the largest MTU that it can have, in bytes. It is fixed when a feth is made."""
-        answer = self._request(Request.SIOCGIFDEVMTU, darwin.pack_name(name))
-        return darwin.unpack_largest_mtu(answer)
+        return darwin.IFREQ_LARGEST_MTU.number(self._named(Request.SIOCGIFDEVMTU, name))
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU, in bytes without the Ethernet header; EINVAL above the largest."""
-        self._request(Request.SIOCSIFMTU, darwin.pack_number(name, mtu))
+        self._request(Request.SIOCSIFMTU, darwin.IFREQ_NUMBER.pack(name, mtu))
 
     def metric(self, name: str) -> int:
-        return darwin.unpack_number(self._request(Request.SIOCGIFMETRIC, darwin.pack_name(name)))
+        return darwin.IFREQ_NUMBER.number(self._named(Request.SIOCGIFMETRIC, name))
 
     def set_metric(self, name: str, metric: int) -> None:
-        self._request(Request.SIOCSIFMETRIC, darwin.pack_number(name, metric))
+        self._request(Request.SIOCSIFMETRIC, darwin.IFREQ_NUMBER.pack(name, metric))
 
     def set_mac(self, name: str, mac: bytes) -> None:
         self._request(Request.SIOCSIFLLADDR, darwin.pack_mac(name, mac))
@@ -144,8 +138,8 @@ class DarwinInterfaces:
 
     def active(self, name: str) -> bool | None:
         """Return whether the link is active, None if the interface does not tell it."""
-        answer = self._request(Request.SIOCGIFMEDIA, darwin.pack_media_request(name))
-        status = darwin.unpack_media_status(answer)
+        answer = self._request(Request.SIOCGIFMEDIA, darwin.IFMEDIAREQ.pack(name, 0))
+        status = darwin.IFMEDIAREQ.number(answer)
         return bool(status & darwin.IFM_ACTIVE) if status & darwin.IFM_AVALID else None
 
     def status(self, name: str) -> Status:
@@ -179,6 +173,9 @@ class DarwinInterfaces:
             self._request6(Request.SIOCDIFADDR_IN6, darwin.pack_remove_address6(name, address))
 
     # ---- the sockets ----
+
+    def _named(self, request: Request, name: str) -> bytes:
+        return self._request(request, darwin.IFREQ.pack(name))
 
     def _request(self, request: Request, argument: bytes) -> bytes:
         return ioctl(self._inet.fileno(), request, argument)

@@ -63,12 +63,15 @@ _V4, _V6 = "10.9.0.1/24", "fd00:9::1/64"
 @pytest.mark.parametrize(
     ("packed", "expected", "struct_name"),
     [
-        pytest.param(darwin.pack_name(_NAME), layouts.ifreq(_NAME), "ifreq", id="a name"),
+        pytest.param(darwin.IFREQ.pack(_NAME), layouts.ifreq(_NAME), "ifreq", id="a name"),
         pytest.param(
-            darwin.pack_number(_NAME, 9000), layouts.ifreq_number(_NAME, 9000), "ifreq", id="MTU"
+            darwin.IFREQ_NUMBER.pack(_NAME, 9000),
+            layouts.ifreq_number(_NAME, 9000),
+            "ifreq",
+            id="MTU",
         ),
         pytest.param(
-            darwin.pack_flags(_NAME, 0x8863),
+            darwin.IFREQ_FLAGS.pack(_NAME, 0x8863),
             layouts.ifreq_flags(_NAME, 0x8863),
             "ifreq",
             id="flags",
@@ -80,24 +83,24 @@ _V4, _V6 = "10.9.0.1/24", "fd00:9::1/64"
             id="MAC",
         ),
         pytest.param(
-            darwin.pack_ifdrv(_NAME, 1, 0x123456789A, 160),
+            darwin.IFDRV.pack(_NAME, 1, 160, 0x123456789A),
             layouts.ifdrv(_NAME, 1, 160) + struct.pack("<Q", 0x123456789A),
             "ifdrv",
             id="ifdrv",
         ),
         pytest.param(
-            darwin.pack_fake_request("feth20000"),
+            darwin.IF_FAKE_REQUEST.pack("feth20000"),
             layouts.if_fake_request("feth20000"),
             "if_fake_request",
             id="peer",
         ),
         pytest.param(
-            darwin.pack_bridge_request("feth10000"),
+            darwin.IFBREQ.pack("feth10000"),
             layouts.ifbreq("feth10000"),
             "ifbreq",
             id="member of a bridge",
         ),
-        pytest.param(darwin.pack_fake_request(), bytes(160), "if_fake_request", id="no peer"),
+        pytest.param(darwin.IF_FAKE_REQUEST.pack(""), bytes(160), "if_fake_request", id="no peer"),
         pytest.param(
             darwin.pack_add_address(_NAME, IPv4Interface(_V4)),
             layouts.in_aliasreq(_NAME, _V4),
@@ -135,7 +138,7 @@ _V4, _V6 = "10.9.0.1/24", "fd00:9::1/64"
             id="remove IPv6",
         ),
         pytest.param(
-            darwin.pack_media_request(_NAME),
+            darwin.IFMEDIAREQ.pack(_NAME, 0),
             layouts.ifreq(_NAME) + bytes(12),
             "ifmediareq",
             id="media",
@@ -166,23 +169,23 @@ def _at(struct_name: str, field: str, value: bytes) -> bytes:
 
 def test_answers_are_read_from_their_places() -> None:
     word = bytes.fromhex("44332211")
-    assert darwin.unpack_name(_at("ifreq", "ifr_name", b"feth7")) == "feth7"
-    assert darwin.unpack_number(_at("ifreq", "ifr_mtu", word)) == 0x11223344
-    assert darwin.unpack_flags(_at("ifreq", "ifr_flags", b"\x63\x88")) == 0x8863
+    assert darwin.IFREQ.name(_at("ifreq", "ifr_name", b"feth7")) == "feth7"
+    assert darwin.IFREQ_NUMBER.number(_at("ifreq", "ifr_mtu", word)) == 0x11223344
+    assert darwin.IFREQ_FLAGS.number(_at("ifreq", "ifr_flags", b"\x63\x88")) == 0x8863
     devmtu = struct.pack("<iii", 1500, 72, 2048)
-    largest = darwin.unpack_largest_mtu(_at("ifreq", "ifr_devmtu {current,min,max}", devmtu))
+    largest = darwin.IFREQ_LARGEST_MTU.number(_at("ifreq", "ifr_devmtu {current,min,max}", devmtu))
     assert largest == 2048
     peer = _at("if_fake_request", "iffr_peer_name", b"feth20000")
-    assert darwin.unpack_fake_request(peer) == "feth20000"
+    assert darwin.IF_FAKE_REQUEST.name(peer) == "feth20000"
     assert darwin.unpack_bpf_drops(_at("bpf_stat", "bs_drop", word)) == 0x11223344
     assert darwin.unpack_u32(word) == 0x11223344
     media = _at("ifmediareq", "current, mask, status, active, count", bytes(8) + word)
-    assert darwin.unpack_media_status(media) == 0x11223344
+    assert darwin.IFMEDIAREQ.number(media) == 0x11223344
 
 
 def test_a_name_that_leaves_no_room_for_its_end_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
-        darwin.pack_name("x" * 16)
+        darwin.IFREQ.pack("x" * 16)
 
 
 def test_a_link_address_is_found_behind_the_name() -> None:
