@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -210,46 +211,43 @@ class Terminal:
 
 
 @pytest.fixture
-def terminals() -> Iterator[list[Terminal]]:
-    made: list[Terminal] = []
-    yield made
-    for each in made:
-        each.close()
+def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    """Of so many columns, with a program that does this."""
+    with contextlib.closing(Terminal(*request.param)) as terminal:
+        yield terminal
 
 
-def test_messages_stand_above_the_line_and_it_leaves_no_trace(terminals: list[Terminal]) -> None:
-    terminals.append(
-        Terminal(
-            40,
-            """
+def on_a_terminal(columns: int, source: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("terminal", [(columns, source)], indirect=True, ids=[""])
+
+
+@on_a_terminal(
+    40,
+    """
 terminal.show("first line"); pause()
 say("a message"); pause()
 terminal.show("second"); pause()
 say("last words"); terminal.erase(); pause()
 """,
-        )
-    )
-    (one,) = terminals
-    assert one.step() == ["first line"]
-    assert one.step() == ["fethpipe: a message", "first line"]
-    assert one.step() == ["fethpipe: a message", "second"]
-    assert one.step() == ["fethpipe: a message", "fethpipe: last words", ""]
+)
+def test_messages_stand_above_the_line_and_it_leaves_no_trace(terminal: Terminal) -> None:
+    assert terminal.step() == ["first line"]
+    assert terminal.step() == ["fethpipe: a message", "first line"]
+    assert terminal.step() == ["fethpipe: a message", "second"]
+    assert terminal.step() == ["fethpipe: a message", "fethpipe: last words", ""]
 
 
-def test_a_terminal_that_becomes_narrower_keeps_no_rest(terminals: list[Terminal]) -> None:
-    terminals.append(
-        Terminal(
-            80,
-            """
+@on_a_terminal(
+    80,
+    """
 say("a message"); terminal.show("x" * 79); pause()
 terminal.show(f"now {terminal.width()}"); pause()
 """,
-        )
-    )
-    (one,) = terminals
-    assert one.step() == ["fethpipe: a message", "x" * 79]
-    one.resize(40)
-    assert one.step() == ["fethpipe: a message", "now 40"]
+)
+def test_a_terminal_that_becomes_narrower_keeps_no_rest(terminal: Terminal) -> None:
+    assert terminal.step() == ["fethpipe: a message", "x" * 79]
+    terminal.resize(40)
+    assert terminal.step() == ["fethpipe: a message", "now 40"]
 
 
 _OTHER = """
@@ -261,11 +259,9 @@ logging.getLogger("fethpipe").info("the other sees %d columns", terminal.width()
 """
 
 
-def test_there_is_one_line_on_a_terminal_and_others_respect_it(terminals: list[Terminal]) -> None:
-    terminals.append(
-        Terminal(
-            40,
-            f"""
+@on_a_terminal(
+    40,
+    f"""
 import subprocess
 other = subprocess.Popen([sys.executable, "-c", {_OTHER!r}], stdin=subprocess.PIPE)
 assert terminal.width() == 40
@@ -273,12 +269,11 @@ terminal.show("ours"); pause()
 other.communicate(); pause()
 terminal.show("ours again"); pause()
 """,
-        )
-    )
-    (one,) = terminals
-    assert one.step() == ["ours"]
-    assert one.step() == ["fethpipe: the other sees 0 columns", ""]
-    assert one.step() == ["fethpipe: the other sees 0 columns", "ours again"]
+)
+def test_there_is_one_line_on_a_terminal_and_others_respect_it(terminal: Terminal) -> None:
+    assert terminal.step() == ["ours"]
+    assert terminal.step() == ["fethpipe: the other sees 0 columns", ""]
+    assert terminal.step() == ["fethpipe: the other sees 0 columns", "ours again"]
 
 
 @pytest.mark.parametrize(("name", "shown"), [("xterm", True), ("dumb", False), ("", False)])
