@@ -22,6 +22,8 @@ _SERVER = (
     "--no-ping",
     "--dhcp-range=10.9.0.50,10.9.0.99,1h",
 )
+_ROUTER = ("--enable-ra", "--dhcp-range=fd00:9::,ra-only", "--ra-param=br0,4")
+HOST6 = "fd00:9::254"
 
 
 class Lan(NamedTuple):
@@ -43,18 +45,25 @@ class Lan(NamedTuple):
 
 
 @contextlib.contextmanager
-def far_lan(left: Namespace, right: Namespace, tmp_path: Path) -> Iterator[Lan]:
-    """Make a LAN on the right, and join its host to the left."""
+def far_lan(
+    left: Namespace, right: Namespace, tmp_path: Path, *, ipv6: bool = False
+) -> Iterator[Lan]:
+    """Make a LAN on the right, and join its host to the left. With ``ipv6`` it advertises HOST6 as
+    a router.
+    """
     require_tools("dnsmasq")
     if not any(shutil.which(client.name, path=SEARCH_PATH) for client in CLIENTS):
         pytest.skip("needs a DHCP client")
     join(left, right)
     with ExitStack() as stack:
         right.make_bridge("10.9.0.254")
-        stations = [stack.enter_context(Namespace()) for _ in STATIONS]
+        stations = [stack.enter_context(Namespace(ipv6=ipv6)) for _ in STATIONS]
         for number, station in enumerate(stations):
             plug(right, station, f"port{number}", STATIONS[number])
-        right.popen([*_SERVER, f"--dhcp-leasefile={tmp_path}/leases"])
+        if ipv6:
+            right.run(["ip", "address", "add", f"{HOST6}/64", "dev", "br0", "nodad"])
+        server = [*_SERVER, *(_ROUTER if ipv6 else ())]
+        right.popen([*server, f"--dhcp-leasefile={tmp_path}/leases"])
         yield Lan(right, stations, stack.enter_context(Sshd(right)))
 
 

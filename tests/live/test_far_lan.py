@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,11 +15,12 @@ from random import Random
 
 import pytest
 
+from fethpipe.keeper.dhcp import CLIENTS, SEARCH_PATH
 from tests.live.lan import STATIONS, Lan, far_lan
 from tests.live.netns import Namespace
 from tests.live.peers import kill_program, wait_reachable
-from tests.live.private import pids_in, wait_for_process
-from tests.live.programs import LEFT, Fethpipe, changed, finish
+from tests.live.private import GID, HOME, UID, USER, Private, pids_in, wait_for_process
+from tests.live.programs import LEFT, Fethpipe, Lines, changed, finish
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -26,7 +28,9 @@ pytestmark = pytest.mark.live
 _LEASE_SECONDS = 5.0
 _END_SECONDS = 10.0
 """As long as the keeper of the far end may take to end, and the grace that COMMAND has."""
-_QUICKLY = changed("tunnel.retry _FIRST_SECONDS = 0.01")
+_QUICKLY = "tunnel.retry _FIRST_SECONDS = 0.01"
+_OWN_FILES = 'mount -t tmpfs none /var/lib; mkdir /var/lib/dhcpcd; exec "$@"'
+_WITH_FILES_OF_ITS_OWN = ("unshare", "--mount", "sh", "-ec", _OWN_FILES, "sh")
 _GROUP = ("239.9.9.9", 5353)
 
 
@@ -76,16 +80,69 @@ def test_a_lease_all_stations_and_multicast_within_five_seconds(left: Namespace,
     assert lan.ports() == []
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(10, marks=pytest.mark.exhaustive)])
+def test_the_one_command_as_somebody_types_it(left: Namespace, lan: Lan) -> None:
+    path = "/run/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    sudoers = f"Defaults secure_path={path}\n{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+    with Private(left, sudoers=sudoers) as private:
+        _install_for_user(private, lan)
+        typed = "exec sudo fethpipe --dhcp --ssh root@home --remote '--bridge br0'"
+        stderr, its_stderr = os.pipe()
+        said = Lines(stderr)
+        process = left.popen(
+            private.entering(*private.as_user(), "env", f"PATH={path}", "sh", "-c", typed),
+            stderr=its_stderr,
+        )
+        os.close(its_stderr)
+        assert said.next(containing="by DHCP")
+        for station in STATIONS:
+            left.run(["ping", "-c", "1", station])
+        process.terminate()
+        assert "stopped by SIGTERM" in said.all()
+        assert process.wait(PATIENCE) == 0
+        said.close()
+    lan.host.wait_gone("fp0")
+    assert lan.ports() == []
+
+
+def _install_for_user(private: Private, lan: Lan) -> None:
+    """Make ``fethpipe`` a command, and ``home`` a host that the user's ssh knows."""
+    run = private.root / "run"
+    (run / "bin").mkdir()
+    program = run / "bin/fethpipe"
+    python = private.python_for_user()
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={private.checkout} exec {python} -m fethpipe "$@"\n')
+    program.chmod(0o755)
+    ssh = run / "home/.ssh"
+    ssh.mkdir()
+    for name in ("user_key", "known_hosts"):
+        shutil.copy(lan.sshd.folder / name, ssh)
+    config = lan.sshd.config.read_text().replace("Host far", "Host home far")
+    (ssh / "config").write_text(config.replace(str(lan.sshd.folder), f"{HOME}/.ssh"))
+    for each in (ssh, *ssh.iterdir()):
+        os.chown(each, UID, GID)
+
+
+@pytest.mark.parametrize(
+    ("client", "count"),
+    [
+        ("udhcpc", 2),
+        *(pytest.param(each.name, 10, marks=pytest.mark.exhaustive) for each in CLIENTS),
+    ],
+)
 def test_the_lease_and_connections_survive_reconnects(
-    left: Namespace, lan: Lan, count: int
+    left: Namespace, lan: Lan, client: str, count: int
 ) -> None:
+    if not shutil.which(client, path=SEARCH_PATH):
+        pytest.skip(f"needs {client}")
     options = lan.arguments("--reconnect", "--name", "fp0")
+    chosen = f"[each for each in fethpipe.keeper.dhcp.CLIENTS if each.name == {client!r}]"
+    launcher = changed(_QUICKLY, f"keeper.dhcp CLIENTS = {chosen}")
     with (
-        Fethpipe(left, *options, launcher=_QUICKLY) as program,
+        Fethpipe(left, *options, launcher=[*_WITH_FILES_OF_ITS_OWN, *launcher]) as program,
         lan.stations[0].socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
         left.popen(["ip", "monitor", "address"], stdout=subprocess.PIPE) as monitor,
     ):
+        assert program.stderr.next(containing=f"{client} asks for an address")
         address = lease(program)
         listener.bind((STATIONS[0], 0))
         listener.listen()

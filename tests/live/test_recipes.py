@@ -19,7 +19,7 @@ from fethpipe import __version__
 from fethpipe.cli import _with_remote_joined, make_parser
 from tests.documents import Document
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.lan import STATIONS, far_lan
+from tests.live.lan import HOST6, STATIONS, far_lan
 from tests.live.netns import Namespace, require_tools
 from tests.live.peers import ping_in_turn, wait_reachable
 from tests.live.programs import RIGHT, ROOT, Lines
@@ -278,6 +278,77 @@ def test_on_the_lan_of_another_place(
         here.know(lan.sshd)
         assert here.start(RECIPES.recipe("far lan")).next(containing="by DHCP")
         left.run(["ping", "-c", "1", STATIONS[0]])
+
+
+MDNS = ("224.0.0.251", 5353)
+QUESTION = bytes.fromhex("0000 0000 0001 0000 0000 0000") + b"\x07printer\x05local\0\0\1\0\1"
+ANSWER = (
+    bytes.fromhex("0000 8400 0000 0001 0000 0000")
+    + b"\x07printer\x05local\0"
+    + bytes.fromhex("0001 8001 00000078 0004 0a09000b")
+)
+
+
+def speak_mdns(namespace: Namespace, address: str) -> socket.socket:
+    """Return a socket of this station that hears and asks all others (RFC 6762)."""
+    made = namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own = socket.inet_aton(address)
+    made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
+    made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+    made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(MDNS[0]) + own)
+    made.bind(("", MDNS[1]))
+    return made
+
+
+def test_ipv6_and_mdns_on_the_lan_of_another_place(
+    left: Namespace, here: Here, tmp_path: Path
+) -> None:
+    left.run(["sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=0"])
+    with Namespace(ipv6=True) as right, far_lan(left, right, tmp_path, ipv6=True) as lan:
+        here.know(lan.sshd)
+        said = here.start(RECIPES.recipe("far lan")).next(containing="by DHCP")
+        address = said.partition("got ")[2].partition("/")[0]
+        with speak_mdns(left, address) as ours, speak_mdns(lan.stations[0], STATIONS[0]) as printer:
+            ours.sendto(QUESTION, MDNS)
+            assert printer.recvfrom(1000) == (QUESTION, (address, MDNS[1]))
+            printer.sendto(ANSWER, MDNS)
+            assert ours.recvfrom(1000) == (ANSWER, (STATIONS[0], MDNS[1]))
+        show = ["ip", "-6", "address", "show", "dev", "fp0", "scope", "global", "-tentative"]
+        left.wait_until(lambda: "inet6 fd00:9:" in left.run(show), "no address by IPv6")
+        left.run([*REACH, HOST6])
+        assert "proto ra" in left.run(["ip", "-6", "route", "show", "default", "dev", "fp0"])
+
+
+def test_a_trunk_of_vlans(left: Namespace, right: Namespace, here: Here) -> None:
+    join(left, right)
+    with Sshd(right) as sshd:
+        here.know(sshd)
+        assert here.start(RECIPES.recipe("trunk")).next(containing="remote: fp0 is up")
+        with PacketSocket(left, "fp0") as near, PacketSocket(right, "fp0") as far:
+            left.wait_up("fp0")
+            right.wait_up("fp0")
+            for one, other in ((near, far), (far, near)):
+                # The full MTU has room for a tag; not here for one of IEEE 802.1ad.
+                for tag, size in (("8100 e00a", 1518), ("8100 2ffe", 1518), ("88a8 000a", 1514)):
+                    frame = make_frame(1, size=size, tag=bytes.fromhex(tag))
+                    one.send(frame)
+                    assert other.receive() == frame
+
+
+def test_an_interface_for_a_vlan_at_both_ends(
+    left: Namespace, right: Namespace, here: Here
+) -> None:
+    with left.popen(["ip", "link", "add", "link", "lo", "type", "vlan", "id", "1"]) as tried:
+        if tried.wait(PATIENCE):
+            pytest.skip("needs a kernel with VLANs (8021q)")
+    join(left, right)
+    with Sshd(right) as sshd:
+        here.know(sshd)
+        assert here.start(RECIPES.recipe("trunk")).next(containing="remote: fp0 is up")
+        near = RECIPES.recipe("vlan")
+        left.run(["sh", "-ec", near])
+        right.run(["sh", "-ec", near.replace("10.10.0.1", "10.10.0.2")])
+        wait_reachable(left, "10.10.0.2")
 
 
 @pytest.mark.exhaustive  # its server looks for another owner of the address, for 3 seconds
