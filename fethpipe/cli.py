@@ -11,27 +11,27 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ._version import __version__
 from .arguments import Parser, add_options, checked, count
-from .errors import FethpipeError, SystemFailureError, UsageError, reason
+from .errors import SystemFailureError, UsageError
 from .netif.address import parse_address
 from .netif.mac import parse_mac
 from .netif.name import check_name
 from .provision.kind import find_kind
 from .provision.request import KINDS, DeviceRequest, VmnetOptions
-from .remote.handshake import make_marker
 from .remote.ssh import RemoteEnd
 from .system.descriptors import close_all_but
 from .system.stderr import configure_messages
 from .tunnel.config import Config
+from .tunnel.ending import status_of
 from .tunnel.run import run
 from .vmnet.options import MODES, check_options
 from .wire.framing import FRAMINGS
-
-log = logging.getLogger("fethpipe")
 
 _DESCRIPTION = """\
 Shuttle Ethernet frames between a virtual Ethernet device and a byte stream:
@@ -50,55 +50,29 @@ _LONGEST_PAUSE = 10.0
 _STDERR = 2
 
 
-def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[], None] | None = None) -> int:
-    """Run fethpipe with these arguments (default: those of the process). Return its exit status.
-
-    ``on_ready`` is called when the device is up, before anything is written to stdout.
-    """
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run fethpipe with these arguments (default: those of the process). Return its exit status."""
     configure_messages(logging.INFO)
-    try:
-        options, config = _parse(sys.argv[1:] if argv is None else argv)
-        if argv is None:
-            _close_inherited(config)
-        configure_messages(logging.DEBUG if options.verbose else logging.INFO)
-        if options.quiet:
-            configure_messages(logging.WARNING)
-        if options.selftest:
-            from .selftest.run import selftest  # noqa: PLC0415 - only it needs namespaces and threads
-
-            try:
-                return selftest(as_json=options.json)
-            except BrokenPipeError:  # the reader of its results has closed the pipe
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                return SystemFailureError.status
-        if not config.command and not config.remote:
-            _refuse_terminals()
-        run(config, on_ready=on_ready)
-    except FethpipeError as error:
-        log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
-        return error.status
-    except MemoryError:
-        log.error("there is not enough memory")  # noqa: TRY400
-    except (ImportError, SystemError) as error:  # Python itself had too little memory, or files
-        log.error("cannot load the program: %s", error)  # noqa: TRY400
-    except OSError as error:  # such as EMFILE, which any call may meet
-        log.error("the system refused: %s", reason(error))  # noqa: TRY400
-    else:
-        return 0
-    return SystemFailureError.status
+    return status_of(partial(_main, argv))
 
 
-def serve(argv: Sequence[str], nonce: str) -> int:
-    """Run fethpipe as the remote end of ``--ssh``. Return its exit status.
+def _main(argv: Sequence[str] | None) -> int:
+    options, config = _parse(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        _close_inherited(config)
+    configure_messages(config.level)
+    if options.selftest:
+        from .selftest.run import selftest  # noqa: PLC0415 - only it needs namespaces and threads
 
-    When the device is up, it writes the marker of ``nonce``, which the local end waits for.
-    """
-
-    def mark_start() -> None:
-        os.write(1, make_marker(nonce))
-
-    close_all_but({0, 1, 2})
-    return main(argv, on_ready=mark_start)
+        try:
+            return selftest(as_json=options.json)
+        except BrokenPipeError:  # the reader of its results has closed the pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return SystemFailureError.status
+    if not config.command and not config.remote:
+        _refuse_terminals()
+    run(config)
+    return 0
 
 
 def _close_inherited(config: Config) -> None:
@@ -124,12 +98,22 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         raise UsageError("--reconnect needs --ssh or a COMMAND to start again")
     if options.ssh and command:
         raise UsageError("use either --ssh or a COMMAND, not both")
-    if options.dhcp:
-        _check_dhcp(options)
     if options.json and not options.selftest:
         raise UsageError("--json needs --selftest")
-    _refuse_foreign_options(options)
-    return options, Config(
+    config = _config(options, find_kind(options.device).name)
+    return options, config._replace(
+        command=tuple(command or ()),
+        remote=_remote_end(options),
+        far=_far_config(options) if options.ssh else None,
+    )
+
+
+def _config(options: argparse.Namespace, kind: str) -> Config:
+    """Return what the options say, for this end or the other one. Raises UsageError."""
+    if options.dhcp:
+        _check_dhcp(options)
+    _refuse_foreign_options(options, kind)
+    return Config(
         device=options.device,
         request=DeviceRequest(
             name=_device_name(options),
@@ -144,7 +128,6 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
             vmnet=_vmnet_options(options),
         ),
         framing=options.framing,
-        command=tuple(command or ()),
         ready_descriptor=options.ready_fd,
         ready_file=options.ready_file,
         up=options.up,
@@ -152,8 +135,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         stats_seconds=options.stats,
         user=options.user,
         reconnect=options.reconnect,
-        remote=_remote_end(options),
-        verbosity="-v" if options.verbose else "-q" if options.quiet else None,
+        level=_level(options),
         keepalive=_keepalive(options),
         hello=_says_hello(options),
         latency_control=not options.no_latency_control,
@@ -173,6 +155,12 @@ def _check_dhcp(options: argparse.Namespace) -> None:
         )
     if options.device == "vmnet" or FRAMINGS[options.framing].commands:
         raise UsageError("--dhcp does not work with --device vmnet or --framing zerotier")
+
+
+def _level(options: argparse.Namespace) -> int:
+    if options.quiet:
+        return logging.WARNING
+    return logging.DEBUG if options.verbose else logging.INFO
 
 
 def _says_hello(options: argparse.Namespace) -> bool:
@@ -214,39 +202,55 @@ def _remote_end(options: argparse.Namespace) -> RemoteEnd | None:
         raise UsageError(
             "--remote takes options but no COMMAND: the stream of the remote end is the ssh session"
         )
-    words: tuple[str, ...] = options.remote or ()
-    remote = _parse_remote(words)
-    if options.mtu is not None and remote.mtu is None and remote.vmnet_mode != "bridged":
-        words = ("--mtu", str(options.mtu), *words)
     return RemoteEnd(
         host=options.ssh,
         ssh_command=options.ssh_command or ("ssh",),
         python=options.remote_python,
-        options=words,
     )
 
 
-def _parse_remote(words: Sequence[str]) -> argparse.Namespace:
-    """Parse the options of the remote end here, before anybody types a password for ssh."""
-    try:
+def _far_config(options: argparse.Namespace) -> Config:
+    """Return what the remote end is to be. It has our options where both ends must have the same.
+
+    So whoever mistypes one knows before he has typed a password for ssh.
+    """
+    words = options.remote or ()
+    ours = ["--framing", options.framing]
+    if _keepalive(options):
+        ours += ["--keepalive", str(_keepalive(options))]
+    with _told_of_remote():
+        far = None
         if {"-h", "--help", "--version"}.isdisjoint(words):
-            options = make_parser().parse(words)
-            if not (options.ssh or options.selftest or options.reconnect):
-                return options
+            far = make_parser().parse([*ours, *words])
+    if far is None or far.ssh or far.selftest or far.reconnect:
+        raise UsageError("--remote takes options of a device and a stream, no other ones")
+    if far.mtu is None and far.vmnet_mode != "bridged":
+        far.mtu = options.mtu
+    if not (far.verbose or far.quiet):
+        far.verbose, far.quiet = options.verbose, options.quiet
+    if far.device == "auto" and (far.unit is not None or far.inject):
+        far.device = "feth"
+    with _told_of_remote():
+        return _config(far, far.device)
+
+
+@contextmanager
+def _told_of_remote() -> Iterator[None]:
+    """Say of a refused option that it is one of the remote end."""
+    try:
+        yield
     except UsageError as error:
         raise UsageError(f"--remote: {error.message}", hint=error.hint) from error
-    raise UsageError("--remote takes options of a device and a stream, no other ones")
 
 
-def _refuse_foreign_options(options: argparse.Namespace) -> None:
+def _refuse_foreign_options(options: argparse.Namespace, kind: str) -> None:
     """Refuse options that this kind of device does not have, instead of ignoring them."""
-    kind = find_kind(options.device)
     for option in ("unit", "inject"):
-        if kind.name != "feth" and getattr(options, option) is not None:
-            raise UsageError(f"--{option} works with --device feth only, not with {kind.name}")
+        if kind != "feth" and getattr(options, option) is not None:
+            raise UsageError(f"--{option} works with --device feth only, not with {kind}")
     for option in VmnetOptions._fields:
-        if kind.name != "vmnet" and getattr(options, f"vmnet_{option}"):
-            raise UsageError(f"--vmnet-{option} works with --device vmnet only, not {kind.name}")
+        if kind != "vmnet" and getattr(options, f"vmnet_{option}"):
+            raise UsageError(f"--vmnet-{option} works with --device vmnet only, not {kind}")
 
 
 def _vmnet_options(options: argparse.Namespace) -> VmnetOptions | None:

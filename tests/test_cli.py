@@ -248,7 +248,7 @@ def test_seconds(parse: Parse, text: str, seconds: float) -> None:
     [([], logging.INFO), (["-v"], logging.DEBUG), (["-q"], logging.WARNING)],
 )
 def test_verbosity(parse: Parse, options: list[str], level: int) -> None:
-    assert parse(*options).verbosity == (options[0] if options else None)
+    assert parse(*options).level == level
     assert logging.getLogger("fethpipe").level == level
 
 
@@ -339,20 +339,40 @@ def test_options_of_the_remote_end_are_checked_here(refuse: Refuse, remote: str,
 
 
 @pytest.mark.parametrize(
-    ("remote", "options"),
+    ("remote", "mtu"),
     [
-        ("--name fp1", ("--mtu", "1400", "--name", "fp1")),
-        ("--mtu 1300", ("--mtu", "1300")),
-        ("--device vmnet --vmnet-mode bridged", ("--device", "vmnet", "--vmnet-mode", "bridged")),
+        ("--name fp1", 1400),
+        ("--mtu 1300", 1300),
+        ("--device vmnet --vmnet-mode bridged --vmnet-interface en0", None),
     ],
 )
-def test_the_remote_end_gets_the_mtu(
-    ran: list[Config], remote: str, options: tuple[str, ...]
-) -> None:
+def test_the_remote_end_gets_the_mtu(ran: list[Config], remote: str, mtu: int | None) -> None:
     assert cli.main(["--ssh", "host", "--mtu", "1400", "--remote", remote]) == 0
     (config,) = ran
-    assert config.remote is not None
-    assert config.remote.options == options
+    assert config.far is not None
+    assert config.far.request.mtu == mtu
+
+
+@pytest.mark.parametrize(
+    ("ours", "remote", "level"),
+    [
+        ("-v", "", logging.DEBUG),
+        ("-q", "-v", logging.DEBUG),
+        ("-v", "-q", logging.WARNING),
+        ("-q", "", logging.WARNING),
+    ],
+)
+def test_the_remote_end_says_as_much(ran: list[Config], ours: str, remote: str, level: int) -> None:
+    assert cli.main(["--ssh", "host", ours, "--remote", remote]) == 0
+    assert ran[0].far is not None
+    assert ran[0].far.level == level
+
+
+@pytest.mark.parametrize("option", ["--unit 5", "--inject bpf"])
+def test_options_of_feth_make_the_remote_end_one(ran: list[Config], option: str) -> None:
+    assert cli.main(["--ssh", "host", "--remote", option]) == 0
+    assert ran[0].far is not None
+    assert ran[0].far.device == "feth"
 
 
 def test_reconnecting_needs_something_to_start_again(refuse: Refuse) -> None:
@@ -423,7 +443,8 @@ def test_a_stream_of_our_own_needs_no_pipes(
 
 def test_a_remote_end(ran: list[Config]) -> None:
     assert cli.main(["--ssh", "me@host"]) == 0
-    assert ran == [DEFAULT._replace(remote=RemoteEnd(host="me@host"), keepalive=15.0)]
+    far = DEFAULT._replace(keepalive=15.0)
+    assert ran == [far._replace(remote=RemoteEnd(host="me@host"), far=far)]
 
 
 def test_options_of_the_remote_end(ran: list[Config]) -> None:
@@ -436,9 +457,11 @@ def test_options_of_the_remote_end(ran: list[Config]) -> None:
         host="host",
         ssh_command=("ssh", "-p", "2222", "-i", "a key"),
         python="/opt/python3",
-        options=("--address", "192.0.2.2/24", "-v"),
     )
-    assert ran == [DEFAULT._replace(remote=remote, reconnect=10.0, keepalive=15.0)]
+    ours = DEFAULT._replace(remote=remote, reconnect=10.0, keepalive=15.0)
+    request = DEFAULT.request._replace(addresses=(ip_interface("192.0.2.2/24"),))
+    far = DEFAULT._replace(request=request, keepalive=15.0, level=logging.DEBUG)
+    assert ran == [ours._replace(far=far)]
 
 
 REMOTE_REFUSED = {

@@ -20,6 +20,10 @@ _END_SECONDS = 15.0
 """More than an interface of vmnet takes to stop."""
 
 
+class StoppedError(Exception):
+    """A signal asked us to end while sudo waited for a password."""
+
+
 class KeeperProcess:
     """A channel to a keeper, and its process id if it is our child."""
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 LATER: "tuple[Literal['change', 'dhcp'], ...]" = ("change", "dhcp")
-"""The arguments that there are: what the pump may ask for when there is a device."""
+"""The arguments that there are."""
 
 
-def main() -> None:
+def main(later: "Literal['change', 'dhcp'] | None" = None) -> None:
     """Start the keeper in a child process, and return, so that sudo ends.
+
+    ``later`` is what the pump may ask for when there is a device.
 
     If sudo went on, the keeper would be stopped with the job of the terminal (Ctrl-Z), and end when
     sudo ends.
@@ -28,7 +30,6 @@ def main() -> None:
     from fethpipe.system.channel import Channel, ChannelClosedError  # noqa: PLC0415
     from fethpipe.system.child import end_with  # noqa: PLC0415
 
-    later = next((word for word in LATER if sys.argv[1:] == [word]), None)
     channel = Channel(socket.socket(fileno=0))
     # When sudo ends, its pseudo-terminal goes, perhaps before we have left that session.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -52,4 +53,4 @@ def _load_package(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(next((word for word in LATER if sys.argv[1:] == [word]), None))

@@ -19,6 +19,7 @@ import signal
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..abi.address import IPInterface
 from ..errors import DeviceError, FethpipeError
@@ -28,7 +29,6 @@ from ..provision.request import KINDS, Change, DeviceRequest, Provisioned
 from ..system.channel import Channel, ChannelClosedError, ChannelError, Message, pack_error
 from ..system.descriptors import close_all_but
 from ..system.title import set_title
-from .dhcp import AddressLease, check_client
 from .ledger import Entry, Ledger, abandoned, open_folder
 from .messages import (
     Later,
@@ -38,6 +38,9 @@ from .messages import (
     unpack_link,
     unpack_request,
 )
+
+if TYPE_CHECKING:
+    from .dhcp import AddressLease
 
 _STDERR = 2
 
@@ -86,7 +89,7 @@ class Keeper:
         self._kind: Kind | None = None
         self._device: Provisioned | None = None
         self._index = 0
-        self._lease = AddressLease()
+        self._lease: AddressLease | None = None
 
     def serve(self) -> None:
         """Answer requests. At the end of the channel, destroy what was made."""
@@ -134,6 +137,8 @@ class Keeper:
     def _provision(self, name: str, request: DeviceRequest) -> tuple[Message, tuple[int, ...]]:
         kind = find_kind(name)
         if self._later == "dhcp":
+            from .dhcp import check_client  # noqa: PLC0415 - few devices need it
+
             check_client()
         if kind.lasting:
             self._reap_and_start_ledger()
@@ -196,6 +201,9 @@ class Keeper:
         if message.keys() != {"do"} or self._device is None:
             raise RequestError("fields")
         self._check_present(self._device.interface)
+        from .dhcp import AddressLease  # noqa: PLC0415
+
+        self._lease = self._lease or AddressLease()
         return self._lease.start(self._device.interface, self._index)
 
     def _check_present(self, name: str) -> None:
@@ -204,7 +212,8 @@ class Keeper:
 
     def _destroy(self) -> None:
         """Destroy what was made. What cannot be destroyed stays in the ledger for a later start."""
-        self._lease.end()
+        if self._lease:
+            self._lease.end()
         resisting = False
         while self._made:
             try:

@@ -13,17 +13,29 @@ from pathlib import Path
 from select import select
 
 from ..errors import NotAllowedError, system_step
-from ..system.bundle import pack_program, stage_arguments
+from ..system.bundle import STAGE_ARGUMENTS, has_module, pack_program
 from ..system.channel import Channel, ChannelClosedError, ChannelError, channel_pair
-from ..system.parting import has_controlling_terminal
+from ..system.descriptors import has_controlling_terminal
 from ..system.signals import SignalPipe
-from .client import KeeperProcess
+from .client import KeeperProcess, StoppedError
 from .messages import Later
 
 log = logging.getLogger("fethpipe")
 
 _KEEPER = "fethpipe.keeper.main:main"
 _KEEPER_FILE = Path(__file__).with_name("main.py")
+# What it imports when it knows what to make.
+_LATE = (
+    *(
+        "system.child",
+        "keeper.root",
+        "keeper.dhcp",
+        "provision.tap",
+        "provision.feth",
+        "vmnet.provision",
+    ),
+    *("vmnet.process", "system.importer"),
+)
 # No environment, no site-packages, and no compiled files, which root would own in a user's folder.
 _ISOLATED = ("-I", "-S", "-B")
 _START_SECONDS = 15.0
@@ -35,10 +47,6 @@ _HINTS = {
     "Darwin": "run as root, or let sudo run one script without a password, as docs/RECIPES.md shows"
     " under 'A Mac at the far end'"
 }
-
-
-class StoppedError(Exception):
-    """A signal asked us to end while sudo waited for a password."""
 
 
 def sudo_keeper(
@@ -63,11 +71,11 @@ def sudo_keeper(
     interactive = has_controlling_terminal()
     if interactive:
         log.info("sudo may ask for your password: %s", _needed(need))
-    program = None if _KEEPER_FILE.is_file() else pack_program(_KEEPER)
-    keeper = stage_arguments(program) if program else keeper_file()
+    program = None if _KEEPER_FILE.is_file() else _pack_keeper(later)
+    keeper = STAGE_ARGUMENTS if program else keeper_file()
     python = str(interpreter())  # which is what was checked
     argv = ["sudo", *([] if interactive else ["-n"]), "--", python, *_ISOLATED, *keeper]
-    if later:
+    if later and not program:
         argv.append(later)
     with system_step("start the keeper"):
         near, far = channel_pair()
@@ -87,7 +95,7 @@ def sudo_keeper(
         near.set_timeout(seconds)
         try:
             if program:
-                near.send_bytes(program.block)
+                near.send_bytes(program)
             _wait_for(near, seconds, signals, stopping)
             near.receive()
         except StoppedError:
@@ -103,6 +111,13 @@ def sudo_keeper(
     if process.stderr:
         process.stderr.close()
     return KeeperProcess(near)
+
+
+def _pack_keeper(later: Later | None) -> bytes:
+    """Return the keeper as a program, as far as we have it ourselves."""
+    package = _KEEPER.partition(".")[0]
+    modules = [f"{package}.{name}" for name in _LATE]
+    return pack_program(_KEEPER, [later], filter(has_module, modules))
 
 
 def _wait_for(

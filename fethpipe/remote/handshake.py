@@ -1,23 +1,28 @@
 """Send the program to the remote host, and find the point in its output where the stream starts.
 
-First comes whatever the login prints ("noise"). The stream starts behind a marker, which the remote
-end prints when its device is up. So everything that fails before the marker is a failure to start.
-Nothing can print the marker by accident: it is a hash of a nonce that travels inside of the
-compressed program, where no shell, motd or echo of the command line shows it.
+What every host needs is sent at once. A line of the search for a Python tells the system and the
+user; then follows what is needed there. By then the first block is still on its way.
+
+Before and behind that line comes whatever the login prints ("noise"). The stream starts behind a
+marker, which the remote end prints when its device is up. So everything that fails before the
+marker is a failure to start. Nothing can print the marker by accident: it is a hash of a nonce that
+travels inside of the compressed program, where no shell, motd or echo of the command line shows it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from select import select
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from ..system.descriptors import has_controlling_terminal
 from ..system.stream import Stream
 from .diagnosis import NotStartedError
+
+SYSTEMS = ("Linux", "Darwin")
 
 MOST_NOISE = 1 << 16
 """The most bytes that the login may print before the marker."""
@@ -32,40 +37,36 @@ UNATTENDED_SECONDS = 60.0
 _PAUSE = 0.3
 """The time in seconds after which what is said no longer is the reason of a failure."""
 
+_SYSTEM = re.compile(rb"fethpipe on (\w*) as (\d*)\n")
+
 _T = TypeVar("_T")
 
 
-def make_nonce() -> str:
-    """Return a random id, unique to this start."""
-    return os.urandom(16).hex()
+class FarSystem(NamedTuple):
+    """What the remote host says of itself: its system, and whether we are root there."""
 
-
-def make_marker(nonce: str) -> bytes:
-    """Return the bytes that the remote end prints before its stream."""
-    proof = hashlib.sha256(f"fethpipe {nonce}".encode()).hexdigest()
-    return f"\0fethpipe {proof}\n".encode()
+    system: str
+    root: bool
 
 
 def patience() -> float:
     """Return the time for a start, in seconds. It is longer if there is a terminal."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return UNATTENDED_SECONDS
-    return ATTENDED_SECONDS
+    return ATTENDED_SECONDS if has_controlling_terminal() else UNATTENDED_SECONDS
 
 
 def handshake(
     stream: Stream,
     block: bytes,
     marker: bytes,
+    rest: Mapping[FarSystem, bytes],
     *,
     watch: Mapping[int, Callable[[], _T | None]],
     on_noise: Callable[[bytes], None],
     on_pause: Callable[[], None] = lambda: None,
     seconds: float,
 ) -> _T | None:
-    """Send ``block`` and read up to the marker, and not a byte further.
+    """Send ``block`` and what of ``rest`` is for that system, and read up to the marker, and not a
+    byte further.
 
     ``watch`` maps other descriptors to functions that are called when they are readable. If one
     returns something, this returns that at once. ``on_pause`` is called when nothing was said for a
@@ -77,7 +78,7 @@ def handshake(
     incoming, outgoing = stream.read_descriptor, stream.write_descriptor
     stream.write(block)
     with ExitStack() as stack:
-        stack.callback(lambda: on_noise(search.noise) if search.noise_size else None)
+        stack.callback(lambda: on_noise(search.noise) if search.noise else None)
         while search.missing:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -99,6 +100,10 @@ def handshake(
                 if data == b"":
                     raise NotStartedError("", search.noise)
                 search.feed(data or b"")
+                system = search.pop_system()
+                if system:
+                    # Another system has no devices for us: any program can say so.
+                    stream.write(rest.get(system) or rest[system._replace(system=SYSTEMS[0])])
                 if search.noise_size > MOST_NOISE:
                     raise NotStartedError(
                         f"it printed more than {MOST_NOISE >> 10} KiB before its stream",
@@ -114,6 +119,7 @@ class _MarkerSearch:
         self._marker = marker
         self._matched = 0
         self._seen = bytearray()
+        self._system_told = False
 
     @property
     def missing(self) -> int:
@@ -129,6 +135,16 @@ class _MarkerSearch:
     def noise(self) -> bytes:
         """The bytes that are not part of the marker."""
         return bytes(self._seen[: self.noise_size])
+
+    def pop_system(self) -> FarSystem | None:
+        """Return the system when its line has come, once. The line is no noise then."""
+        match = None if self._system_told else _SYSTEM.search(self._seen)
+        if not match:
+            return None
+        self._system_told = True
+        system = FarSystem(match[1].decode(), match[2] == b"0")
+        del self._seen[slice(*match.span())]
+        return system
 
     def feed(self, data: bytes) -> None:
         """Take at most ``missing`` bytes."""

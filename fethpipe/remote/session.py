@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import CommandFailedError
-from ..system.bundle import pack_program
+from ..system.bundle import Packer
+from ..system.marker import make_marker, make_nonce
 from ..system.stderr import printable
 from ..system.stream import Stream
 from .diagnosis import NotStartedError, describe_failure
-from .handshake import handshake, make_marker, make_nonce, patience
+from .handshake import SYSTEMS, FarSystem, handshake, patience
 from .relay import ErrorRelay
 from .ssh import RemoteEnd, ssh_arguments
 
 log = logging.getLogger("fethpipe")
 
-_FAR_MAIN = "fethpipe.cli:serve"
+_FAR_MAIN = "fethpipe.tunnel.far:serve"
 _T = TypeVar("_T")
 
 
 class RemoteSession:
     """Starts fethpipe on the remote host, and passes on its stderr.
 
-    ``arguments`` are the arguments of fethpipe on that host. ``argv`` is the local command that
-    starts it; its stderr must be the ``write_descriptor`` of ``relay``.
+    ``argv`` is the local command that starts it; its stderr must be the ``write_descriptor`` of
+    ``relay``.
     """
 
-    def __init__(self, remote: RemoteEnd, arguments: Sequence[str]) -> None:
-        nonce = make_nonce()
-        program = pack_program(_FAR_MAIN, [list(arguments), nonce])
-        self.argv = ssh_arguments(remote, program)
+    def __init__(self, remote: RemoteEnd) -> None:
+        self.argv = ssh_arguments(remote)
         self.relay = ErrorRelay(self.argv[0])
         self._remote = remote
-        self._block = program.block
+        self._block = self._marker = b""
+        self._rest: dict[FarSystem, bytes] = {}
+
+    def prepare(
+        self, config: Mapping[str, Any], common: Sequence[str], late: Callable[..., Sequence[str]]
+    ) -> None:
+        """Pack what is sent: the config of the other end, the modules that it needs everywhere, and
+        those that it needs on one system (``late(system, root=...)``).
+        """
+        nonce = make_nonce()
         self._marker = make_marker(nonce)
+        packer = Packer(_FAR_MAIN, [config, nonce])
+        self._block = packer.pack(common, more=True)
+        for system in SYSTEMS:
+            for root in (False, True):
+                modules = late(system, root=root)
+                self._rest[FarSystem(system, root)] = packer.copy().pack(modules)
+
+    def size(self, system: FarSystem) -> int:
+        """Return how many bytes are sent to a host with this system."""
+        return len(self._block) + len(self._rest[system])
 
     def start(self, stream: Stream, watch: Mapping[int, Callable[[], _T | None]]) -> _T | None:
         """Start the program on a new connection. Afterwards the stream has records only.
@@ -47,6 +65,7 @@ class RemoteSession:
             stream,
             self._block,
             self._marker,
+            self._rest,
             watch=watch,
             on_noise=self._tell_noise,
             on_pause=self.relay.flush,

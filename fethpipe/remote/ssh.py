@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..system.bundle import Program, stage_arguments
+from ..system.bundle import STAGE_ARGUMENTS
 
 # Where a system's own python3 is too old, a newer one stands beside it. Behind PATH come the places
 # of Homebrew, MacPorts and python.org.
@@ -27,15 +27,17 @@ _TRIED = "python3, python, python3.14 to python3.9, and in the usual places"
 # opens a dialog: it must not be started.
 # -I makes Python ignore the environment and the current folder. Any Python knows -V.
 _SEARCH = (
+    "system=$(uname); "
+    'echo "fethpipe on $system as $(id -u)"; '
     "stub=/none; "
-    'if [ "$(uname)" = Darwin ]; then '
+    'if [ "$system" = Darwin ]; then '
     "xcode-select -p >/dev/null 2>&1 || stub=/usr/bin/python3; fi; "
     "for p in {pythons}; do "
     'q=$(command -v "$p" 2>/dev/null) || continue; '
     'case "$q" in "$stub") '
     'found="${{found:+$found, }}$q needs developer tools (xcode-select --install)"; continue;; '
     "esac; "
-    'if "$p" -I -c "$0" </dev/null >/dev/null 2>&1; then exec "$p" "$@"; fi; '
+    'if "$p" -I -S -c "$0" </dev/null >/dev/null 2>&1; then exec "$p" "$@"; fi; '
     'found="${{found:+$found, }}$p is $("$p" -V 2>&1 </dev/null | tail -n 1)"; '
     "done; "
     'echo "fethpipe: no Python 3.9 or newer here: ${{found:-looked for {tried}}}" >&2; '
@@ -49,7 +51,7 @@ _OPTIONS = ("-T", "-x", "-e", "none", "-o", "RemoteCommand=none")
 
 
 class RemoteEnd(NamedTuple):
-    """How to reach the remote host, and the options of fethpipe there.
+    """How to reach the remote host, and a Python there.
 
     ``python`` is put into a shell script without quotes, so that ``~`` works.
     """
@@ -57,22 +59,21 @@ class RemoteEnd(NamedTuple):
     host: str
     ssh_command: tuple[str, ...] = ("ssh",)
     python: str | None = None
-    options: tuple[str, ...] = ()
 
 
-def ssh_arguments(remote: RemoteEnd, program: Program) -> list[str]:
-    """Return the local command that starts the program on the remote host."""
+def ssh_arguments(remote: RemoteEnd) -> list[str]:
+    """Return the local command that has the remote host take the program from its stdin."""
     return [
         *remote.ssh_command,
         *_OPTIONS,
         "--",
         remote.host,
-        remote_command_line(remote.python, program),
+        remote_command_line(remote.python),
     ]
 
 
-def remote_command_line(python: str | None, program: Program) -> str:
-    """Return one line, for any login shell, that finds a Python and starts the program with it."""
+def remote_command_line(python: str | None) -> str:
+    """Return one line, for any login shell, that finds a Python and has it take the program."""
     search = _SEARCH.format(pythons=python or _PYTHONS, tried=python or _TRIED)
-    words = [f'"{word}"' for word in (_NEW_ENOUGH, *stage_arguments(program))]
+    words = [f'"{word}"' for word in (_NEW_ENOUGH, *STAGE_ARGUMENTS)]
     return " ".join(["exec", "sh", "-c", f"'{search}'", *words])

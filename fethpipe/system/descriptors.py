@@ -62,3 +62,17 @@ def close_all_but(kept: set[int]) -> None:
     for standard in (0, 1):
         if standard not in kept:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+
+
+def has_controlling_terminal() -> bool:
+    """Return whether there is a terminal that a password could be asked on."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def has_terminal() -> bool:
+    """Return whether this process has a terminal, open or not."""
+    return any(map(os.isatty, range(_STDERR + 1))) or has_controlling_terminal()

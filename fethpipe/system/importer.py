@@ -2,15 +2,16 @@
 
 A Python without fethpipe executes the text of this file, so it uses the standard library only, and
 no relative imports. The sources get an entry on ``sys.path``, as a zip file does. So imports work
-as usual, ``pkgutil`` lists the modules, and tracebacks show the lines.
+as usual, and tracebacks show the lines.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import ExecutionLoader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -22,15 +23,52 @@ ROOT = "<fethpipe>"
 _PACKAGE = "/__init__.py"
 
 
-class SourceFinder(ExecutionLoader):
-    """Find and load the modules under one entry of a search path.
+class Sources:
+    """The text of files such as ``fethpipe/wire/hello.py``, which come in parts.
 
-    ``files`` maps paths such as ``fethpipe/wire/hello.py`` to their text.
+    A part is a list of texts: facts as JSON, then path and text of each file. ``take`` waits for
+    the next one.
     """
 
-    def __init__(self, entry: str, files: Mapping[str, str]) -> None:
-        self._folder = entry[len(ROOT) + 1 :]
-        self._files = files
+    def __init__(self, first: Sequence[str], take: Callable[[], Sequence[str]]) -> None:
+        self._take = take
+        self._files: dict[str, str] = {}
+        self._index: set[str] = set()
+        self._more = True
+        self.facts = self._add(first)
+
+    def find(self, *paths: str) -> str | None:
+        """Return the first of these paths that there is. None if there is none."""
+        while True:
+            found = next((path for path in paths if path in self._index), None)
+            if found or not self._more:
+                return found
+            self._add(self._take())
+
+    def text(self, path: str) -> str:
+        """Return the text of a file that there is. Wait until it is here."""
+        while path not in self._files:
+            self._add(self._take())
+        return self._files[path]
+
+    def complete(self) -> None:
+        """Wait until all files are here."""
+        while self._more or len(self._files) < len(self._index):
+            self._add(self._take())
+
+    def _add(self, part: Sequence[str]) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(part[0])
+        self._index.update(facts.get("index", ()))
+        self._more = facts.get("more", self._more)
+        self._files.update(zip(part[1::2], part[2::2]))
+        return facts
+
+
+class SourceFinder(ExecutionLoader):
+    """Find and load the modules of some sources."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
     def find_spec(self, name: str, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of a module, None if it is not here."""
@@ -52,25 +90,15 @@ class SourceFinder(ExecutionLoader):
 
     def get_source(self, fullname: str) -> str:
         """Return the text of a module."""
-        return self._files[self._found(fullname)]
+        return self._sources.text(self._found(fullname))
 
     def is_package(self, fullname: str) -> bool:
         """Return whether a module is a package."""
         return self._found(fullname).endswith(_PACKAGE)
 
-    def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
-        """Yield the name of each module of this entry, and whether it is a package (pkgutil)."""
-        start = f"{self._folder}/" if self._folder else ""
-        for path in sorted(self._files):
-            inside = path[len(start) :]
-            if path.startswith(start) and inside.endswith(_PACKAGE) and inside.count("/") == 1:
-                yield prefix + inside[: -len(_PACKAGE)], True
-            elif path.startswith(start) and "/" not in inside and inside != _PACKAGE[1:]:
-                yield prefix + inside[: -len(".py")], False
-
     def _path(self, name: str) -> str | None:
         stem = name.replace(".", "/")
-        return next((path for path in (stem + _PACKAGE, f"{stem}.py") if path in self._files), None)
+        return self._sources.find(stem + _PACKAGE, f"{stem}.py")
 
     def _found(self, name: str) -> str:
         path = self._path(name)
@@ -79,21 +107,28 @@ class SourceFinder(ExecutionLoader):
         return path
 
 
-def install(files: Mapping[str, str]) -> None:
-    """Let imports look into these files first."""
+def install(sources: Sources) -> None:
+    """Let imports look into these sources first."""
+    finder = SourceFinder(sources)
 
     def hook(entry: str) -> SourceFinder:
         if entry == ROOT or entry.startswith(f"{ROOT}/"):
-            return SourceFinder(entry, files)
+            return finder
         raise ImportError(f"{entry} is not in the bundle")
 
     sys.path_hooks.insert(0, hook)
     sys.path.insert(0, ROOT)
 
 
-def run(files: Mapping[str, str], function: str, arguments: Sequence[Any]) -> Any:
-    """Call ``module:function`` of these files, and return what it returns."""
-    install(files)
+def run(first: Sequence[str], take: Callable[[], Sequence[str]]) -> Any:
+    """Call the ``module:function`` that the first part names, and return what it returns.
+
+    The module is imported while other parts still come; the function has descriptor 0 for itself.
+    """
+    sources = Sources(first, take)
+    install(sources)
     sys.excepthook = traceback.print_exception  # the default one reads the lines from the disk
-    module, _, name = function.partition(":")
-    return getattr(importlib.import_module(module), name)(*arguments)
+    module, _, name = sources.facts["function"].partition(":")
+    called = getattr(importlib.import_module(module), name)
+    sources.complete()
+    return called(*sources.facts["arguments"])

@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from ..errors import FethpipeError, system_step
 from .confinement import confine
-from .descriptors import close_all_but, write_all
+from .descriptors import close_all_but, has_controlling_terminal, write_all
 from .privileges import Person, drop_privileges, find_person, person_behind_sudo
 from .signals import SignalPipe
 from .stderr import can_show_status, output, printable, terminal
@@ -235,14 +235,6 @@ def _keep_terminal(
             os.write(_STDERR, f"fethpipe: the terminal is lost: {error!r}\n".encode())
     finally:
         os._exit(status)
-
-
-def has_controlling_terminal() -> bool:
-    """Return whether this process has a terminal, also if it is not on stdin, stdout or stderr."""
-    with suppress(OSError):
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-        return True
-    return False
 
 
 def _owners_of_controlling_terminal() -> set[int]:

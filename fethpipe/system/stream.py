@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from select import select
 
-from ..abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ
-
 _PIPE_SIZE = 1 << 20
 """In bytes: the most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). It holds several
 of the longest records. In the usual 64 KiB, each of these would take two wake-ups at both ends.
@@ -113,6 +111,8 @@ def _enlarge_pipe(descriptor: int) -> None:
     """Enlarge a pipe, if the system allows it. Anything else stays as it is."""
     if os.uname().sysname != "Linux":
         return
+    from ..abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ  # noqa: PLC0415 - a TAP has loaded it
+
     with suppress(OSError):
         if fcntl.fcntl(descriptor, F_GETPIPE_SZ) < _PIPE_SIZE:
             fcntl.fcntl(descriptor, F_SETPIPE_SZ, _PIPE_SIZE)

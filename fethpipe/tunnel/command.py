@@ -34,14 +34,26 @@ class Command:
         self.read_descriptor = self.write_descriptor = -1
         self._channel = channel
         self._launcher = launcher
+        self._begun = False
         self._process = 0
         self._pidfd: list[int] = []  # where the system has such: a number may be another's by then
 
+    def begin(self) -> None:
+        """Have COMMAND started. ``start`` tells whether it was."""
+        self._begun = True
+        with suppress(ChannelClosedError):
+            self._channel.send({"do": "start"})
+
     def start(self) -> None:
-        """Start COMMAND. Raises LaunchError, or TemporaryLaunchError if another try may work."""
+        """Start COMMAND, unless that has begun, and take its stream.
+
+        Raises LaunchError, or TemporaryLaunchError if another try may work.
+        """
+        if not self._begun:
+            self.begin()
+        self._begun = False
         self._channel.set_timeout(_START_SECONDS)
         try:
-            self._channel.send({"do": "start"})
             answer, descriptors = self._channel.receive(descriptors=True)
         except (ChannelClosedError, ChannelError, OSError) as error:
             raise LaunchError(f"cannot start {self.name}: the launcher has gone") from error

@@ -1,15 +1,41 @@
-"""What a tunnel is to be."""
+"""What a tunnel is to be: everything that the command line decides, of either end."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import SystemFailureError
+from ..keeper.messages import RequestError, pack_request, unpack_request
 from ..provision.request import DeviceRequest
-from ..remote.ssh import RemoteEnd
+
+if TYPE_CHECKING:  # only the end that starts the other one needs it
+    from ..remote.ssh import RemoteEnd
+
+_ANY_KIND = "tap"
+# What crosses to the other end as it is; the request does as messages to the keeper have it.
+_SENT = (
+    *(
+        "device",
+        "framing",
+        "ready_descriptor",
+        "ready_file",
+        "up",
+        "down",
+        "stats_seconds",
+        "user",
+        "level",
+    ),
+    *("keepalive", "hello", "latency_control", "pcap", "dhcp"),
+)
 
 
 class Config(NamedTuple):
-    """Everything that the command line decides. Times are in seconds."""
+    """Everything that the command line decides. Times are in seconds.
+
+    ``far`` is what the tunnel is to be at the remote end, ``level`` that of the messages.
+    """
 
     device: str = "auto"
     request: DeviceRequest = DeviceRequest()
@@ -23,9 +49,63 @@ class Config(NamedTuple):
     user: str | None = None
     reconnect: float | None = None
     remote: RemoteEnd | None = None
-    verbosity: str | None = None
+    far: Config | None = None
+    level: int = logging.INFO
     keepalive: float | None = None
     hello: bool = True
     latency_control: bool = True
     pcap: str | None = None
     dhcp: bool = False
+
+
+def pack_config(config: Config) -> dict[str, Any]:
+    """Return a config for the other end, as JSON can carry it."""
+    request = pack_request(_ANY_KIND, config.request)
+    return {"request": request, **{name: getattr(config, name) for name in _SENT}}
+
+
+def unpack_config(packed: Mapping[str, Any]) -> Config:
+    """Return the config of ``pack_config``. Raises SystemFailureError."""
+    try:
+        _, request = unpack_request(packed["request"])
+    except RequestError as error:
+        raise SystemFailureError(f"the remote end refused the request: {error}") from error
+    return Config(request=request, **{name: packed[name] for name in _SENT})
+
+
+def common_modules(config: Config) -> list[str]:
+    """Return the modules that an end needs on every system, besides the one that starts it."""
+    return _named(
+        {
+            "tunnel.pump": True,
+            "device.capture": bool(config.pcap),
+            "tunnel.hooks": bool(config.up or config.down),
+            "keeper.dhcp": config.dhcp,
+            "system.changes": config.dhcp,
+        }
+    )
+
+
+def late_modules(config: Config, system: str, *, root: bool) -> list[str]:
+    """Return the further modules that an end needs on this system, as root or another user."""
+    mac = system == "Darwin"
+    vmnet = config.device == "vmnet"
+    return _named(
+        {
+            "provision.tap": not mac,
+            "provision.feth": mac and not vmnet,
+            "vmnet.provision": mac and vmnet,
+            "vmnet.process": mac and vmnet,
+            "netif.darwin": mac,
+            "system.libc_darwin": mac,
+            "system.parting": root,
+            "keeper.sudo": not root,
+            "keeper.trust": not root,
+            "keeper.main": not root,
+        }
+    )
+
+
+def _named(modules: Mapping[str, bool]) -> list[str]:
+    package = __name__.partition(".")[0]
+    return [f"{package}.{name}" for name, needed in modules.items() if needed]

@@ -40,8 +40,6 @@ _SHAPES = {
     "ADDRESSES": r"[0-9a-f.:/ ]{0,1000}",
     "REASON": r"device|connected|address|waiting|end",
 }
-FACTS = tuple(_SHAPES)
-"""The variables of a command, with ``FETHPIPE_`` in front; besides FETHPIPE_PEER."""
 
 
 class Hooks:
@@ -130,7 +128,7 @@ def _obey(channel: Channel, commands: Mapping[str, str], environment: Mapping[st
 def _read(message: Message) -> tuple[str, dict[str, str]]:
     """Return which command is to run, and its variables. Raises ValueError."""
     which, facts = message.get("run"), message.get("facts")
-    if which not in ("up", "down") or not isinstance(facts, dict) or facts.keys() != set(FACTS):
+    if which not in ("up", "down") or not isinstance(facts, dict) or facts.keys() != _SHAPES.keys():
         raise ValueError("malformed request")
     for name, value in facts.items():
         if not (isinstance(value, str) and re.fullmatch(_SHAPES[name], value)):

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
-from ..device.capture import Capture
 from ..errors import system_step
 from ..netif.name import interface_index
 from ..provision.request import Provisioned
-from ..remote.session import RemoteSession
-from ..system.changes import NetworkChanges
-from ..system.parting import Link
 from ..system.privileges import Person, acting_as
 from ..system.service import ServiceManager
-from .command import Command, prepare_command
 from .config import Config
-from .hooks import fork_hooks
 from .ready import Announcer, open_outputs
-from .retry import Retry
 from .starter import Starter
+
+# What few tunnels need is imported when it is needed, so that others start sooner, and the other
+# end need not get it.
+if TYPE_CHECKING:
+    from ..device.capture import Capture
+    from ..remote.session import RemoteSession
+    from ..system.parting import Link
+    from .command import Command
+    from .retry import Retry
 
 
 def open_capture(config: Config, owner: Person | None, stack: ExitStack) -> Capture | None:
     """Open the capture, if there is one, as the user of COMMAND; None is our own user."""
     if config.pcap is None:
         return None
+    from ..device.capture import Capture  # noqa: PLC0415
+
     with acting_as(owner):
         return stack.enter_context(closing(Capture(config.pcap)))
 
@@ -39,7 +44,11 @@ def open_announcer(
     service = ServiceManager()
     commands = {"up": config.up or "", "down": config.down or ""}
     name = config.remote.host if config.remote else "".join(config.command[:1])
-    hooks = fork_hooks(commands, starter, name) if any(commands.values()) else None
+    hooks = None
+    if any(commands.values()):
+        from .hooks import fork_hooks  # noqa: PLC0415
+
+        hooks = fork_hooks(commands, starter, name)
     with acting_as(starter.person):
         outputs = open_outputs(config.ready_descriptor, config.ready_file, stack)
     peer = f"{'to' if config.remote else 'through'} {name}" if name else ""
@@ -52,6 +61,9 @@ def make_retry(
     """Return when to start COMMAND again, if it is to be started again at all."""
     if config.reconnect is None:
         return None
+    from ..system.changes import NetworkChanges  # noqa: PLC0415
+    from .retry import Retry  # noqa: PLC0415
+
     names = (device.interface, device.io_interface, config.request.bridge)
     ours = {interface_index(name) for name in names if name}
     changes = stack.enter_context(closing(NetworkChanges(ours)))
@@ -59,19 +71,13 @@ def make_retry(
 
 
 def make_session(config: Config, stack: ExitStack) -> RemoteSession | None:
-    """Return the remote end, if there is one. It gets our options where both ends must have the
-    same.
-    """
-    remote = config.remote
-    if remote is None:
+    """Return the remote end, if there is one."""
+    if config.remote is None:
         return None
-    options = ["--framing", config.framing]
-    if config.keepalive:
-        options += ["--keepalive", str(config.keepalive)]
-    if config.verbosity:
-        options.append(config.verbosity)
+    from ..remote.session import RemoteSession  # noqa: PLC0415
+
     with system_step("prepare the remote end"):
-        return stack.enter_context(closing(RemoteSession(remote, [*options, *remote.options])))
+        return stack.enter_context(closing(RemoteSession(config.remote)))
 
 
 def prepare(
@@ -85,6 +91,10 @@ def prepare(
 
     It keeps the terminal if that belongs to its user, as ssh may have to ask something there.
     """
+    if not session and not config.command:
+        return None
+    from .command import prepare_command  # noqa: PLC0415
+
     if session:
         command = prepare_command(
             session.argv,
@@ -92,11 +102,9 @@ def prepare(
             stderr=session.relay.write_descriptor,
             hint="install ssh, or name another command with --ssh-command",
         )
-    elif config.command:
+    else:
         own = link.terminal_descriptor if link and not starter.leaves_terminal else -1
         command = prepare_command(config.command, starter, stderr=None if own < 0 else own)
-    else:
-        return None
     return stack.enter_context(closing(command))
 
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from select import select
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..device import Device
 from ..errors import UsageError, reason
@@ -21,10 +21,14 @@ from ..provision.request import Provisioned, VmnetFacts
 from ..system.output import open_output
 from ..system.service import ServiceManager
 from ..system.stderr import can_show_status
-from .hooks import FACTS, Hooks
-from .status import StatusLine
+from .starter import FACTS
+
+if TYPE_CHECKING:  # few tunnels need them
+    from .hooks import Hooks
+    from .status import StatusLine
 
 log = logging.getLogger("fethpipe")
+
 
 _LONGEST_REASON = 1000
 """In characters. So a line never takes more than what a pipe that selects as writable has room
@@ -74,6 +78,11 @@ class Announcer:
         self.hooks = hooks
         self._facts = dict.fromkeys(FACTS, "")
         self._name = ""
+        self._make_status: type[StatusLine] | None = None
+        if can_show_status() and log.isEnabledFor(logging.INFO):
+            from .status import StatusLine  # noqa: PLC0415 - now, as we are still allowed to read it
+
+            self._make_status = StatusLine
 
     def start(self, provisioned: Provisioned, device: Device) -> None:
         """Tell that the device is up. Raises UsageError where a program cannot be told."""
@@ -87,8 +96,8 @@ class Announcer:
             ADDRESSES=" ".join(map(str, provisioned.addresses)),
         )
         self._run_hook("up", "device")
-        if can_show_status() and log.isEnabledFor(logging.INFO):
-            self.status = StatusLine(device, self._peer.strip())
+        if self._make_status:
+            self.status = self._make_status(device, self._peer.strip())
 
     def _tell_device(self, device: Provisioned) -> None:
         addresses = [str(address) for address in device.addresses]

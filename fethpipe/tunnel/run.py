@@ -1,40 +1,36 @@
-"""Run a tunnel: put its parts together, in the only order that is safe, and move frames."""
+"""Run a tunnel: put its parts together, in the only order that is safe."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..device import Device
 from ..device.inspected import InspectedDevice
 from ..errors import FethpipeError, NotAllowedError, SystemFailureError, reason, system_step
-from ..keeper.client import KeeperProcess, fork_keeper
+from ..keeper.client import KeeperProcess, StoppedError, fork_keeper
 from ..keeper.messages import Later
-from ..keeper.sudo import StoppedError, sudo_keeper
 from ..netif.name import interface_index
 from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import Provisioned
-from ..remote.session import RemoteSession
 from ..stats import format_counters
-from ..system.changes import NewAddresses
 from ..system.confinement import confine, empty_bounding_set
-from ..system.descriptors import open_standard
-from ..system.parting import Link, leave_terminal
+from ..system.descriptors import has_terminal, open_standard
 from ..system.privileges import drop_privileges
 from ..system.signals import STOPPING, SignalPipe
 from ..system.stderr import without_waiting
 from ..system.stream import Stream
 from ..system.title import set_title
-from ..wire.connection import Connection, EchoReceived, Event, PeerReady
 from ..wire.framing import FRAMINGS
-from ..wire.offload import SegmentLimit
 from .addresses import warn_of_networks
 from .carrier import SetLink, find_link, link_up
-from .config import Config
+from .config import Config, common_modules, late_modules, pack_config
 from .ending import Ending
 from .parts import (
     leaves_terminal,
@@ -45,15 +41,18 @@ from .parts import (
     prepare,
 )
 from .peer import compare_ends, make_hello
-from .people import choose_people
-from .pump import Pump
+from .people import People, choose_people
 from .ready import Announcer
-from .reconnect import run_command
-from .retry import Retry
 from .ring import TICK_SECONDS, RingGuard
 from .starter import Starter
 from .upkeep import LeaseGuard, look_after
 from .zerotier import parse_configuration
+
+if TYPE_CHECKING:
+    from ..remote.session import RemoteSession
+    from ..system.parting import Link
+    from .command import Command
+    from .retry import Retry
 
 log = logging.getLogger("fethpipe")
 
@@ -75,15 +74,16 @@ def run(
     Without a COMMAND or a remote end, the stream is ``stdin`` and ``stdout``. ``on_ready`` is
     called when the device is up, before anything is written to the stream. Raises FethpipeError.
 
-    The order matters: first fork what has to keep our privileges, then give them up for good, and
-    only then make the device, open the stream and listen to the peer.
+    The order matters: first fork what has to keep our privileges. Then have the device made, and
+    load what another user may not read, while COMMAND starts. Then give up our privileges for good,
+    and only then open the stream and listen to the peer.
     """
     kind = find_kind(config.device)
     later = _later(config)
     _prepare_process()
     people = choose_people(config.user)
     handled = (*STOPPING, *_COUNTING, *((signal.SIGUSR2,) if config.reconnect else ()))
-    link = leave_terminal(people.pump.uid, handled) if people.pump else None
+    link = _leave_terminal(people, handled)
     starter = Starter(people.command, leaves_terminal=leaves_terminal(link, people.command))
     with ExitStack() as stack:
         with system_step("make a pipe"):
@@ -95,9 +95,6 @@ def run(
         if link:
             link.leave_session()
         capture = open_capture(config, people.command, stack)
-        if people.pump:
-            empty_bounding_set()
-            drop_privileges(people.pump)
         try:
             provisioned, keeper = _make_device(config, later, keeper, signals, stack)
         except StoppedError as stopped:
@@ -107,10 +104,14 @@ def run(
         if capture:
             device = InspectedDevice(device, capture)
         set_link = _prepare_link(config, device, kind, keeper)
+        _begin(config, command, session)
+        retry = make_retry(config, provisioned, announcer, stack)
+        if people.pump:
+            empty_bounding_set()
+            drop_privileges(people.pump)
         stack.callback(announcer.end)
         announcer.start(provisioned, device)
         warn_of_networks(provisioned)
-        retry = make_retry(config, provisioned, announcer, stack)
         tunnel = Tunnel(
             config,
             device,
@@ -123,13 +124,13 @@ def run(
         tunnel.watch_processes(signals, session, link)
         if config.dhcp:
             tunnel.watch_addresses(kind, stack)
-        check = look_after(kind, provisioned, keeper, addresses=later != "change")
-        if check:
-            tunnel.periodic.append((_CHECK_SECONDS, check))
+        tunnel.check_device(look_after(kind, provisioned, keeper, addresses=later != "change"))
         if on_ready:
             on_ready()
         _confine()
         if command:
+            from .reconnect import run_command  # noqa: PLC0415
+
             ending = run_command(tunnel.watch, command, tunnel.pump, session=session, retry=retry)
         else:
             ending = tunnel.pump(stdin, stdout)
@@ -142,6 +143,15 @@ def _prepare_process() -> None:
         open_standard()
     # If the program that started us ignores it, we could not wait for the end of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _leave_terminal(people: People, handled: Sequence[signal.Signals]) -> Link | None:
+    """Leave the terminal to its owner, if there is one and the pump does not own it."""
+    if people.pump is None or not has_terminal():
+        return None
+    from ..system.parting import leave_terminal  # noqa: PLC0415 - the other end has none
+
+    return leave_terminal(people.pump.uid, handled)
 
 
 def _later(config: Config) -> Later | None:
@@ -163,6 +173,25 @@ def _prepare_link(
     if config.remote:
         set_link(up=False)
     return set_link
+
+
+def _begin(config: Config, command: Command | None, session: RemoteSession | None) -> None:
+    """Have COMMAND started, and load the rest of the program meanwhile: it takes its time, as ssh
+    does, and another user may not be allowed to read it.
+    """
+    if command:
+        command.begin()
+        importlib.import_module(".reconnect", __package__)
+    importlib.import_module(".pump", __package__)
+    if config.dhcp:
+        importlib.import_module("..system.changes", __package__)
+    if session and config.far:
+        with system_step("prepare the remote end"):
+            session.prepare(
+                pack_config(config.far),
+                common_modules(config.far),
+                partial(late_modules, config.far),
+            )
 
 
 def _confine() -> None:
@@ -196,6 +225,8 @@ def _make_device(
         except NotAllowedError as need:
             if os.geteuid() == 0:
                 raise
+            from ..keeper.sudo import sudo_keeper  # noqa: PLC0415
+
             keeper = stack.enter_context(closing(sudo_keeper(need, signals, STOPPING, later)))
     return keeper.provision(kind.name, config.request), keeper
 
@@ -266,6 +297,8 @@ class Tunnel:
                 ask=keeper.get_address,
             )
             self.periodic.append((_CHECK_SECONDS, guard.check))
+        from ..system.changes import NewAddresses  # noqa: PLC0415 - only --dhcp needs it
+
         index = interface_index(name)
         news = stack.enter_context(closing(NewAddresses(index)))
 
@@ -275,11 +308,21 @@ class Tunnel:
 
         self.watch.update(dict.fromkeys(news.descriptors, attend))
 
+    def check_device(self, check: Callable[[], None] | None) -> None:
+        """Call this now and then, if it is there: it shows what the descriptors do not show."""
+        if check:
+            self.periodic.append((_CHECK_SECONDS, check))
+
     def pump(self, incoming: int, outgoing: int) -> Ending:
         """Move frames over a stream until the end: its descriptors to read and to write.
 
         Raises FethpipeError.
         """
+        # _begin has loaded them.
+        from ..wire.connection import Connection, EchoReceived, Event, PeerReady  # noqa: PLC0415
+        from ..wire.offload import SegmentLimit  # noqa: PLC0415
+        from .pump import Pump  # noqa: PLC0415
+
         config, device, status = self._config, self._device, self._announcer.status
         hello = make_hello(device, self._provisioned, config.keepalive) if config.hello else None
         limit = SegmentLimit(device.offload.longest_frame) if device.offload else None

@@ -14,6 +14,9 @@ from ..system.namespace import end_with_parent
 from ..system.privileges import Person, drop_privileges, environment_of
 
 _STDERR = 2
+FACTS = ("INTERFACE", "IO_INTERFACE", "MAC", "MTU", "ADDRESSES", "REASON")
+"""The variables of --up and --down, with ``FETHPIPE_`` in front; besides
+FETHPIPE_PEER."""
 
 
 class Starter(NamedTuple):

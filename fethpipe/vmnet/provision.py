@@ -24,7 +24,7 @@ from ..provision.request import (
     VmnetFacts,
     VmnetOptions,
 )
-from ..system.bundle import Program, pack_program, stage_arguments
+from ..system.bundle import STAGE_ARGUMENTS, pack_program
 from ..system.channel import Channel, channel_pair
 from .cable import make_cable
 from .device import VmnetDevice
@@ -91,7 +91,7 @@ def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
         with far:
             program = pack_program(_PROCESS)
             identifier = _claim_identifier(options)
-            process = _start_process(program, identifier)
+            process = _start_process(identifier)
             undo.callback(process.close)
             message = {
                 "options": options._asdict(),
@@ -103,7 +103,7 @@ def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
                 message,
                 (far.fileno(),),
                 seconds=_START_SECONDS,
-                prelude=program.block,
+                prelude=program,
             )
         undo.pop_all()
     _running.append(process)
@@ -126,12 +126,12 @@ def _claim_identifier(options: VmnetOptions) -> Identifier | None:
         return None
 
 
-def _start_process(program: Program, identifier: Identifier | None) -> _Process:
+def _start_process(identifier: Identifier | None) -> _Process:
     """Start the process. It then waits for its code, and owns the identifier."""
     near, far = channel_pair()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-S", "-B", *stage_arguments(program)],
+            [sys.executable, "-S", "-B", *STAGE_ARGUMENTS],
             stdin=far.fileno(),
             stdout=subprocess.DEVNULL,
             cwd="/",

@@ -28,7 +28,7 @@ from fethpipe import provision
 from fethpipe.abi.address import IPInterface
 from fethpipe.device import Device
 from fethpipe.errors import DeviceError, NotAllowedError, SystemFailureError, UsageError
-from fethpipe.keeper import messages
+from fethpipe.keeper import dhcp, messages
 from fethpipe.keeper import root as keeper_module
 from fethpipe.keeper.client import KeeperProcess, fork_keeper
 from fethpipe.keeper.dhcp import AddressLease
@@ -622,7 +622,7 @@ def test_a_client_is_for_a_pump_that_was_given_it(
         return "client"
 
     monkeypatch.setattr(AddressLease, "start", start)
-    monkeypatch.setattr(keeper_module, "check_client", lambda: None)
+    monkeypatch.setattr(dhcp, "check_client", lambda: None)
     running = Running(kernel, tmp_path / "ledgers", later="dhcp")
     assert set(running.ask({"do": "dhcp"})) == {"refused"}
     running.ask(_PROVISION)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -130,7 +132,8 @@ def test_noise_of_the_login_is_told_apart(left: Namespace, right: Namespace, she
         program.send_signal(signal.SIGTERM)
         status, said = program.end()
     assert status == 0
-    assert "dropped: none" in said
+    # No noise was taken for frames; the kernel may drop some as long as the link is down.
+    assert re.search(r"dropped: (none|\d+ kernel queue full)$", said.rstrip()), said
 
 
 def test_noise_is_nobody_s_business_without_verbose(left: Namespace, right: Namespace) -> None:
@@ -403,10 +406,9 @@ def test_ctrl_c_at_the_password_leaves_the_terminal_as_it_was(
 def test_ps_tells_our_processes_apart(left: Namespace, right: Namespace) -> None:
     with Sshd(right) as sshd, start(left, sshd) as program:
         wait_started(program)
-        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids_in(left)}
-        far = [Path(f"/proc/{pid}/comm").read_text() for pid in descendants(sshd.process.pid)]
-    assert {"fethpipe-pump", "fethpipe-keeper", "fethpipe-launch", "ssh"} <= names
-    assert {"fethpipe-pump\n", "fethpipe-keeper\n"} <= {*far}
+        expected = {"fethpipe-pump", "fethpipe-keeper", "fethpipe-launch", "ssh"}
+        wait_titles(lambda: pids_in(left), expected)
+        wait_titles(lambda: descendants(sshd.process.pid), {"fethpipe-pump", "fethpipe-keeper"})
 
 
 def test_an_ssh_that_is_missing_is_told(left: Namespace) -> None:
@@ -565,6 +567,25 @@ def old_python(path: Path) -> None:
         "esac\n"
     )
     path.chmod(0o755)
+
+
+def wait_titles(find: Callable[[], Iterable[int]], expected: set[str]) -> None:
+    """Wait until some processes have these titles, which each sets when it has begun."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        titles = {title(pid) for pid in find()}
+        if expected <= titles:
+            return
+        assert time.monotonic() < deadline, titles
+        time.sleep(0.01)
+
+
+def title(pid: int) -> str:
+    """Return the title of a process, "" if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def find_pythons() -> list[str]:

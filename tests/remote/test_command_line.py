@@ -19,6 +19,7 @@ LONGEST_WORD = 1000
 """Bytes of a word that an old csh takes."""
 
 PROGRAM = pack_program("builtins:print", ["hello", 'a "quoted" $word', "back\\slash and `tick`!"])
+SYSTEM = f"fethpipe on {os.uname().sysname} as {os.geteuid()}\n".encode()
 PRINTED = b'hello a "quoted" $word back\\slash and `tick`!\n'
 PYTHON = str(Path(sys.executable).resolve())
 
@@ -29,14 +30,14 @@ def test_a_shell_takes_it_for_what_it_is(shell: str, tmp_path: Path) -> None:
     if path is None:
         pytest.skip(f"needs the shell {shell}")
     done = subprocess.run(
-        [path, "-c", remote_command_line(PYTHON, PROGRAM)],
-        input=PROGRAM.block,
+        [path, "-c", remote_command_line(PYTHON)],
+        input=PROGRAM,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, PRINTED, b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, SYSTEM + PRINTED, b"")
 
 
 @pytest.fixture
@@ -62,11 +63,11 @@ def stock_mac(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes
     def run(*, developer_tools: bool = False) -> subprocess.CompletedProcess[bytes]:
         if developer_tools:
             make_program(bin_folder / "xcode-select", "echo /Library/Developer/CommandLineTools")
-        line = remote_command_line(None, PROGRAM)
+        line = remote_command_line(None)
         mounts = 'mount --bind "$1" /usr/bin/python3; mount -t tmpfs none /usr/local'
         return subprocess.run(
             ["unshare", "--mount", "sh", "-ec", f'{mounts}; exec sh -c "$2"', "-", stub, line],
-            input=PROGRAM.block,
+            input=PROGRAM,
             env={"PATH": f"{bin_folder}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path)},
             capture_output=True,
             timeout=60,
@@ -108,7 +109,7 @@ def test_a_python_that_comes_before_the_stub_is_taken(
 
 
 def test_it_holds_nothing_that_shells_take_differently() -> None:
-    line = remote_command_line(None, PROGRAM)
+    line = remote_command_line(None)
     before, single, after = line.split("'", 2)[0], line.split("'")[1], line.split("'", 2)[2]
     assert before == "exec sh -c "
     assert not set("!\\\n") & set(single)
@@ -127,8 +128,8 @@ def test_the_first_stage_has_no_quotes_but_single_ones() -> None:
 
 def test_the_user_s_ssh_command_comes_first_and_the_host_is_no_option() -> None:
     remote = RemoteEnd("me@host", ("ssh", "-p", "2222"))
-    arguments = ssh_arguments(remote, PROGRAM)
+    arguments = ssh_arguments(remote)
     assert arguments[:3] == ["ssh", "-p", "2222"]
     assert arguments[-3:-1] == ["--", "me@host"]
-    assert arguments[-1] == remote_command_line(None, PROGRAM)
+    assert arguments[-1] == remote_command_line(None)
     assert "-T" in arguments

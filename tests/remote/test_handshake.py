@@ -12,11 +12,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fethpipe.remote.diagnosis import NotStartedError
-from fethpipe.remote.handshake import MOST_NOISE, handshake, make_marker, make_nonce
+from fethpipe.remote.handshake import MOST_NOISE, FarSystem, handshake
+from fethpipe.system.marker import make_marker, make_nonce
 from fethpipe.system.stream import Stream
 
 MARKER = make_marker("nonce")
 SECONDS = 10.0
+REST = {
+    FarSystem("Linux", root=True): b"Linux, root",
+    FarSystem("Linux", root=False): b"Linux, user",
+    FarSystem("Darwin", root=True): b"Darwin, root",
+    FarSystem("Darwin", root=False): b"Darwin, user",
+}
 
 
 class Far:
@@ -28,7 +35,15 @@ class Far:
 
     def start(self, block: bytes = b"", *, seconds: float = SECONDS) -> None:
         with Stream(self.near.fileno(), self.near.fileno()) as stream:
-            handshake(stream, block, MARKER, watch={}, on_noise=self.noise.append, seconds=seconds)
+            handshake(
+                stream,
+                block,
+                MARKER,
+                REST,
+                watch={},
+                on_noise=self.noise.append,
+                seconds=seconds,
+            )
 
     def close(self) -> None:
         self.near.close()
@@ -60,6 +75,39 @@ def test_what_follows_the_marker_is_left_for_the_stream(far: Far) -> None:
     far.start()
     assert far.noise == [b"noise"]
     assert far.near.recv(100) == b"frames"
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("Linux as 0", b"Linux, root"),
+        ("Linux as 1000", b"Linux, user"),
+        ("Darwin as 0", b"Darwin, root"),
+        ("Darwin as 501", b"Darwin, user"),
+        ("FreeBSD as 0", b"Linux, root"),
+        (" as ", b"Linux, user"),
+    ],
+)
+def test_what_the_system_needs_follows(far: Far, said: str, sent: bytes) -> None:
+    line = f"fethpipe on {said}\n".encode()
+    far.far.sendall(b"hello " + line + MARKER)
+    far.start(b"for all, ")
+    assert far.far.recv(100) == b"for all, " + sent
+    assert far.noise == [b"hello "]
+
+
+def test_only_the_first_system_counts(far: Far) -> None:
+    other = b"fethpipe on Darwin as 501\n"
+    far.far.sendall(b"fethpipe on Linux as 0\n" + other + MARKER)
+    far.start()
+    assert far.far.recv(100) == b"Linux, root"
+    assert far.noise == [other]
+
+
+def test_a_system_that_is_told_is_no_noise(far: Far) -> None:
+    far.far.sendall(b"fethpipe on Linux as 0\n" + MARKER)
+    far.start()
+    assert far.noise == []
 
 
 # Bytes of which a marker is made, so that much of it comes by chance.
@@ -160,6 +208,7 @@ def test_whoever_is_watched_can_end_it(far: Far) -> None:
             stream,
             b"",
             MARKER,
+            REST,
             watch={read: lambda: next(answers)},
             on_noise=far.noise.append,
             seconds=SECONDS,

@@ -1,0 +1,126 @@
+"""What is sent to the remote end: all that it can need there, and little more."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import logging
+from collections.abc import Iterator
+from functools import partial
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+from fethpipe.errors import SystemFailureError
+from fethpipe.provision.request import DeviceRequest, VmnetOptions
+from fethpipe.remote.handshake import SYSTEMS, FarSystem
+from fethpipe.remote.session import RemoteSession
+from fethpipe.remote.ssh import RemoteEnd
+from fethpipe.system.bundle import collect_sources
+from fethpipe.tunnel.config import (
+    Config,
+    common_modules,
+    late_modules,
+    pack_config,
+    unpack_config,
+)
+
+ROOT = Path(__file__).parents[2]
+LARGEST = 70_000
+"""Bytes that a start may send, whatever the other end is."""
+
+ENDS = list(itertools.product(SYSTEMS, (True, False)))
+PLAIN = Config()
+EVERYTHING = Config(pcap="file", up="true", down="true", dhcp=True)
+VMNET = Config(device="vmnet", request=DeviceRequest(vmnet=VmnetOptions()))
+
+# What functions import and the other end never does: it starts nobody, and shows no status line.
+_NEVER = {"remote.session", "tunnel.command", "tunnel.reconnect", "tunnel.retry", "tunnel.status"}
+_NOT_AS_ROOT = {"keeper.sudo", "keeper.trust"}
+_AS_ROOT = {"system.parting"}
+_ON = {
+    "Linux": {"netif.linux", "abi.linux"},
+    "Darwin": {"netif.darwin", "abi.darwin", "system.libc_darwin"},
+}
+_ASKED_FOR = {"device.capture", "tunnel.hooks", "keeper.dhcp", "system.changes"}
+
+
+def sent(config: Config, system: str, *, root: bool) -> dict[str, str]:
+    """Return the modules that an end gets, with their sources."""
+    modules = [*common_modules(config), *late_modules(config, system, root=root)]
+    sources = collect_sources(["fethpipe.tunnel.far", *modules])
+    return {name(path): source for path, source in sources}
+
+
+def name(path: str) -> str:
+    return path[len("fethpipe/") : -len(".py")].replace("/__init__", "").replace("/", ".")
+
+
+def late_imports(module: str, source: str) -> Iterator[str]:
+    """Yield the modules of ours that the functions of a module import."""
+    home = module.split(".")[:-1]
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.ImportFrom) and node.level:
+                    assert node.module, f"{module}: name the module after from"
+                    yield ".".join([*home[: len(home) + 1 - node.level], node.module])
+                elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("fethpipe."):
+                    yield str(node.module)[len("fethpipe.") :]
+
+
+@pytest.mark.parametrize("config", [PLAIN, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(("system", "root"), ENDS)
+def test_it_has_all_that_it_can_import(config: Config, system: str, root: bool) -> None:
+    modules = sent(config, system, root=root)
+    (other,) = {"Linux", "Darwin"} - {system}
+    left_out = _NEVER | _ON[other] | (_NOT_AS_ROOT if root else _AS_ROOT)
+    if config is PLAIN:
+        left_out |= _ASKED_FOR
+    late = {each for module, source in modules.items() for each in late_imports(module, source)}
+    assert late - modules.keys() <= left_out
+    assert not modules.keys() & (_NEVER | {"cli", "arguments", "ctl", "library", "selftest.run"})
+
+
+@pytest.mark.parametrize(("system", "root"), ENDS)
+def test_it_is_small(system: str, root: bool) -> None:
+    session = RemoteSession(RemoteEnd("host"))
+    session.prepare(pack_config(PLAIN), common_modules(PLAIN), partial(late_modules, PLAIN))
+    session.close()
+    assert session.size(FarSystem(system, root)) <= LARGEST
+
+
+def test_a_vmnet_is_for_macs_alone() -> None:
+    assert {"vmnet.provision", "vmnet.process"} < sent(VMNET, "Darwin", root=True).keys()
+    assert not [each for each in sent(VMNET, "Linux", root=True) if each.startswith("vmnet")]
+
+
+def test_a_config_crosses() -> None:
+    request = DeviceRequest(
+        name="fp1",
+        addresses=(ip_interface("192.0.2.1/24"), ip_interface("2001:db8::1/64")),
+        mac=bytes.fromhex("02005e005301"),
+        mtu=1400,
+        bridge="br0",
+        vmnet=VmnetOptions(mode="host"),
+    )
+    config = EVERYTHING._replace(
+        device="tap",
+        request=request,
+        framing="u32be",
+        stats_seconds=0.5,
+        user="nobody",
+        keepalive=15.0,
+        hello=False,
+        latency_control=False,
+        level=logging.DEBUG,
+    )
+    assert unpack_config(pack_config(config)) == config
+
+
+def test_what_no_device_can_have_is_refused() -> None:
+    addresses = tuple(ip_interface(f"192.0.2.{last}/24") for last in range(1, 66))
+    config = Config(request=DeviceRequest(addresses=addresses))
+    with pytest.raises(SystemFailureError, match="the remote end refused the request: addresses"):
+        unpack_config(pack_config(config))
