@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from fethpipe.keeper.dhcp import CLIENTS, SEARCH_PATH
 from tests.live.ethernet import make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
@@ -49,7 +51,10 @@ class Way(NamedTuple):
     arguments: Sequence[str]
 
 
-_WAYS = ("TAP", "COMMAND", "--reconnect", "through sudo", "as root by sudo", "--ssh", "vmnet")
+_WAYS = (
+    *("TAP", "COMMAND", "--reconnect", "through sudo", "as root by sudo", "--ssh", "vmnet"),
+    "--dhcp --up",
+)
 
 
 @pytest.fixture(params=_WAYS)
@@ -73,6 +78,11 @@ def way(left: Namespace, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
         elif request.param == "--reconnect":
             launcher = private.entering(*_RECONNECT)
             command = ["--reconnect", "--", "sh", "-c", "sleep 0.1"]
+        elif request.param == "--dhcp --up":
+            if not any(shutil.which(each.name, path=SEARCH_PATH) for each in CLIENTS):
+                pytest.skip("needs a DHCP client")
+            launcher = private.fethpipe("setsid")
+            command = ["--dhcp", "--up", "sleep 0.1", "--down", "sleep 0.1", *command]
         elif request.param == "through sudo":
             launcher = private.fethpipe_for_user(*as_user)
         elif request.param == "as root by sudo":
