@@ -21,8 +21,8 @@ _PANEL_WIDTH, _GAP, _MARGIN = 500, 28, 24
 _HEAD, _TOP, _ROW, _AXIS = 66, 28, 21, 26  # heights: of the heading; of a panel's title, row, scale
 _PLOT_LEFT, _PLOT_RIGHT = 148, 376  # in a panel; names stand to the left, values to the right
 _POWERS = 5  # of two, each way: beyond, the bars that matter would get too short
-_OURS, _THEIRS, _INK, _FAINT = "#0b7285", "#adb5bd", "#212529", "#dee2e6"
-_STYLE = (
+OURS, THEIRS, INK, FAINT = "#0b7285", "#adb5bd", "#212529", "#dee2e6"
+STYLE = (
     "text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#212529}"
     ".title{font-weight:600;font-size:13px}.heading{font-weight:600;font-size:18px}"
     ".faint{fill:#6c757d}.small{font-size:10.5px}.ours{font-weight:600}.end{text-anchor:end}"
@@ -54,10 +54,10 @@ def as_svg(results: Results) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom:g}" role="img">',
-            f"<style>{_STYLE}</style>",
+            f"<style>{STYLE}</style>",
             f'<rect width="{width}" height="{bottom:g}" fill="#fff"/>',
-            _text(_MARGIN, 30, f"Times as good as {results.reference}", "heading"),
-            _text(
+            text(_MARGIN, 30, f"Times as good as {results.reference}", "heading"),
+            text(
                 _MARGIN,
                 50,
                 f"rounds: {len(results.rounds)}; bars: median, thin lines: worst to best;"
@@ -108,11 +108,11 @@ def _panel(
     measure = MEASURES[name]
     foot = _TOP + _ROW * len(bars)
     yield f'<g transform="translate({left:g} {top:g})">'
-    yield _text(0, 12, measure.title, "title")
+    yield text(0, 12, measure.title, "title")
     for ratio, label in scale.ticks():
-        color = _INK if ratio == 1 else _FAINT
-        yield _line(scale.x(ratio), _TOP - 6, scale.x(ratio), foot, color)
-        yield _text(scale.x(ratio), foot + 14, label, "faint small middle")
+        color = INK if ratio == 1 else FAINT
+        yield line(scale.x(ratio), _TOP - 6, scale.x(ratio), foot, color)
+        yield text(scale.x(ratio), foot + 14, label, "faint small middle")
     for index, bar in enumerate(bars):
         yield from _bar(bar, scale, _TOP + _ROW * index)
     yield "</g>"
@@ -123,20 +123,22 @@ def _bar(bar: _Bar, scale: _Scale, top: float) -> Iterator[str]:
     weight = "ours " if ours else ""
     middle, one = top + _ROW / 2, scale.x(1)
     end = scale.x(bar.advantage.median)
-    yield _text(_PLOT_LEFT - 10, middle + 4, bar.contender, f"{weight}end")
+    yield text(_PLOT_LEFT - 10, middle + 4, bar.contender, f"{weight}end")
     yield (
         f'<rect x="{min(one, end):.1f}" y="{top + 4:g}" width="{abs(end - one):.1f}" '
-        f'height="{_ROW - 8}" fill="{_OURS if ours else _THEIRS}"/>'
+        f'height="{_ROW - 8}" fill="{OURS if ours else THEIRS}"/>'
     )
     if bar.advantage.low < bar.advantage.high:
-        yield _line(scale.x(bar.advantage.low), middle, scale.x(bar.advantage.high), middle, _INK)
-    yield _text(_PLOT_RIGHT + 48, middle + 4, f"{number(bar.advantage.median)}x", f"{weight}end")
-    yield _text(_PANEL_WIDTH + 6, middle + 4, bar.reading, "faint small end")
+        yield line(scale.x(bar.advantage.low), middle, scale.x(bar.advantage.high), middle, INK)
+    yield text(_PLOT_RIGHT + 48, middle + 4, f"{number(bar.advantage.median)}x", f"{weight}end")
+    yield text(_PANEL_WIDTH + 6, middle + 4, bar.reading, "faint small end")
 
 
-def _text(x: float, y: float, text: str, style: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(text)}</text>'
+def text(x: float, y: float, words: str, style: str) -> str:
+    """Return words at a place, in a style of ``STYLE``."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(words)}</text>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, color: str) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, color: str) -> str:
+    """Return a straight line."""
     return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="{color}"/>'

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import contenders
 from bench.contenders import FAR, Link
 from bench.namespaces import BenchError, Namespace, finish, leave_world, read_line, stop
+from bench.pings import as_svg
 
 _DIE_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
 _SSHD_DIRECTORY = Path("/run/sshd")
@@ -39,8 +41,11 @@ _GRACE = 30.0
 _PING = 0.05  # seconds between two
 _IDLE_PINGS = 40
 _SETTLED = 3.0  # seconds after a change, from when on both bounds are to hold again
+_INTERVAL = re.compile(r"([\d.]+)-[\d.]+ +sec .* ([\d.]+) ([KMG]?)bits/sec")
+_UNITS = {"": 1e-6, "K": 1e-3, "M": 1.0, "G": 1e3}
 _ECHO = re.compile(r"\[([\d.]+)\].*time=([\d.]+) ms")
 _OUTSIDE_PORT = 5202
+_PULSE = (0.2, 0.65)  # from which part of a run to which, an upload that starts and stops
 _CHANGED = 0.4  # after this part of a run, where the line changes while it runs
 
 
@@ -125,6 +130,9 @@ TUNNELS: dict[str, Callable[[Link], None]] = {
 }
 
 
+_NAMES = {"uncontrolled": "--no-latency-control", "ssh-w": "ssh -w"}
+
+
 def _pings(said: str) -> list[tuple[float, float]]:
     return [(float(at), float(took)) for at, took in _ECHO.findall(said)]
 
@@ -187,6 +195,7 @@ class _Iperf:
         *,
         seconds: int,
         port: int = 5201,
+        delay: float = 0.0,
     ) -> None:
         near, far = ends
         server = far.start(
@@ -195,9 +204,10 @@ class _Iperf:
         stack.callback(stop, [server])
         read_line(server.stdout, "iperf3 -s", time.monotonic() + 5, containing=b"listening")
         command = ["iperf3", "-J", "-c", address, "-p", str(port), "-t", str(seconds)]
-        self._seconds = seconds
+        self._seconds = seconds + delay
+        wait = ["sh", "-c", 'sleep "$0"; exec "$@"', str(delay)]
         self._client = near.start(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*wait, *command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         stack.callback(stop, [self._client])
 
@@ -231,24 +241,31 @@ def _changing(
     link: LineLink, seconds: int, congestion: str, stack: contextlib.ExitStack
 ) -> Callable[[], list[float]]:
     """What arrives from some seconds after the change on."""
-    options = ["-C", congestion, "--get-server-output", "-i", "0.5"]
+    options = ["-C", congestion, "--get-server-output"]
     iperf = _Iperf((link.near, link.far), FAR, options, stack, seconds=seconds)
     since = seconds * _CHANGED + _SETTLED
 
     def rates() -> list[float]:
-        told = iperf.told()
-        settled = (
-            [
-                interval["sum"]["bits_per_second"] * 1e-6
-                for interval in told["server_output_json"]["intervals"]
-                if interval["sum"]["start"] >= since
-            ]
-            if "server_output_json" in told
-            else []
-        )
-        return [statistics.fmean(settled)] if settled else _rates(told)
+        told = iperf.told()["server_output_text"]
+        settled = [
+            float(rate) * _UNITS[unit]
+            for start, rate, unit in _INTERVAL.findall(told)
+            if float(start) >= since
+        ]
+        return [statistics.fmean(settled)]
 
     return rates
+
+
+def _pulse(
+    link: LineLink, seconds: int, congestion: str, stack: contextlib.ExitStack
+) -> Callable[[], list[float]]:
+    """An upload that starts and stops between pings."""
+    begin, end = (round(seconds * part) for part in _PULSE)
+    iperf = _Iperf(
+        (link.near, link.far), FAR, ["-C", congestion], stack, seconds=end - begin, delay=begin
+    )
+    return lambda: _rates(iperf.told())
 
 
 def _beside(
@@ -281,6 +298,7 @@ _LOADS: dict[str, Callable[..., Callable[[], list[float]]]] = {
     "both": _one("--bidir"),
     "fall": _changing,
     "rise": _changing,
+    "pulse": _pulse,
     "beside": _beside,
     "four": _four,
 }
@@ -290,6 +308,12 @@ def main(argv: Sequence[str]) -> int:
     options = _options(argv)
     if options.inside:
         return _inside(options)
+    if options.table:
+        rows = read_rows(options.table)
+        print(_table(rows))
+        if options.svg:
+            options.svg.write_text(_picture(rows))
+        return 0
     if os.geteuid() != 0:
         sys.exit("wan.py: only root can make network namespaces: run it with sudo")
     return _outside(argv)
@@ -310,7 +334,9 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     add("--rounds", type=int, default=1, metavar="N", help="how often to repeat (default 1)")
     add("--seconds", type=int, default=20, metavar="N", help="length of a load (default 20)")
     add("--quick", action="store_true", help="upload only, 8 seconds")
-    add("--json", type=Path, metavar="FILE", help="also write everything there")
+    add("--json", type=Path, metavar="FILE", help="add everything to it; skip what it has already")
+    add("--table", type=Path, nargs="+", metavar="FILE", help="print the medians of such files")
+    add("--svg", type=Path, metavar="FILE", help="with --table: draw the last round of load pulse")
     add("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     options.lines = [
@@ -357,44 +383,67 @@ def _inside(options: argparse.Namespace) -> int:
     _SSHD_DIRECTORY.mkdir(exist_ok=True)
     source = str(Path(__file__).with_name("line.c"))
     subprocess.run(["cc", "-O2", "-o", str(options.inside / _LINE), source], check=True)
-    rows: list[dict[str, Any]] = []
-    number = 0
-    for round_ in range(options.rounds):
-        for line in options.lines:
-            for name in options.tunnels:
-                number += 1
-                rows += _measure(options, line, name, round_, options.inside / str(number))
-    if options.json:
-        options.json.write_text(json.dumps(rows))
+    done = read_rows([options.json]) if options.json else []
+    measured = {_which(row) for row in done}
+    for number, run in enumerate(_runs(options)):
+        if _which(run._asdict()) in measured:
+            continue
+        row = _measure(options, run, options.inside / str(number))
+        if row and options.json:
+            with options.json.open("a") as file:
+                file.write(json.dumps(row) + "\n")
     return 0
 
 
-def _measure(
-    options: argparse.Namespace, line: LineSpec, name: str, round_: int, scratch: Path
-) -> Iterator[dict[str, Any]]:
-    """Open one tunnel on one line, and yield what each load did."""
-    for load in options.loads:
-        for congestion in options.congestion.split(","):
-            where = {"line": str(line), "tunnel": name, "load": load, "tcp": congestion}
-            row: dict[str, Any] = {**where, "round": round_}
-            scratch = scratch.with_name(scratch.name + "+")
-            try:
-                with contextlib.closing(LineLink(scratch, line, options.ssh_congestion)) as link:
-                    TUNNELS[name](link)
-                    reading = _load(link, load, options.seconds, congestion)
-            except (BenchError, OSError, ValueError, LookupError, ArithmeticError) as err:
-                print(f"{line} {name} {load}: {err}", file=sys.stderr, flush=True)
-                continue
-            row.update(reading._asdict(), startup=link.startup)
-            print(_row(row, options.seconds), flush=True)
-            yield row
+class Run(NamedTuple):
+    """One measurement."""
+
+    round: int
+    line: LineSpec
+    load: str
+    tunnel: str
+    tcp: str
 
 
-def _row(row: dict[str, Any], seconds: int) -> str:
-    loaded = row["loaded"]
-    if row["load"] in ("fall", "rise"):
-        since = seconds * _CHANGED + _SETTLED
-        loaded = [took for at, took in row["series"] if at >= since]
+def _runs(options: argparse.Namespace) -> Iterator[Run]:
+    tcps = options.congestion.split(",")
+    for round_ in range(options.rounds):
+        for line, load in itertools.product(options.lines, options.loads):
+            for name, tcp in itertools.product(options.tunnels, tcps):
+                yield Run(round_, line, load, name, tcp)
+
+
+def _which(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in Run._fields)
+
+
+def read_rows(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return what files hold, one measurement a line; of a file that is missing, nothing."""
+    return [
+        json.loads(line)
+        for file in files
+        if file.exists()
+        for line in file.read_text().splitlines()
+    ]
+
+
+def _measure(options: argparse.Namespace, run: Run, scratch: Path) -> dict[str, Any] | None:
+    """Open a tunnel on a line of its own, and return what a load did."""
+    row: dict[str, Any] = {**run._asdict(), "line": str(run.line)}
+    try:
+        with contextlib.closing(LineLink(scratch, run.line, options.ssh_congestion)) as link:
+            TUNNELS[run.tunnel](link)
+            reading = _load(link, run.load, options.seconds, run.tcp)
+    except (BenchError, OSError, ValueError, LookupError, ArithmeticError) as err:
+        print(f"{run.line} {run.tunnel} {run.load}: {err}", file=sys.stderr, flush=True)
+        return None
+    row.update(reading._asdict(), startup=link.startup, seconds=options.seconds)
+    print(_row(row), flush=True)
+    return row
+
+
+def _row(row: dict[str, Any]) -> str:
+    loaded = loaded_pings(row)
     rates = " + ".join(f"{rate:.2f}" for rate in row["rates"])
     return (
         f"{row['line']:20} {row['load']:6} {row['tunnel']:12} {row['tcp']:5} {rates:>15} Mbit/s"
@@ -402,6 +451,48 @@ def _row(row: dict[str, Any], seconds: int) -> str:
         f"  median {statistics.median(loaded):7.1f}  95 % {_part(loaded, 0.95):7.1f}"
         f"  worst {max(loaded):7.1f} ms  start {row['startup']:.2f} s"
     )
+
+
+def loaded_pings(row: dict[str, Any]) -> list[float]:
+    """Return the milliseconds of the pings beside a load, after a change only those that count."""
+    if row["load"] not in ("fall", "rise"):
+        return list(row["loaded"])
+    since = row["seconds"] * _CHANGED + _SETTLED
+    return [took for at, took in row["series"] if at >= since]
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the medians of all rounds, as a table in Markdown."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["line"], row["load"], row["tunnel"]), []).append(row)
+    lines = [
+        "| line | load | tunnel | Mbit/s | ping idle | loaded | 95 % | worst | rounds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for names, group in groups.items():
+        rates = " + ".join(
+            f"{statistics.median(rates):.3g}" for rates in zip(*(row["rates"] for row in group))
+        )
+        pings = [loaded_pings(row) for row in group]
+        figures = [
+            statistics.median(statistics.median(row["idle"]) for row in group),
+            *(statistics.median(_part(each, part) for each in pings) for part in (0.5, 0.95, 1.0)),
+        ]
+        told = " | ".join(f"{figure:.0f} ms" for figure in figures)
+        lines.append(f"| {' | '.join(names)} | {rates} | {told} | {len(group)} |")
+    return "\n".join(lines)
+
+
+def _picture(rows: Sequence[dict[str, Any]]) -> str:
+    last = {row["tunnel"]: row for row in rows if row["load"] == "pulse"}
+    if not last:
+        raise SystemExit("wan.py: no such file has the load pulse")
+    curves = [(_NAMES.get(name, name), row["series"]) for name, row in last.items()]
+    some = next(iter(last.values()))
+    begin, end = (some["seconds"] * part for part in _PULSE)
+    heading = f"Ping in a tunnel over ssh, {some['line']}"
+    return as_svg(heading, curves, some["seconds"], (begin, end))
 
 
 def _part(values: Sequence[float], part: float) -> float:
