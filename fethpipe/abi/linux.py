@@ -170,11 +170,6 @@ def pack_index_request(index: int) -> bytes:
     return struct.pack("=16si20x", b"", index)
 
 
-def unpack_request_name(request: bytes) -> str:
-    """Return the name in an ifreq."""
-    return request[:16].partition(b"\0")[0].decode()
-
-
 def pack_promiscuous(index: int) -> bytes:
     """Return the packet_mreq that puts an interface into promiscuous mode."""
     return _PACKET_MREQ.pack(index, PACKET_MR_PROMISC, 0)
@@ -192,10 +187,10 @@ def unpack_tun_flags(request: bytes) -> int:
     return int(_IFREQ.unpack(request)[1])
 
 
-def unpack_tun_name(request: bytes) -> str:
+def unpack_request_name(request: bytes) -> str:
     """Return the interface name that the kernel wrote into the ifreq.
 
-    The kernel writes it over the requested name, which may be longer (an altname). Raises
+    TUNSETIFF writes it over the requested name, which may be longer (an altname). Raises
     ValueError for a wrong size.
     """
     if len(request) != _IFREQ.size:

@@ -17,7 +17,6 @@ from ..library.feth import Feth
 from ..netif.darwin import interface_names
 from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces
-from ..netif.mac import format_mac
 from ..netif.name import interface_index
 from ..netif.status import Status
 
@@ -90,7 +89,7 @@ def _as_ifconfig(facts: Status) -> list[str]:
         first += f" metric {facts.metric}"
     lines = [f"{first} mtu {facts.mtu}"]
     if facts.mac:
-        lines.append(f"ether {format_mac(facts.mac)}")
+        lines.append(f"ether {facts.mac.hex(':')}")
     lines += map(_format_address, facts.addresses)
     if facts.peer:
         lines.append(f"peer: {facts.peer}")
@@ -121,6 +120,6 @@ def _as_json(facts: Status) -> dict[str, Any]:
         "peer": facts.peer or None,
         "flags": facts.flags.value,
         "flag_names": _flag_names(facts.flags),
-        "mac": format_mac(facts.mac) if facts.mac else None,
+        "mac": facts.mac.hex(":") if facts.mac else None,
         "addresses": [str(address) for address in facts.addresses],
     }

@@ -66,7 +66,7 @@ def open_tap(name: str, *, attach: bool = False, offload: bool = True) -> tuple[
     except OSError as error:
         os.close(descriptor)
         raise _refusal(name, error, attach=attach) from error
-    return descriptor, linux.unpack_tun_name(answer)
+    return descriptor, linux.unpack_request_name(answer)
 
 
 def _prepare_headers(descriptor: int) -> None:

@@ -22,7 +22,6 @@ from ..abi.darwin import FETH_MTU, IF_MAXUNIT
 from ..errors import DeviceError, UsageError, errno_behind, step
 from ..netif.darwin import BUSY_SECONDS, UNSUPPORTED, DarwinInterfaces, allow_mtu, check_settings
 from ..netif.existing import existing
-from ..netif.mac import format_mac
 from ..netif.status import Status
 from ..provision.feth import set_mtu
 from .device import EthernetDevice
@@ -144,7 +143,7 @@ class Feth:
     def set_mac(self, mac: Mac) -> None:
         """Set the MAC address."""
         packed = as_mac(mac)
-        with self._interfaces(f"set the MAC of {self.name} to {format_mac(packed)}") as interfaces:
+        with self._interfaces(f"set the MAC of {self.name} to {packed.hex(':')}") as interfaces:
             interfaces.set_mac(self.name, packed)
 
     def set_metric(self, metric: int) -> None:

@@ -27,11 +27,6 @@ def parse_mac(text: str) -> bytes:
     return mac
 
 
-def format_mac(mac: bytes) -> str:
-    """Return a MAC as text, like ``02:00:5e:00:53:01``."""
-    return mac.hex(":")
-
-
 def random_mac() -> bytes:
     """Return a random, locally administered MAC."""
     return _locally_administered(os.urandom(MAC_LENGTH))

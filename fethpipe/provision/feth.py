@@ -36,7 +36,7 @@ from ..netif.darwin import (
     interface_names,
 )
 from ..netif.existing import existing
-from ..netif.mac import format_mac, random_mac, stable_mac
+from ..netif.mac import random_mac, stable_mac
 from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
@@ -336,7 +336,7 @@ def _stable_mac(primary: str) -> bytes:
 
 
 def _set_mac(interfaces: DarwinInterfaces, name: str, mac: bytes) -> None:
-    with step(f"set the MAC of {name} to {format_mac(mac)}"):
+    with step(f"set the MAC of {name} to {mac.hex(':')}"):
         interfaces.set_mac(name, mac)
 
 

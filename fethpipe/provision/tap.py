@@ -15,7 +15,7 @@ from ..device.tap import TUN_PATH, TapDevice, open_tap
 from ..errors import DeviceError, NotAllowedError, UsageError, reason, step
 from ..netif.existing import existing
 from ..netif.linux import LinuxInterfaces, host_identity
-from ..netif.mac import format_mac, stable_mac
+from ..netif.mac import stable_mac
 from ..netif.name import interface_index
 from ..system.privileges import user_name
 from .kind import Kind, check_bridge_mtu
@@ -125,7 +125,7 @@ def _configure(
         with step(f"set the MTU of {name} to {mtu}"):
             interfaces.set_mtu(name, mtu)
     if mac is not None and mac != now.mac:
-        with step(f"set the MAC of {name} to {format_mac(mac)}"):
+        with step(f"set the MAC of {name} to {mac.hex(':')}"):
             interfaces.set_mac(name, mac)
     for address in request.addresses:
         if address in now.addresses and request.metric is None:
@@ -171,7 +171,7 @@ def _advice(request: DeviceRequest) -> str:
     if request.mtu is not None and not (link and link.mtu == request.mtu):
         commands.append(f"ip link set {name} mtu {request.mtu}")
     if request.mac is not None and not (link and link.mac == request.mac):
-        commands.append(f"ip link set {name} address {format_mac(request.mac)}")
+        commands.append(f"ip link set {name} address {request.mac.hex(':')}")
     commands += [
         f"ip address add {address} dev {name}"
         for address in request.addresses

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..device import Device
 from ..errors import UsageError, reason
-from ..netif.mac import format_mac
 from ..provision.request import Provisioned, VmnetFacts
 from ..system.output import open_output
 from ..system.service import ServiceManager
@@ -91,7 +90,7 @@ class Announcer:
         self._facts.update(
             INTERFACE=provisioned.interface,
             IO_INTERFACE=provisioned.io_interface or "",
-            MAC=format_mac(provisioned.mac),
+            MAC=provisioned.mac.hex(":"),
             MTU=str(provisioned.mtu),
             ADDRESSES=" ".join(map(str, provisioned.addresses)),
         )
@@ -108,13 +107,13 @@ class Announcer:
             device.interface,
             state,
             going_on,
-            format_mac(device.mac),
+            device.mac.hex(":"),
             device.mtu,
             "".join(f", {fact}" for fact in (*addresses, *_describe_vmnet(device.vmnet))),
         )
         facts: dict[str, object] = {
             "io_interface": device.io_interface,
-            "mac": format_mac(device.mac),
+            "mac": device.mac.hex(":"),
             "mtu": device.mtu,
             "addresses": addresses,
             "pid": os.getpid(),

@@ -13,7 +13,6 @@ from ..device import Device
 from ..ether.frame import Frame
 from ..ether.ring import LIMIT, RingWatch
 from ..ether.silence import SilenceWatch
-from ..netif.mac import format_mac
 
 log = logging.getLogger("fethpipe")
 
@@ -82,5 +81,5 @@ class RingGuard:
             " recipe in docs/RECIPES.md",
             self._device.name,
             self._bridge,
-            format_mac(self._silence.station),
+            self._silence.station.hex(":"),
         )

@@ -26,6 +26,7 @@ from contextlib import ExitStack, suppress
 from functools import lru_cache
 from ipaddress import IPv4Address
 from itertools import accumulate
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from ..errors import DeviceError, SystemFailureError
@@ -77,42 +78,24 @@ class _Parameters(NamedTuple):
     write_max_packets: int = 0
 
 
-class _Answer:
-    """The result of a completion handler, for the thread that waits for it."""
-
-    def __init__(self) -> None:
-        self.code = 0
-        self.parameters = _Parameters()
-        self._came = threading.Event()
-
-    def expect(self) -> None:
-        self._came.clear()
-
-    def leave(self, code: int, parameters: _Parameters | None = None) -> None:
-        self.code, self.parameters = code, parameters or _Parameters()
-        self._came.set()
-
-    def wait(self, seconds: float) -> bool:
-        return self._came.wait(seconds)
-
-
 class _Callbacks:
     """The blocks of this process, and their results."""
 
     def __init__(self, library: Library) -> None:
-        self.started = _Answer()
-        self.stopped = _Answer()
+        self.started: SimpleQueue[tuple[int, _Parameters]] = SimpleQueue()
+        self.stopped = threading.Event()
         self.wakeup = -1
         self._library = library
         word, pointer = ctypes.c_uint32, ctypes.c_void_p
         system = library.system
         self.start = make_block(system, self._on_start, SIGNATURE_OF_START, word, pointer)
         self.event = make_block(system, self._on_event, SIGNATURE_OF_EVENT, word, pointer)
-        self.stop = make_block(system, self.stopped.leave, SIGNATURE_OF_STOP, word)
+        self.stop = make_block(system, lambda _: self.stopped.set(), SIGNATURE_OF_STOP, word)
 
     def _on_start(self, code: int, dictionary: int | None) -> None:
         # The dictionary is valid during this call only.
-        self.started.leave(code, _read(self._library, dictionary) if dictionary else None)
+        told = _read(self._library, dictionary) if dictionary else _Parameters()
+        self.started.put((code, told))
 
     def _on_event(self, _event: int, _values: int | None) -> None:
         self.wake()
@@ -152,20 +135,24 @@ def start_interface(
             if identifier:
                 key = _key(library, "interface_id")
                 system.xpc_dictionary_set_uuid(description, key, identifier)
-            callbacks.started.expect()
+            callbacks.started = SimpleQueue()  # without a late answer to an earlier start
             reference = library.vmnet.vmnet_start_interface(description, queue, callbacks.start)
-        answer = callbacks.started
-        if not answer.wait(_START_SECONDS if reference else _NO_REFERENCE_SECONDS):
+        try:
+            seconds = _START_SECONDS if reference else _NO_REFERENCE_SECONDS
+            code, started = callbacks.started.get(timeout=seconds)
+        except Empty:
             if reference:
                 raise SystemFailureError(
                     f"vmnet did not answer in {_START_SECONDS:.0f} s", hint="try again"
-                )
-            answer.code = ReturnCode.VMNET_FAILURE
-        if answer.code != ReturnCode.VMNET_SUCCESS or not reference:
-            refusal = VmnetError("vmnet_start_interface", answer.code)
+                ) from None
+            code, started = ReturnCode.VMNET_FAILURE, _Parameters()
+        if code != ReturnCode.VMNET_SUCCESS or not reference:
+            refusal = VmnetError("vmnet_start_interface", code)
             tried = f"start a vmnet interface in {options.mode} mode"
             raise explain(tried, refusal, root=os.geteuid() == 0)
-        interface = VmnetInterface(library, callbacks, reference, queue, options)
+        interface = VmnetInterface(
+            library, callbacks, reference, queue, options=options, started=started
+        )
         undo.pop_all()
     return interface
 
@@ -254,9 +241,10 @@ class VmnetInterface:
         callbacks: _Callbacks,
         reference: int,
         queue: int,
+        *,
         options: VmnetOptions,
+        started: _Parameters,
     ) -> None:
-        started = callbacks.started.parameters
         self.mac = _parse_mac(started.mac_address)
         self.mtu = started.mtu or started.max_packet_size - HEADER_LENGTH
         self.facts = VmnetFacts(
@@ -333,7 +321,7 @@ class VmnetInterface:
         vmnet.vmnet_interface_set_event_callback(
             reference, VMNET_INTERFACE_PACKETS_AVAILABLE, None, None
         )
-        callbacks.stopped.expect()
+        callbacks.stopped.clear()
         code = vmnet.vmnet_stop_interface(reference, self._queue, callbacks.stop)
         if code != ReturnCode.VMNET_SUCCESS or not callbacks.stopped.wait(_STOP_SECONDS):
             raise SystemFailureError(

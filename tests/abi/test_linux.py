@@ -173,18 +173,20 @@ def test_tun_request() -> None:
 
 
 def test_tun_name_that_the_kernel_chose() -> None:
-    assert linux.unpack_tun_name(linux.pack_tun_request("fp0", linux.IFF_TAP)) == "fp0"
+    assert linux.unpack_request_name(linux.pack_tun_request("fp0", linux.IFF_TAP)) == "fp0"
 
 
 def test_tun_name_of_15_bytes() -> None:
-    assert linux.unpack_tun_name(linux.pack_tun_request("fifteen-letters", 0)) == "fifteen-letters"
+    assert (
+        linux.unpack_request_name(linux.pack_tun_request("fifteen-letters", 0)) == "fifteen-letters"
+    )
 
 
 def test_tun_name_over_a_longer_altname() -> None:
     # TUNSETIFF with the altname "attached-by-me" of tap0: the kernel copies tap0 and its NUL over.
     answer = bytearray(linux.pack_tun_request("attached-by-me", linux.IFF_TAP))
     answer[:5] = b"tap0\0"
-    assert linux.unpack_tun_name(bytes(answer)) == "tap0"
+    assert linux.unpack_request_name(bytes(answer)) == "tap0"
 
 
 @golden
@@ -429,7 +431,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "attributes": linux.unpack_attributes,
     "link": linux.unpack_link,
     "address": linux.unpack_address,
-    "TUN name": linux.unpack_tun_name,
+    "TUN name": linux.unpack_request_name,
     "TUN flags": linux.unpack_tun_flags,
 }
 
