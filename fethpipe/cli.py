@@ -25,10 +25,10 @@ from .netif.name import check_name
 from .provision.kind import find_kind
 from .provision.request import KINDS, DeviceRequest, VmnetOptions
 from .remote.ssh import RemoteEnd
+from .system.child import status_of
 from .system.descriptors import close_all_but
 from .system.stderr import configure_messages
 from .tunnel.config import Config
-from .tunnel.ending import status_of
 from .tunnel.run import run
 from .vmnet.options import MODES, check_options
 from .wire.framing import FRAMINGS

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
@@ -21,14 +22,13 @@ from typing import Any, NamedTuple
 from .._version import __version__
 from ..abi.address import IPInterface
 from ..arguments import Parser, add_options, count
-from ..errors import FethpipeError, SystemFailureError, reason, system_step
+from ..errors import SystemFailureError, reason, system_step
 from ..netif.address import parse_address
 from ..netif.mac import parse_mac, random_mac
 from ..netif.name import check_name
+from ..system.child import status_of
 from ..system.descriptors import close_all_but, open_standard
 from ..system.stderr import configure_messages
-
-log = logging.getLogger("fethpipe")
 
 _DESCRIPTION = """\
 Manage, inspect and try feth interfaces of macOS by hand. The verbs status,
@@ -50,32 +50,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run fethctl with these arguments (default: those of the process). Return its exit status."""
     configure_messages(logging.INFO, prefix="fethctl: ")
     try:
-        with system_step(f"open {os.devnull}"):
-            open_standard()
-        if argv is None:
-            close_all_but({0, 1, 2})
-        options = make_parser().parse(sys.argv[1:] if argv is None else argv)
+        return status_of(partial(_main, argv))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    with system_step(f"open {os.devnull}"):
+        open_standard()
+    if argv is None:
+        close_all_but({0, 1, 2})
+    options = make_parser().parse(sys.argv[1:] if argv is None else argv)
+    try:
         options.run(options)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except FethpipeError as error:
-        log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
-        return error.status
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of stdout has closed the pipe
         _silence_stdout()
-    except MemoryError:
-        log.error("there is not enough memory")  # noqa: TRY400
-        return SystemFailureError.status
-    except (ImportError, SystemError) as error:  # Python itself had too little memory, or files
-        log.error("cannot load the program: %s", error)  # noqa: TRY400
-        return SystemFailureError.status
     except OSError as error:
-        tried = "the system refused" if error.errno in _SCARCE else "cannot write to stdout"
-        log.error("%s: %s", tried, reason(error))  # noqa: TRY400
         _silence_stdout()
-        return SystemFailureError.status
+        if error.errno in _SCARCE:
+            raise
+        raise SystemFailureError(f"cannot write to stdout: {reason(error)}") from error
     return 0
 
 

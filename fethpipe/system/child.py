@@ -1,17 +1,20 @@
-"""Fork processes that talk to this one over a channel.
+"""Fork processes that talk to this one over a channel, and end a process with a message.
 
 Fork before there are threads. A child never returns into the code of its parent.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import NoReturn, Optional
 
-from ..errors import FethpipeError, SystemFailureError, system_step
+from ..errors import FethpipeError, SystemFailureError, reason, system_step
 from .channel import Channel, channel_pair
+
+log = logging.getLogger("fethpipe")
 
 _STDERR = 2
 
@@ -35,6 +38,24 @@ def fork_child(name: str, serve: Callable[[Channel], int | None]) -> tuple[Chann
         end_with(name, lambda: serve(far))
     far.close()
     return near, process
+
+
+def status_of(work: Callable[[], int]) -> int:
+    """Return the exit status of some work, or that of its failure, which is logged."""
+    try:
+        return work()
+    except FethpipeError as error:
+        log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
+        return error.status
+    except MemoryError:
+        log.error("there is not enough memory")  # noqa: TRY400
+        return SystemFailureError.status
+    except (ImportError, SystemError) as error:  # Python itself had too little memory, or files
+        log.error("cannot load the program: %s", error)  # noqa: TRY400
+        return SystemFailureError.status
+    except OSError as error:  # such as EMFILE, which any call may meet
+        log.error("the system refused: %s", reason(error))  # noqa: TRY400
+        return SystemFailureError.status
 
 
 def end_with(name: str, serve: Serve) -> NoReturn:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from select import select
 
+log = logging.getLogger("fethpipe")
+
 _STDERR = 2
 _PATIENCE_SECONDS = 0.2
 _LONGEST_LINE = 2048
@@ -204,10 +206,9 @@ class _StderrHandler(logging.Handler):
 def configure_messages(level: int, *, prefix: str = "fethpipe: ") -> None:
     """Write the program's messages from ``level`` up to stderr, each with this prefix."""
     output.open()
-    logger = logging.getLogger("fethpipe")
-    logger.propagate = False
-    logger.handlers = [_StderrHandler(prefix)]
-    logger.setLevel(level)
+    log.propagate = False
+    log.handlers = [_StderrHandler(prefix)]
+    log.setLevel(level)
 
 
 def printable(text: bytes) -> str:

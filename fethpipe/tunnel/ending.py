@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from select import select
 from typing import NamedTuple, Optional
-
-from ..errors import FethpipeError, SystemFailureError, reason
-
-log = logging.getLogger("fethpipe")
 
 
 class Ending(NamedTuple):
@@ -38,21 +33,3 @@ def pause(watch: Watch, seconds: float) -> Ending | None:
             if ending:
                 return ending
     return None
-
-
-def status_of(work: Callable[[], int]) -> int:
-    """Return the exit status of some work, or that of its failure, which is logged."""
-    try:
-        return work()
-    except FethpipeError as error:
-        log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
-        return error.status
-    except MemoryError:
-        log.error("there is not enough memory")  # noqa: TRY400
-        return SystemFailureError.status
-    except (ImportError, SystemError) as error:  # Python itself had too little memory, or files
-        log.error("cannot load the program: %s", error)  # noqa: TRY400
-        return SystemFailureError.status
-    except OSError as error:  # such as EMFILE, which any call may meet
-        log.error("the system refused: %s", reason(error))  # noqa: TRY400
-        return SystemFailureError.status

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from ..system.child import status_of
 from ..system.descriptors import close_all_but
 from ..system.marker import make_marker
 from ..system.stderr import configure_messages
 from .config import unpack_config
-from .ending import status_of
 from .run import run
 
 import_module(".pump", __package__)  # now, while the rest of the program still comes
