@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .drain import LOOK, Drain
 from .queue import FairQueue
 from .window import Window
 
@@ -28,24 +29,43 @@ _MOST_TAKEN = 1 << 16
 class Control:
     """What one side sends on one stream.
 
-    ``active`` once the peer reports; ``limits`` while the line can be what limits, which that of
-    a pipe or a LAN cannot; ``waiting`` while frames do. ``slow`` while frames had better be short,
-    as what waits behind them waits long. ``next_mark`` is the count of bytes sent from which on
-    ``on_send`` is to be called. ``now`` is in seconds of a monotonic clock.
+    ``active`` once the peer reports. Before that, and without reports, ``look`` is in how many
+    seconds to call ``on_unread``, while something waits for the stream; None for never.
+
+    ``limits`` while the line can be what limits, which that of a pipe or a LAN cannot; ``waiting``
+    while frames do. ``slow`` while frames had better be short, as what waits behind them waits
+    long. ``next_mark`` is the count of bytes sent from which on ``on_send`` is to be called.
+    ``now`` is in seconds of a monotonic clock.
     """
 
     def __init__(self, now: float) -> None:
-        self.window = Window(now)
+        self.window: Window | Drain = Window(now)
+        self.look: float | None = None
         self.queue = FairQueue()
         self.active = self.limits = self.waiting = self.slow = False
         self.lone_limit = self.batch_limit = self.next_mark = _UNLIMITED
 
-    def start(self, sent: int) -> None:
+    def start(self, sent: int, now: float) -> None:
         """The peer will report: from now on there are limits. So much was sent before."""
         self.active = self.limits = True
-        self.window.start(sent)
-        self.next_mark = self.window.next_mark
+        self.look = None
+        window = self.window = Window(now)
+        window.start(sent)
+        self.next_mark = window.next_mark
         self._set_limits()
+
+    def start_looking(self) -> None:
+        """Bound what lies unread, as long as the peer has not said that it will report."""
+        self.window, self.look = Drain(), LOOK
+
+    def on_unread(self, sent: int, unread: int, now: float) -> None:
+        """Note what the stream has been given since its start, and what of it nobody has read."""
+        window = self.window
+        if isinstance(window, Drain):
+            window.on_send(sent - window.sent, now)
+            window.on_unread(unread, now)
+            self.look = LOOK if window.rate else 10 * LOOK
+            self._adapt_to_rate()
 
     def on_send(self, sent: int, now: float) -> None:
         """Note how many bytes the stream has been given since its start."""
@@ -57,13 +77,10 @@ class Control:
 
     def on_report(self, taken: int, clock: int, now: float) -> bool:
         """Take the peer's report; return whether it can be true."""
-        if not self.window.on_report(taken, clock, now):
+        window = self.window
+        if isinstance(window, Drain) or not window.on_report(taken, clock, now):
             return False
-        rate = 0.0 if self.window.starting else self.window.rate
-        fast = 2 * _SLOW if self.slow else _SLOW
-        self.slow = 0 < self.window.rate < fast and not self.window.near
-        self.queue.adapt(rate=rate, round_trip=self.window.round_trip)
-        self._set_limits()
+        self._adapt_to_rate()
         return True
 
     def put(self, frames: Iterable[bytes], now: float) -> None:
@@ -93,21 +110,31 @@ class Control:
     def describe(self) -> str:
         """Return the state of the line in a few words, "" as long as nothing is known of it."""
         window, queue = self.window, self.queue
-        if not window.rate or window.near:
-            return "line faster than what is sent" if window.near else ""
+        if window.near:
+            return "line faster than what is sent" if self.active else ""
+        if not window.rate:
+            return ""
         least = "at least " if window.starting else ""
         queued = f" ({window.queue * 1e3:.0f} ms queued)" if window.on_the_way >> 10 else ""
         waited = f" ({queue.delay * 1e3:.0f} ms)" if queue else ""
+        trip = f"round trip {_round(max(0.0, window.round_trip) * 1e3)} ms, " if self.active else ""
         return (
-            f"line {least}{_round(window.rate * 8e-6)} Mbit/s, "
-            f"round trip {_round(max(0.0, window.round_trip) * 1e3)} ms, "
+            f"line {least}{_round(window.rate * 8e-6)} Mbit/s, {trip}"
             f"on the way {window.on_the_way >> 10} of {int(window.size) >> 10} KiB{queued}, "
             f"waiting {queue.size >> 10} KiB{waited}, "
             f"{queue.marked} marked, {queue.dropped} dropped"
         )
 
+    def _adapt_to_rate(self) -> None:
+        window = self.window
+        fast = 2 * _SLOW if self.slow else _SLOW
+        self.slow = 0 < window.rate < fast and not window.near
+        rate = 0.0 if window.starting else window.rate
+        self.queue.adapt(rate=rate, round_trip=window.round_trip)
+        self._set_limits()
+
     def _set_limits(self) -> None:
-        if not self.active:
+        if not self.active and self.look is None:
             return
         self.waiting = bool(self.queue)
         self.limits = self.waiting or not self.window.near

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import fcntl
 import os
+import socket
+import stat
+import sys
+import termios
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +18,8 @@ _PIPE_SIZE = 1 << 20
 """In bytes: the most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). It holds several
 of the longest records. In the usual 64 KiB, each of these would take two wake-ups at both ends.
 """
+
+_SO_NWRITE = 0x1024  # Darwin: sys/socket.h
 
 
 class Stream:
@@ -80,6 +87,28 @@ class Stream:
         self.sent += written
         if written < sum(map(len, pieces)):
             self.pending = b"".join(pieces)[written:]
+
+    def unread(self) -> int | None:
+        """Return how many bytes were written that nobody has read; None where nobody can tell.
+
+        Linux tells it of pipes and, with what it spends on each packet, of sockets (FIONREAD in
+        pipe(7), SIOCOUTQ in tcp(7)). macOS tells it of sockets only (SO_NWRITE in sys/socket.h),
+        but a pipe there holds 64 KiB at most.
+        """
+        descriptor = self.write_descriptor
+        mode = os.fstat(descriptor).st_mode
+        try:
+            if stat.S_ISSOCK(mode) and sys.platform == "darwin":
+                with socket.fromfd(descriptor, socket.AF_UNIX, socket.SOCK_STREAM) as writer:
+                    return writer.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+            if sys.platform == "darwin":
+                return None
+            count = array.array("i", [0])
+            request = termios.TIOCOUTQ if stat.S_ISSOCK(mode) else termios.FIONREAD
+            fcntl.ioctl(descriptor, request, count)
+        except OSError:
+            return None
+        return count[0]
 
     def flush(self, seconds: float) -> None:
         """Wait until the stream has taken what is pending, at most this many seconds."""

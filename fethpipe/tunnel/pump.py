@@ -3,7 +3,8 @@
 Rules:
 
 1. Memory is bounded. Where the line is slow, the window (:mod:`..flow`) is full before the stream
-   is: the device is read at once, and a bounded queue decides what waits and what is dropped.
+   is, or, from a peer without reports, what lies unread would take too long: the device is read at
+   once, and a bounded queue decides what waits and what is dropped.
    Where the processor is slow, as on a pipe, the stream is full first: the device is not read, and
    its queue in the kernel fills and drops frames, as Ethernet does. Reading frames only to drop
    them would cost more.
@@ -101,6 +102,9 @@ class Pump:
         offload = device.offload
         self._super_frames = offload if offload and offload.super_frames else None
         self._next_report = _NEVER
+        self._next_look = now
+        if latency_control:
+            self.control.start_looking()
         self._received_at = now
         self._ending: Ending | None = None
 
@@ -126,6 +130,8 @@ class Pump:
         control = self.control
         while self._ending is None and not stream.reader_gone:
             timeout = self._timeout() if timers or stream.received >= self._next_report else None
+            if control.look and (control.waiting or stream.pending):
+                timeout = self._look(timeout)
             if stream.pending:
                 watched = with_device if control.waiting else others  # see rule 1
                 readable, writable, _ = select(watched, outgoing, nothing, timeout)
@@ -153,6 +159,25 @@ class Pump:
             self._hear_out()
         stream.flush(FLUSH_SECONDS)
         return self._ending or _NO_READER
+
+    def _look(self, timeout: float | None) -> float | None:
+        """See how much lies unread, if it is time to, and return when to look again at the latest.
+
+        The peer may never say anything. If it reports, the window knows more.
+        """
+        control, now = self.control, time.monotonic()
+        if now >= self._next_look:
+            unread = self._stream.unread()
+            if unread is None:
+                control.look = None
+                return timeout
+            control.on_unread(self._stream.sent, unread, now)
+            self._forward.adapt()
+            if control.waiting and control.window.room > 0 and not self._stream.pending:
+                self._forward.release(now)
+            self._next_look = now + (control.look or 0)
+        left = max(0.0, self._next_look - now)
+        return left if timeout is None else min(timeout, left)
 
     def _greet(self) -> None:
         greeting = self._connection.send_hello()
@@ -212,7 +237,7 @@ class Pump:
                 self._reporter = Reporter(time.monotonic())
                 self._next_report = self._reporter.next
                 if self._limits:
-                    self.control.start(self._stream.sent)
+                    self.control.start(self._stream.sent, time.monotonic())
             if self._super_frames and Feature.SUPER_FRAMES in hello.features:
                 udp = Feature.UDP_SEGMENTS in hello.features
                 self._forward.switch(self._super_frames, udp=udp)

@@ -11,7 +11,7 @@ MBIT = 125_000
 def after(seconds: float, *, rate: float, one_way: float) -> Control:
     """Return the control of a line that was full for so long."""
     control = Control(0.0)
-    control.start(0)
+    control.start(0, 0.0)
     sent, now, busy = 0, 0.0, 0.0
     while now < seconds:
         while control.window.room > 0:
@@ -48,7 +48,7 @@ def test_nothing_queues_while_nothing_is_on_the_way() -> None:
 
 def test_the_rate_of_a_trickle_is_not_the_lines() -> None:
     control = Control(0.0)
-    control.start(0)
+    control.start(0, 0.0)
     for step in range(1, 20):
         control.on_send(2000 * step, float(step))
         assert control.on_report(2000 * step, step * 1_000_000, step + 0.05)
@@ -59,7 +59,7 @@ def test_the_rate_of_a_trickle_is_not_the_lines() -> None:
 def test_a_pipe_is_no_line() -> None:
     control = Control(0.0)
     assert control.describe() == ""
-    control.start(0)
+    control.start(0, 0.0)
     for step in range(1, 100):
         control.on_send(100_000 * step, step * 1e-3)
         assert control.on_report(100_000 * step, step * 1000, step * 1e-3 + 1e-4)

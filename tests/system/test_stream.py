@@ -143,3 +143,32 @@ def test_the_descriptors_stay_open(make_pipe: MakePipe) -> None:
     Stream(pipe.reader.fileno(), pipe.writer.fileno()).close()
     pipe.writer.write(b"x")
     assert pipe.reader.read(1) == b"x"
+
+
+@pytest.mark.skipif(os.uname().sysname != "Linux", reason="macOS tells nothing of pipes")
+def test_what_lies_unread_in_a_pipe_is_counted(make_pipe: MakePipe) -> None:
+    pipe = make_pipe()
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        assert stream.unread() == 0
+        stream.write(bytes(100_000))
+        assert stream.unread() == 100_000
+        stream.read(60_000)
+        assert stream.unread() == 40_000
+
+
+def test_what_lies_unread_in_a_socket_grows_and_shrinks() -> None:
+    near, far = socket.socketpair()
+    with near, far, Stream(near.fileno(), near.fileno()) as stream:
+        assert stream.unread() == 0
+        stream.write(bytes(5000))
+        assert (stream.unread() or 0) >= 5000
+        far.recv(5000, socket.MSG_WAITALL)
+        assert stream.unread() == 0
+
+
+def test_nobody_can_tell_what_lies_unread_in_a_file(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        file = stack.enter_context((tmp_path / "file").open("wb"))
+        nothing = stack.enter_context(open(os.devnull, "rb"))
+        stream = stack.enter_context(Stream(nothing.fileno(), file.fileno()))
+        assert not stream.unread()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from select import select
 
 import pytest
 
@@ -74,14 +79,16 @@ class Rig:
 
 
 @contextmanager
-def rig(*, latency_control: bool = True, theirs: Hello = THEIRS) -> Iterator[Rig]:
+def rig(
+    *, latency_control: bool = True, theirs: Hello = THEIRS, holds: int = 1 << 21
+) -> Iterator[Rig]:
     with ExitStack() as stack:
         device = FakeDevice()
         stack.callback(device.close)
         peer, ours = map(stack.enter_context, socket.socketpair())
         peer.settimeout(PATIENCE)
         for end in peer, ours:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, holds)
         stream = stack.enter_context(Stream(ours.fileno(), ours.fileno()))
         connection = Connection(FRAMINGS["u16be"], device.counters, hello=OURS)
         pump = Pump(device, stream, connection, latency_control=latency_control)
@@ -144,6 +151,26 @@ def test_towards_a_peer_without_reports_everything_goes() -> None:
         at.say(UPLOAD)
         assert at.device.absorb(seconds=PATIENCE) == UPLOAD
         assert not at.has_more(), "it gets no reports either"
+
+
+def test_what_a_slow_reader_without_reports_has_unread_is_bounded() -> None:
+    """It reads some 1.6 Mbyte/s; half a second of that fills what the socket holds at first."""
+    with rig(theirs=THEIRS._replace(features=Feature(0)), holds=1 << 19) as at:
+        deadline = time.monotonic() + PATIENCE
+        most, unread = 0, 1
+        while most < 1 << 18 or unread > 1 << 17:
+            assert time.monotonic() < deadline, f"{unread} bytes lie unread"
+            for _ in range(40):
+                at.device.emit(UPLOAD, seconds=0)
+            select([], [], [], 0.01)
+            taken = [next(at.payloads) for _ in range(10)]
+            answer = fcntl.ioctl(at.peer, termios.FIONREAD, bytes(4))
+            unread = int.from_bytes(answer, sys.byteorder)
+            most = max(most, unread)
+        assert taken == [UPLOAD] * 10
+
+        at.emit(PING)
+        assert PING in list(islice(at.payloads, (1 << 17) // len(UPLOAD)))
 
 
 @pytest.mark.parametrize("latency_control", [True, False])
