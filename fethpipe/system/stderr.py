@@ -154,8 +154,15 @@ def without_waiting() -> Iterator[None]:
         output.patience = _PATIENCE_SECONDS
 
 
-def only_write_stderr() -> None:
-    """Open a terminal that is our stderr once more, so that nobody can read from it here."""
+def only_write_terminal() -> None:
+    """Keep no stdin, stdout or stderr from which a terminal can be read; stderr still writes there.
+
+    Others who have the terminal do not notice. stdin and stdout lead nowhere then.
+    """
+    with open(os.devnull, "rb+", buffering=0) as nothing:
+        for standard in (0, 1):
+            if os.isatty(standard):
+                os.dup2(nothing.fileno(), standard)
     with suppress(OSError):
         opened = os.open(os.ttyname(_STDERR), os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
         os.dup2(opened, _STDERR)

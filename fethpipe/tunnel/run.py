@@ -24,7 +24,7 @@ from ..system.confinement import confine, empty_bounding_set
 from ..system.descriptors import has_terminal, open_standard
 from ..system.privileges import drop_privileges
 from ..system.signals import STOPPING, SignalPipe
-from ..system.stderr import without_waiting
+from ..system.stderr import only_write_terminal, without_waiting
 from ..system.stream import Stream
 from ..system.title import set_title
 from ..wire.framing import FRAMINGS
@@ -197,6 +197,7 @@ def _begin(config: Config, command: Command | None, session: RemoteSession | Non
 def _confine() -> None:
     """Give up what moving frames does not need, and log it (-v)."""
     set_title("fethpipe-pump")
+    only_write_terminal()
     holds, lacks = confine()
     log.debug("confinement: %s", ", ".join(holds) or "none")
     for lack in lacks:

@@ -23,7 +23,7 @@ from ..system.channel import Channel, ChannelClosedError, pack_error
 from ..system.child import end_with
 from ..system.confinement import confine
 from ..system.privileges import can_become, drop_privileges, nobody_account
-from ..system.stderr import configure_messages, only_write_stderr
+from ..system.stderr import configure_messages, only_write_terminal
 from ..wire.framing import RecordDecoder
 from .cable import CABLE, NOTE
 from .interface import VmnetInterface, start_interface
@@ -43,7 +43,7 @@ def main() -> NoReturn:
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    only_write_stderr()
+    only_write_terminal()
     configure_messages(logging.WARNING)
     end_with("the process of the vmnet interface", lambda: _serve(Channel(socket.socket(fileno=0))))
 

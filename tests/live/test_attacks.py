@@ -222,7 +222,7 @@ def terminals_of(private: Private) -> dict[int, int]:
 def test_a_pump_has_no_terminal_of_roots(private: Private, options: tuple[str, ...]) -> None:
     argv = private.entering(sys.executable, *stolen(_TERMINAL), *options, *SPEAKING)
     with TerminalSession(private.namespace, argv) as terminal:
-        terminal.type("something typed")
+        terminal.type("something typed\n")
         assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
         assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
         assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
@@ -230,6 +230,18 @@ def test_a_pump_has_no_terminal_of_roots(private: Private, options: tuple[str, .
         found = terminals_of(private)
         assert found
         assert set(found.values()) == {0}
+
+
+def test_a_pump_does_not_read_the_terminal_of_its_own_user(private: Private) -> None:
+    private.namespace.run(["ip", "tuntap", "add", "fp0", "mode", "tap", "user", str(UID)])
+    python = private.python_for_user()
+    argv = private.entering(*private.as_user(), python, *stolen(_TERMINAL), "--attach", "fp0")
+    with TerminalSession(private.namespace, [*argv, *SPEAKING], owner=UID) as terminal:
+        terminal.type("something typed\n")
+        assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
+        assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
+        assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
+        assert terminal.wait_for("open it").endswith("EPERM")
 
 
 _COMMAND = f"{BEFORE}\n{_TERMINAL}\nos.write(2, b'stolen: \\x1b[31mquoted\\n'); time.sleep(60)"
@@ -240,7 +252,7 @@ def test_a_command_has_no_terminal_of_roots(private: Private) -> None:
     command = ["--", python, "-c", _COMMAND]
     argv = [*private.fethpipe(), "--user", USER, *command]
     with TerminalSession(private.namespace, argv) as terminal:
-        terminal.type("something typed")
+        terminal.type("something typed\n")
         assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
         assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
         assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
