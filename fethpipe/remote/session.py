@@ -33,6 +33,7 @@ class RemoteSession:
         self.argv = ssh_arguments(remote)
         self.relay = ErrorRelay(self.argv[0])
         self._remote = remote
+        self._seconds = patience()  # now: a confined process cannot look for a terminal
         self._block = self._marker = b""
         self._rest: dict[FarSystem, bytes] = {}
 
@@ -69,7 +70,7 @@ class RemoteSession:
             watch=watch,
             on_noise=self._tell_noise,
             on_pause=self.relay.flush,
-            seconds=patience(),
+            seconds=self._seconds,
         )
         self.relay.release()
         return stopped

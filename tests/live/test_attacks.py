@@ -181,6 +181,7 @@ def test_the_capabilities_of_a_service_stay_with_nobody(private: Private, left: 
     with Fethpipe(left, "--framing", "zerotier", *command, launcher=launcher) as program:
         pump = program.ready().pid
         assert program.stderr.next(containing="COMMAND runs")
+        wait_confined(pump)
         processes = private.processes()
         (keeper,) = [each for each in processes.values() if each.session == each.pid]
         assert keeper.capabilities  # it may have to change addresses later
@@ -189,6 +190,14 @@ def test_the_capabilities_of_a_service_stay_with_nobody(private: Private, left: 
             if process != keeper:
                 assert process.capabilities == 0, process
         assert "NoNewPrivs:\t1" in Path(f"/proc/{pump}/status").read_text()
+
+
+def wait_confined(pid: int) -> None:
+    """Wait until a process is confined, of which nobody tells but /proc."""
+    deadline = time.monotonic() + PATIENCE
+    while "Seccomp:\t2" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < deadline, "it is not confined"
+        time.sleep(0.01)
 
 
 # ---- a terminal of somebody else's ----
@@ -420,11 +429,7 @@ def test_fethctl_reads_frames_without_rights_or_terminal(
         found = terminals_of(private)
         assert list(found.values()) == [0]
         for pid in found:
-            private.namespace.wait_until(
-                lambda: "Seccomp:\t2" in Path(f"/proc/{pid}/status").read_text(),  # noqa: B023
-                "it is not confined",
-                1.0,
-            )
+            wait_confined(pid)
         terminal.type("\x03")
         assert terminal.wait_for("status 0")
     private.namespace.run(["ip", "link", "delete", "tap9"])

@@ -21,8 +21,9 @@ from fethpipe.tunnel.launcher import GRACE_SECONDS
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.ordinary import NOBODY
 from tests.live.private import descendants, pids_in
-from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, finish
+from tests.live.programs import FETHPIPE, LEFT, RIGHT, Fethpipe, changed, finish
 from tests.live.sshd import FAR, PASSWORD, USER, USER_ID, Sshd, hide, join, kill
+from tests.live.terminals import TerminalSession
 from tests.live.traffic import transfer
 from tests.patience import PATIENCE
 
@@ -628,3 +629,16 @@ def far_pump_owner(sshd: Sshd) -> int:
             status = Path(f"/proc/{pid}/status").read_text()
             return int(status.partition("\nUid:")[2].split()[0])
     raise AssertionError("there is no far pump")
+
+
+@pytest.mark.parametrize("has_terminal", [True, False])
+def test_somebody_at_a_terminal_has_the_time_to_type_a_password(
+    left: Namespace, *, has_terminal: bool
+) -> None:
+    quickly = changed(
+        "remote.handshake ATTENDED_SECONDS = 0.6", "remote.handshake UNATTENDED_SECONDS = 0.3"
+    )
+    argv = [*quickly, "--ssh", "far", "--ssh-command", "sh -c 'exec sleep 60'"]
+    before = [] if has_terminal else ["setsid", "--wait"]
+    with TerminalSession(left, [*before, *argv]) as terminal:
+        assert terminal.wait_for(f"did not start within {1 if has_terminal else 0} s")
