@@ -42,20 +42,18 @@ def pack_records(frames: Iterable[bytes | memoryview], nanoseconds: int) -> byte
 class Record(NamedTuple):
     """A frame of a file.
 
-    ``nanoseconds`` is when it passed, since 1970, UTC. ``length`` is the length of the whole frame
-    in bytes, more than ``frame`` has if the capture stored a part only.
+    ``length`` is the length of the whole frame in bytes, more than ``frame`` has if the capture
+    stored a part only. Its time is not read.
     """
 
-    nanoseconds: int
     frame: bytes
     length: int
 
 
-# The magic number of a file tells its byte order, and how many nanoseconds a fraction counts.
-_FORMS = {
-    struct.pack(f"{order}I", magic): (order, scale)
-    for magic, scale in ((_MAGIC, 1), (0xA1B2C3D4, 1000))
-    for order in "<>"
+# The magic number of a file tells its byte order, and what a fraction of a second counts.
+_MICROSECONDS = 0xA1B2C3D4
+_ORDERS = {
+    struct.pack(f"{order}I", magic): order for magic in (_MAGIC, _MICROSECONDS) for order in "<>"
 }
 _PCAPNG = bytes.fromhex("0a0d0d0a")
 
@@ -70,7 +68,6 @@ class PcapDecoder:
     def __init__(self) -> None:
         self._pending = b""
         self._record: struct.Struct | None = None
-        self._scale = 1
 
     def feed(self, data: bytes) -> list[Record]:
         """Return the records that these bytes complete."""
@@ -85,14 +82,13 @@ class PcapDecoder:
         size = self._record.size
         records: list[Record] = []
         while len(data) - start >= size:
-            seconds, fraction, here, whole = self._record.unpack_from(data, start)
+            here, whole = self._record.unpack_from(data, start)
             if here > SNAP_LENGTH:
                 raise ValueError(f"it has a record of {here} bytes, more than any frame has")
             stop = start + size + here
             if stop > len(data):
                 break
-            nanoseconds = seconds * 1_000_000_000 + fraction * self._scale
-            records.append(Record(nanoseconds, data[start + size : stop], whole))
+            records.append(Record(data[start + size : stop], whole))
             start = stop
         self._pending = data[start:]
         return records
@@ -107,11 +103,11 @@ class PcapDecoder:
     def _read_header(self, data: bytes) -> struct.Struct:
         if data[:4] == _PCAPNG:
             raise ValueError("a pcapng file, not a pcap file (editcap -F pcap converts it)")
-        if data[:4] not in _FORMS:
+        if data[:4] not in _ORDERS:
             raise ValueError("not a pcap file")
-        order, self._scale = _FORMS[data[:4]]
+        order = _ORDERS[data[:4]]
         # The upper half of the link type may say that frames have a check sequence.
         link_type = struct.unpack_from(f"{order}I", data, 20)[0] & 0xFFFF
         if link_type != _LINKTYPE_ETHERNET:
             raise ValueError(f"its link type is {link_type}, not Ethernet")
-        return struct.Struct(f"{order}IIII")
+        return struct.Struct(f"{order}8xII")

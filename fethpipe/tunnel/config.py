@@ -14,21 +14,6 @@ if TYPE_CHECKING:  # only the end that starts the other one needs it
     from ..remote.ssh import RemoteEnd
 
 _ANY_KIND = "tap"
-# What crosses to the other end as it is; the request does as messages to the keeper have it.
-_SENT = (
-    *(
-        "device",
-        "framing",
-        "ready_descriptor",
-        "ready_file",
-        "up",
-        "down",
-        "stats_seconds",
-        "user",
-        "level",
-    ),
-    *("keepalive", "hello", "latency_control", "pcap", "dhcp"),
-)
 
 
 class Config(NamedTuple):
@@ -56,6 +41,11 @@ class Config(NamedTuple):
     latency_control: bool = True
     pcap: str | None = None
     dhcp: bool = False
+
+
+# What concerns one end only, and the request, which crosses as messages to the keeper have it.
+_NOT_SENT = {"request", "command", "reconnect", "remote", "far"}
+_SENT = [name for name in Config._fields if name not in _NOT_SENT]
 
 
 def pack_config(config: Config) -> dict[str, Any]:

@@ -56,10 +56,10 @@ def _read(file: bytes) -> list[Record]:
 
 
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize(("magic", "fraction"), [(0xA1B2C3D4, 5), (0xA1B23C4D, 5000)])
-def test_files_of_every_form_are_read(order: str, magic: int, fraction: int) -> None:
-    file = _file(order, magic, fraction, b"a frame", whole=99)
-    assert _read(file) == [Record(1_000_005_000, b"a frame", 99)]
+@pytest.mark.parametrize("magic", [0xA1B2C3D4, 0xA1B23C4D])
+def test_files_of_every_form_are_read(order: str, magic: int) -> None:
+    file = _file(order, magic, 5, b"a frame", whole=99)
+    assert _read(file) == [Record(b"a frame", 99)]
 
 
 @given(st.lists(st.binary(max_size=60), max_size=20), st.lists(st.integers(0, 1600), max_size=8))
@@ -71,7 +71,7 @@ def test_the_same_records_come_out_however_it_is_cut(frames: list[bytes], cuts: 
     for start, stop in zip(places, places[1:]):
         found += decoder.feed(file[start:stop])
     decoder.feed_eof()
-    assert found == [Record(7, frame, len(frame)) for frame in frames]
+    assert found == [Record(frame, len(frame)) for frame in frames]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,4 @@ def test_any_bytes_give_records_or_valueerror(data: bytes) -> None:
 
 @pytest.mark.parametrize("nanoseconds", [-(1 << 62), -1, 1 << 62, 1 << 70])
 def test_a_clock_that_is_wrong_costs_no_frame(nanoseconds: int) -> None:
-    (record,) = PcapDecoder().feed(FILE_HEADER + pack_records([bytes(60)], nanoseconds))
-    assert record.frame == bytes(60)
-    assert 0 <= record.nanoseconds < (1 << 32) * 1_000_000_000
+    assert _read(FILE_HEADER + pack_records([bytes(60)], nanoseconds)) == [Record(bytes(60), 60)]
