@@ -1,24 +1,16 @@
-"""A million streams against the reference: valid and damaged, cut in every way.
-
-``FETHPIPE_STREAMS`` is how many to try: by default the million where ``CI`` is set, as most such
-systems do, and a tenth of it elsewhere, for it takes half a minute. A failure prints what to set it
-to so that the same streams are tried again: ``COUNT@SEED``.
-"""
+"""Many streams against the reference: valid and damaged, cut in every way."""
 
 from __future__ import annotations
 
-import os
 from random import Random, SystemRandom
 
+import pytest
 from hypothesis import given, settings
 
 from fethpipe.wire.framing import Framing
 from tests.strategies import chunked, cut_streams
 from tests.wire.reference import SHAPES, check, encode
 
-MILLION = 1_000_000
-SHARE = 1000
-"""One in so many is drawn by hypothesis, which is far slower, but thinks of odd values."""
 BLOCK = 100
 """So many streams follow from one seed; to seed takes as long as to decode a stream."""
 
@@ -27,49 +19,28 @@ ODD = b"\0\0\0\1\2\x0e\x0f\x4d\x4e\xff"
 """Bytes that make lengths which are short, or just possible, or just impossible."""
 
 
-def test_many_streams() -> None:
-    default = MILLION if os.environ.get("CI") else MILLION // 10
-    wanted, _, seed = os.environ.get("FETHPIPE_STREAMS", str(default)).partition("@")
-    count = int(wanted)
-    drawn = 0 if seed else count // SHARE
-    checked = check_random(count - drawn, int(seed or SystemRandom().getrandbits(48)))
-    if drawn:
-        checked += check_drawn(drawn)
-    assert checked == count
-
-
-def check_random(count: int, first: int) -> int:
-    """Check random streams, in blocks with consecutive seeds, and return how many."""
+@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.exhaustive)])
+def test_random_streams(count: int) -> None:
+    first = SystemRandom().getrandbits(48)
     random = Random()
-    checked = 0
-    seed = first
-    try:
-        while checked < count:
-            random.seed(seed)
-            for _ in range(min(BLOCK, count - checked)):
+    for seed in range(first, first + count // BLOCK):
+        random.seed(seed)
+        try:
+            for _ in range(BLOCK):
                 check(*random_stream(random))
-                checked += 1
-            seed += 1
-    except BaseException:
-        print(f"to repeat: FETHPIPE_STREAMS={BLOCK}@{seed}")
-        raise
-    return checked
+        except BaseException as error:
+            raise AssertionError(f"one of the streams that follow from Random({seed})") from error
 
 
-def check_drawn(count: int) -> int:
-    """Check streams that hypothesis draws, and return how many, up to ``count``."""
-    checked = 0
-
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.exhaustive)])
+def test_streams_that_hypothesis_draws(count: int) -> None:
     @settings(max_examples=count)
     @given(cut_streams())
     def check_one(drawn: tuple[Framing, list[bytes]]) -> None:
-        nonlocal checked
         framing, chunks = drawn
         check(framing.name, chunks)
-        checked += 1
 
     check_one()
-    return min(checked, count)
 
 
 def random_stream(random: Random) -> tuple[str, list[bytes]]:
