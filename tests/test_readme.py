@@ -63,24 +63,15 @@ def test_ci_on_macos_runs_what_the_owner_of_a_mac_runs() -> None:
 
 
 @pytest.mark.live
-def test_the_namespaces_recipe_works(shell: Shell) -> None:
-    shell.run(recipe("namespaces"))
+@pytest.mark.parametrize("name", ["namespaces", "named pipes"])
+def test_the_recipe_of_two_namespaces_works(shell: Shell, name: str) -> None:
+    if name == "named pipes":
+        shell.run("ip netns add left; ip netns add right")
+    shell.run(recipe(name))
     shell.wait_for_lines("fp0 is up", count=2)
     shell.run(recipe("namespaces, traffic"))
-    shell.run(recipe("namespaces, end"))
+    shell.run(recipe("namespaces, end") if name == "namespaces" else "kill %2; wait")
     said = shell.finish()
-    assert "3 packets transmitted, 3 received, 0% packet loss" in said
     assert "fp0: stopped by SIGTERM" in said
-    assert "fp0: the peer closed the stream" in said
-
-
-@pytest.mark.live
-def test_the_named_pipes_recipe_works(shell: Shell) -> None:
-    shell.run("ip netns add left; ip netns add right")
-    shell.run(recipe("named pipes"))
-    shell.wait_for_lines("fp0 is up", count=2)
-    shell.run(recipe("namespaces, traffic"))
-    shell.run("kill %2; wait")
-    said = shell.finish()
     assert "3 packets transmitted, 3 received, 0% packet loss" in said
     assert "fp0: the peer closed the stream" in said

@@ -135,15 +135,6 @@ def test_the_unit_of_the_io_side_may_be_asked_for(inside: Inside, darwin: Simula
     assert darwin.interfaces()["feth100"].peer == "feth5100"
 
 
-@pytest.mark.parametrize("io_unit", [100, 32768])
-def test_an_io_side_that_cannot_be_is_refused(
-    inside: Inside, darwin: SimulatedDarwin, io_unit: int
-) -> None:
-    with pytest.raises(UsageError, match=f"feth100 and feth{io_unit} cannot form a pair"):
-        _provision(inside, name="feth100", io_unit=io_unit)
-    assert darwin.calls() == []
-
-
 @pytest.mark.parametrize("how", ["primary destroyed", "disjoined", "I/O side destroyed"])
 def test_a_pair_that_was_taken_apart_is_noticed(
     inside: Inside, darwin: SimulatedDarwin, nobody: int, how: str
@@ -213,24 +204,19 @@ def test_a_change_changes_both_sides(inside: Inside, darwin: SimulatedDarwin) ->
         inside.call(change_feth, provisioned, Change(remove=ADDRESSES[:1]))
 
 
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["before", "by a faster program"])
 @pytest.mark.parametrize("taken", [PRIMARY, IO])
 def test_a_unit_of_which_one_side_is_taken_is_passed_over(
-    inside: Inside, darwin: SimulatedDarwin, taken: str
+    inside: Inside, darwin: SimulatedDarwin, taken: str, meanwhile: bool
 ) -> None:
-    darwin.create(taken)
+    if meanwhile:
+        darwin.fail("SIOCIFCREATE2", errno.EEXIST, on=taken)
+    else:
+        darwin.create(taken)
     provisioned = _provision(inside)
     assert pair(provisioned) == ("feth10001", "feth20001")
     inside.call(discard, provisioned)
-    assert list(darwin.interfaces()) == [taken]
-
-
-@pytest.mark.parametrize("lost", [PRIMARY, IO])
-def test_a_unit_lost_to_a_faster_program_is_passed_over(
-    inside: Inside, darwin: SimulatedDarwin, lost: str
-) -> None:
-    darwin.fail("SIOCIFCREATE2", errno.EEXIST, on=lost)
-    assert pair(_provision(inside)) == ("feth10001", "feth20001")
-    assert sorted(darwin.interfaces()) == ["feth10001", "feth20001"]
+    assert list(darwin.interfaces()) == ([] if meanwhile else [taken])
 
 
 @pytest.mark.parametrize("taken", [PRIMARY, IO])
@@ -290,28 +276,23 @@ def _outcome(inside: Inside) -> Provisioned | str:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("asked", "message"),
     [
-        ("fp0", "fp0 is not a feth name"),
-        ("feth", "feth is not a feth name"),
-        ("feth01", "feth01 is not a feth name"),
-        ("feth22768", "feth22768 cannot have an I/O side"),
+        ({"name": "fp0"}, "fp0 is not a feth name"),
+        ({"name": "feth"}, "feth is not a feth name"),
+        ({"name": "feth01"}, "feth01 is not a feth name"),
+        ({"name": "feth22768"}, "feth22768 cannot have an I/O side"),
+        ({"name": "feth100", "io_unit": 100}, "feth100 and feth100 cannot form a pair"),
+        ({"name": "feth100", "io_unit": 32768}, "feth100 and feth32768 cannot form a pair"),
+        ({"mtu": 71}, "72 to 16370"),
+        ({"mtu": 16371}, "72 to 16370"),
     ],
 )
-def test_a_name_that_no_pair_can_have_is_refused(
-    inside: Inside, darwin: SimulatedDarwin, name: str, message: str
+def test_what_no_pair_can_have_is_refused(
+    inside: Inside, darwin: SimulatedDarwin, asked: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        _provision(inside, name=name)
-    assert darwin.calls() == []
-
-
-@pytest.mark.parametrize("mtu", [71, 16371])
-def test_an_mtu_that_no_feth_takes_is_refused(
-    inside: Inside, darwin: SimulatedDarwin, mtu: int
-) -> None:
-    with pytest.raises(UsageError, match="72 to 16370"):
-        _provision(inside, mtu=mtu)
+        _provision(inside, **asked)
     assert darwin.calls() == []
 
 
@@ -692,32 +673,21 @@ def test_a_kernel_that_stays_out_of_buffers_holds_nothing_up(
     assert rule.hits < 1010  # it has waited for next to none of them
 
 
-@pytest.mark.parametrize("error", [errno.ENXIO])
-def test_a_socket_that_is_cut_off_ends_the_device(
-    inside: Inside, darwin: SimulatedDarwin, error: int
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        ("ndrv_write", errno.ENXIO, "feth10000 has gone: ENXIO"),
+        ("ndrv_write", errno.EDESTADDRREQ, "cannot send to feth10000: AF_NDRV: EDESTADDRREQ"),
+        ("read", errno.EIO, "cannot receive from feth10000: BPF: EIO"),
+    ],
+)
+def test_a_call_that_fails_for_good_ends_the_device(
+    inside: Inside, darwin: SimulatedDarwin, call: str, error: int, message: str
 ) -> None:
     rig = inside.make(Rig, {"inject": "ndrv"})
-    darwin.fail("ndrv_write", error)
-    with pytest.raises(DeviceError, match=f"feth10000 has gone: {errno.errorcode[error]}"):
-        rig.send([frame(60)])
-
-
-def test_a_socket_that_fails_otherwise_ends_the_device(
-    inside: Inside, darwin: SimulatedDarwin
-) -> None:
-    rig = inside.make(Rig, {"inject": "ndrv"})
-    darwin.fail("ndrv_write", errno.EDESTADDRREQ)
-    with pytest.raises(DeviceError, match="cannot send to feth10000: AF_NDRV: EDESTADDRREQ"):
-        rig.send([frame(60)])
-
-
-def test_a_read_that_fails_otherwise_ends_the_device(
-    inside: Inside, darwin: SimulatedDarwin
-) -> None:
-    rig = inside.make(Rig, {})
-    darwin.fail("read", errno.EIO)
-    with pytest.raises(DeviceError, match="cannot receive from feth10000: BPF: EIO"):
-        rig.read()
+    darwin.fail(call, error)
+    with pytest.raises(DeviceError, match=message):
+        rig.read() if call == "read" else rig.send([frame(60)])
 
 
 def test_a_bpf_device_that_does_not_answer_cannot_be_used(

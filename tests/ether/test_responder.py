@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fethpipe.ether.checksum import checksum
 from fethpipe.ether.responder import Answer, Responder, format_answer, mac_for
 
 ADDRESS4, PEER4 = IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1")
@@ -20,16 +21,6 @@ GROUP_MAC = bytes.fromhex("3333ff000002")
 
 responder4 = Responder(ADDRESS4, MAC)
 responder6 = Responder(ADDRESS6, MAC)
-
-
-def added_up(data: bytes) -> int:
-    """The checksum, as RFC 1071 tells it."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def ether(kind: int, payload: bytes, *, to: bytes = MAC, source: bytes = PEER_MAC) -> bytes:
@@ -52,7 +43,7 @@ def arp(
 def icmp(payload: bytes = b"ping", *, kind: int = 8, code: int = 0, version: int = 4) -> bytes:
     message = struct.pack("!BBHHH", kind, code, 0, 0x1234, 7) + payload
     if version == 4:
-        return message[:2] + added_up(message).to_bytes(2, "big") + message[4:]
+        return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
     return message
 
 
@@ -81,7 +72,7 @@ def ipv4(
         to.packed,
     )
     header += options
-    header = header[:10] + added_up(header).to_bytes(2, "big") + header[12:]
+    header = header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
     return ether(0x0800, header + message)
 
 
@@ -95,7 +86,7 @@ def ipv6(
     wrong: int = 0,
 ) -> bytes:
     pseudo = source.packed + to.packed + struct.pack("!I3xB", len(message), 58)
-    value = added_up(pseudo + message[:2] + b"\0\0" + message[4:]) ^ wrong
+    value = checksum(pseudo + message[:2] + b"\0\0" + message[4:]) ^ wrong
     message = message[:2] + value.to_bytes(2, "big") + message[4:]
     header = struct.pack("!IHBB", 0x61234567, len(message), 58, hops)
     return ether(0x86DD, header + source.packed + to.packed + message, to=mac)
@@ -164,7 +155,7 @@ def test_a_ping_comes_back(payload: bytes, fragment: int, options: str) -> None:
     frame = answer.frame
     assert frame[:14] == PEER_MAC + MAC + b"\x08\x00"
     header, message = frame[14:34], frame[34:]
-    assert added_up(header) == added_up(message) == 0
+    assert checksum(header) == checksum(message) == 0
     assert (header[0], header[1], header[8], header[9]) == (0x45, 0x10, 64, 1)
     assert header[12:] == ADDRESS4.packed + PEER4.packed
     assert int.from_bytes(header[2:4], "big") == len(frame) - 14
@@ -224,7 +215,7 @@ def test_a_ping_of_ipv6_comes_back(payload: bytes) -> None:
     assert header[:8] == struct.pack("!IHBB", 0x61200000, len(message), 58, 64)
     assert header[8:] == ADDRESS6.packed + PEER6.packed
     pseudo = header[8:] + struct.pack("!I3xB", len(message), 58)
-    assert added_up(pseudo + message) == 0
+    assert checksum(pseudo + message) == 0
     assert message[:2] == b"\x81\0"
     assert message[4:] == bytes.fromhex("12340007") + payload
 
@@ -237,7 +228,7 @@ def test_a_solicitation_gets_an_advertisement(to: IPv6Address, mac: bytes) -> No
     assert frame[:14] == PEER_MAC + MAC + b"\x86\xdd"
     header, message = frame[14:54], frame[54:]
     assert (header[7], header[8:]) == (255, ADDRESS6.packed + PEER6.packed)
-    assert added_up(header[8:] + struct.pack("!I3xB", len(message), 58) + message) == 0
+    assert checksum(header[8:] + struct.pack("!I3xB", len(message), 58) + message) == 0
     assert message[:2] + message[4:] == (
         b"\x88\0" + bytes.fromhex("60000000") + ADDRESS6.packed + b"\2\1" + MAC
     )

@@ -263,28 +263,19 @@ def test_what_a_killed_keeper_left_goes_at_the_next_start(
     assert list(darwin.interfaces()) == ([FETH] if of_another else [])
 
 
-def test_it_ends_when_somebody_destroys_the_pair(
-    left: Namespace, peer: Peer, darwin: SimulatedDarwin
-) -> None:
-    with _start_on_mac(left, peer, darwin) as program:
-        program.ready()
-        darwin.destroy(IO)
-        status, said = program.end()
-    assert status == 73
-    assert f"{FETH} has gone: ENXIO" in said
-    assert darwin.interfaces() == {}
-
-
-def test_it_ends_when_somebody_destroys_the_primary_side_alone(
-    left: Namespace, peer: Peer, darwin: SimulatedDarwin
+@pytest.mark.parametrize(
+    ("side", "why"), [(IO, "ENXIO"), (FETH, f"{IO} is no longer joined to it")]
+)
+def test_it_ends_when_somebody_destroys_one_side(
+    left: Namespace, peer: Peer, darwin: SimulatedDarwin, side: str, why: str
 ) -> None:
     often = on_mac(darwin, *changed("tunnel.run _CHECK_SECONDS = 0.1"))
     with peer.start(left, launcher=often) as program:
         program.ready()
-        darwin.destroy(FETH)
+        darwin.destroy(side)
         status, said = program.end()
     assert status == 73
-    assert f"{FETH} has gone: {IO} is no longer joined to it" in said
+    assert f"{FETH} has gone: {why}" in said
     assert darwin.interfaces() == {}
 
 

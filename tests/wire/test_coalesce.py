@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fethpipe.ether.checksum import ones_sum
 from fethpipe.stats import Counters
 from fethpipe.wire.coalesce import join_datagrams
 from fethpipe.wire.offload import check_super_frames, find_fault
@@ -18,14 +19,6 @@ MACS = bytes.fromhex("020000000001 020000000002")
 MISSING = VNET.pack(1, 0, 0, 0, 34, 6)
 SOURCE, DESTINATION = bytes((10, 9, 0, 1)), bytes((10, 9, 0, 2))
 DONT_FRAGMENT = 0x4000
-
-
-def ones_sum(data: bytes) -> int:
-    """Add 16-bit words as RFC 1071 tells it."""
-    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
 
 
 def datagram(

@@ -64,22 +64,14 @@ def test_frames(
     assert (outcome.items, outcome.drops, outcome.error) == (received, drops, None)
 
 
+@pytest.mark.parametrize(("role", "command"), [(Role.HOST, b""), (Role.AGENT, b"\0")])
 @pytest.mark.parametrize(("payloads", "received", "drops"), CASES.values(), ids=list(CASES))
-def test_frames_for_zerotiers_host(
-    payloads: list[bytes], received: list[bytes], drops: dict[str, int]
+def test_frames_of_zerotier(
+    role: Role, command: bytes, payloads: list[bytes], received: list[bytes], drops: dict[str, int]
 ) -> None:
-    trailing = ZEROTIER.encode([TRAILER])
-    stream = ZEROTIER.encode(payloads)
-    outcome = receive_three_ways(ZEROTIER, stream, role=Role.HOST, trailing=trailing)
-    assert (outcome.items, outcome.drops, outcome.error) == (received, drops, None)
-
-
-@pytest.mark.parametrize(("payloads", "received", "drops"), CASES.values(), ids=list(CASES))
-def test_frames_for_zerotiers_agent(
-    payloads: list[bytes], received: list[bytes], drops: dict[str, int]
-) -> None:
-    stream = ZEROTIER.encode([b"\0" + payload for payload in payloads])
-    outcome = receive_three_ways(ZEROTIER, stream, trailing=ZEROTIER.encode([b"\0" + TRAILER]))
+    stream = ZEROTIER.encode([command + payload for payload in payloads])
+    trailing = ZEROTIER.encode([command + TRAILER])
+    outcome = receive_three_ways(ZEROTIER, stream, role=role, trailing=trailing)
     assert (outcome.items, outcome.drops, outcome.error) == (received, drops, None)
 
 
