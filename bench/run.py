@@ -15,10 +15,7 @@ import argparse
 import contextlib
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Callable, TypeVar
@@ -27,15 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.contenders import CONTENDERS, Contender, Link
 from bench.measures import MEASURES, compile_datagrams, warm_up
-from bench.namespaces import BenchError, leave_world
+from bench.namespaces import BenchError
 from bench.picture import as_svg
 from bench.report import as_json, as_text
 from bench.results import Results
+from bench.world import mount_inside, run_inside
 
 _QUICK = ["vde_plug", "fethpipe"]
-_DIE_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
-_SSHD_DIRECTORY = Path("/run/sshd")
-_LAST_WORDS = 30.0  # seconds to tell what there is after Ctrl-C
 _TOOLS = {  # by Debian package; those of single contenders are in their table
     "iperf3": "iperf3",
     "ping": "iputils-ping",
@@ -56,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         sys.exit(f"run.py: install {', '.join(sorted(absent))} first")
     if os.geteuid() != 0:
         sys.exit("run.py: only root can make network namespaces: run it with sudo")
-    return _outside(argv)
+    return run_inside(__file__, argv)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
@@ -103,29 +98,8 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     return convert
 
 
-def _outside(argv: Sequence[str]) -> int:
-    """Run the benchmark as PID 1 of its own world, and be there when it is to end early."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory(prefix="fethpipe-bench-") as scratch:
-        leave_world()
-        child = subprocess.Popen(
-            [*_DIE_WITH_ME, sys.executable, __file__, "--inside", scratch, *argv],
-            start_new_session=True,  # a Ctrl-C is for the benchmark, not for its tunnels
-        )
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            child.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                child.wait(_LAST_WORDS)
-            return 128 + signal.SIGINT
-        finally:
-            child.kill()  # and with PID 1 the kernel ends all that runs inside
-            child.wait()
-
-
 def _inside(options: argparse.Namespace) -> int:
-    _mount()
+    mount_inside()
     compile_datagrams(options.inside)
     results = Results(options.tunnels, options.only, options.reference)
     contenders = _present([CONTENDERS[name] for name in options.tunnels], results)
@@ -142,16 +116,6 @@ def _inside(options: argparse.Namespace) -> int:
     if options.svg:
         options.svg.write_text(as_svg(results))
     return 0
-
-
-def _mount() -> None:
-    """Show this PID namespace in /proc, and give sshd the empty directory that it insists on."""
-    mounts = ["--make-rprivate /", "-t proc proc /proc"]
-    if not _SSHD_DIRECTORY.is_dir():
-        mounts.append(f"-t tmpfs tmpfs {_SSHD_DIRECTORY.parent}")
-    for arguments in mounts:
-        subprocess.run(["mount", *arguments.split()], check=True)
-    _SSHD_DIRECTORY.mkdir(exist_ok=True)
 
 
 def _present(contenders: Sequence[Contender], results: Results) -> list[Contender]:

@@ -17,11 +17,9 @@ import itertools
 import json
 import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,11 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import contenders
 from bench.contenders import FAR, Link
-from bench.namespaces import BenchError, Namespace, finish, leave_world, read_line, stop
+from bench.namespaces import BenchError, Namespace, finish, read_line, stop
 from bench.pings import as_svg
+from bench.world import DIE_WITH_ME, mount_inside, run_inside
 
-_DIE_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
-_SSHD_DIRECTORY = Path("/run/sshd")
 _LINE = "line"  # the compiled program, in the directory above a link's own
 _GRACE = 30.0
 _PING = 0.05  # seconds between two
@@ -62,7 +59,7 @@ class LineLink(Link):
         """Start the line, and give its two TAPs addresses."""
         program = str(self.scratch.parent / _LINE)
         self._control = subprocess.Popen(
-            [*_DIE_WITH_ME, program, self.near.path, self.far.path, "under0"],
+            [*DIE_WITH_ME, program, self.near.path, self.far.path, "under0"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -316,7 +313,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if os.geteuid() != 0:
         sys.exit("wan.py: only root can make network namespaces: run it with sudo")
-    return _outside(argv)
+    return run_inside(__file__, argv)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
@@ -357,30 +354,8 @@ def _lines(text: str) -> list[LineSpec]:
     return lines
 
 
-def _outside(argv: Sequence[str]) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory(prefix="fethpipe-wan-") as scratch:
-        leave_world()
-        child = subprocess.Popen(
-            [*_DIE_WITH_ME, sys.executable, __file__, "--inside", scratch, *argv],
-            start_new_session=True,
-        )
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            return 128 + signal.SIGINT
-        finally:
-            child.kill()  # it is PID 1: the kernel ends all that runs inside
-            child.wait()
-
-
 def _inside(options: argparse.Namespace) -> int:
-    mounts = ["--make-rprivate /", "-t proc proc /proc"]
-    if not _SSHD_DIRECTORY.is_dir():
-        mounts.append(f"-t tmpfs tmpfs {_SSHD_DIRECTORY.parent}")
-    for arguments in mounts:
-        subprocess.run(["mount", *arguments.split()], check=True)
-    _SSHD_DIRECTORY.mkdir(exist_ok=True)
+    mount_inside()
     source = str(Path(__file__).with_name("line.c"))
     subprocess.run(["cc", "-O2", "-o", str(options.inside / _LINE), source], check=True)
     done = read_rows([options.json]) if options.json else []
