@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -121,7 +122,9 @@ def test_a_client_ends_with_its_tunnel(left: Namespace, client: str, victim: str
 
 
 def name(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 _NARROW = ("24", "8", "32", "255.255.255.0", "255.0.0.0")

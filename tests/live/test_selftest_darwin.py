@@ -208,7 +208,7 @@ def test_it_tells_of_other_errnos(darwin: SimulatedDarwin) -> None:
         fact: errno.errorcode[other] if other else "it works"
         for fact, (_, _, other) in answers.items()
     }
-    assert (told.status, told.missing) == (0, [])
+    assert (told.status, told.missing) == (0, []), told.whole["error"]
 
 
 @pytest.mark.parametrize("call", ["SIOCIFCREATE2", "SIOCSDRVSPEC"])
