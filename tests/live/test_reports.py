@@ -153,13 +153,15 @@ def test_the_service_manager_is_told(left: Namespace, tmp_path: Path) -> None:
         manager.settimeout(PATIENCE)
         launcher = ["env", f"NOTIFY_SOCKET={tmp_path}/notify", *FETHPIPE]
         script = "env >&2; printf '\\0\\16aaaaaaaaaaaaaa'; cat >/dev/null"
-        with Fethpipe(left, "--", "sh", "-c", script, launcher=launcher) as program:
+        command = ("--up", "env >&2", "--", "sh", "-c", script)
+        with Fethpipe(left, *command, launcher=launcher) as program:
             assert manager.recv(1000) == b"STATUS=fp0 is up, connecting through sh"
             assert manager.recv(1000) == b"READY=1\nSTATUS=fp0: connected through sh"
             program.send_signal(signal.SIGTERM)
             status, said = program.end()
     assert status == 0
     assert "PATH=" in said
+    assert "FETHPIPE_REASON=device" in said
     assert "NOTIFY_SOCKET" not in said
 
 
