@@ -26,8 +26,9 @@ LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
 def changed(*settings: str) -> list[str]:
     """Return what starts a fethpipe in which constants are others: ``tunnel.run _SECONDS = 1``."""
     code = ""
-    for module, _, value in (each.partition(" ") for each in settings):
-        code += f"import fethpipe.{module}; fethpipe.{module}.{value}; "
+    for module, name, value in (each.split(" ", 2) for each in settings):
+        constant = f"fethpipe.{module}.{name}"
+        code += f"import fethpipe.{module}; {constant}; {constant} {value}; "  # it has to exist
     return [
         sys.executable,
         "-c",

@@ -39,7 +39,7 @@ pytestmark = [
 AT_ONCE = 10.0
 """Seconds after which nothing may be left, on a busy machine too; on an idle one 2 are enough."""
 _SUDOERS = f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n"
-_RECONNECT = changed("tunnel.reconnect _FIRST_SECONDS = 0.05")
+_RECONNECT = changed("tunnel.retry _FIRST_SECONDS = 0.05")
 _FRAMES = records(*map(make_frame, range(2000)))
 
 
@@ -136,7 +136,7 @@ def _end_it(program: Fethpipe) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    counts = [5, pytest.param(160, marks=pytest.mark.exhaustive)]
+    counts = [5, pytest.param(140, marks=pytest.mark.exhaustive)]
     metafunc.parametrize("count", counts)
 
 
