@@ -42,11 +42,11 @@ _USUAL_WIDTH = 80
 _PTY_SLAVES = range(136, 144)  # major numbers (Documentation/admin-guide/devices.txt)
 
 
-def terminal_owner(person: Person | None) -> int | None:
+def _terminal_owner() -> int | None:
     """Return the uid of the owner of our terminal, -1 if it is unknown, None without a terminal.
 
-    ``person`` is who called sudo. A pseudo-terminal that sudo made for this one program is his, who
-    reads and types there; the system says that it is root's.
+    A pseudo-terminal that sudo made for this one program belongs to who called sudo, who reads and
+    types there; the system says that it is root's.
     """
     owners = {os.fstat(each).st_uid for each in _STANDARD if os.isatty(each)}
     if not owners and has_controlling_terminal():
@@ -54,21 +54,8 @@ def terminal_owner(person: Person | None) -> int | None:
     if not owners:
         return None
     owner = owners.pop() if len(owners) == 1 else -1
-    if owner == 0 and person is not None and _sudo_made_this_session():
-        return person.uid
-    return owner
-
-
-def leave_terminal(user: int, passed_on: Sequence[signal.Signals]) -> Link | None:
-    """Leave the terminal to its owner, if we have one and this user does not own it.
-
-    For the rest like ``part_from_terminal``.
-    """
-    owner = terminal_owner(person_behind_sudo(os.environ))
-    if owner is None or owner == user:
-        return None
-    person = find_person(str(owner)) if owner > 0 else None
-    return part_from_terminal(person, passed_on, owner)
+    person = person_behind_sudo(os.environ)
+    return person.uid if owner == 0 and person and _sudo_made_this_session() else owner
 
 
 class Link:
@@ -103,23 +90,21 @@ class Link:
     def leave_session(self) -> None:
         """Start a session of our own, without the terminal."""
         os.setsid()
-        self.forget_terminal()
-
-    def forget_terminal(self) -> None:
-        """Close the descriptor of the terminal. Safe to call twice."""
         if self.terminal_descriptor >= 0:
             os.close(self.terminal_descriptor)
         self.terminal_descriptor = -1
 
 
-def part_from_terminal(
-    owner: Person | None, passed_on: Sequence[signal.Signals], number: int
-) -> Link:
-    """Return as the second process. The first one never does, and becomes the owner; None stays
-    root. ``passed_on`` are the signals that it passes on, ``number`` is the owner's.
+def leave_terminal(user: int, passed_on: Sequence[signal.Signals]) -> Link | None:
+    """Leave the terminal to its owner, if we have one and this user does not own it.
 
-    Raises SystemFailureError.
+    Return as the second process then. The first one never does; it becomes the owner, or stays root
+    if that is unknown. ``passed_on`` are the signals that it passes on. Raises SystemFailureError.
     """
+    number = _terminal_owner()
+    if number is None or number == user:
+        return None
+    owner = find_person(str(number)) if number > 0 else None
     shows = can_show_status()
     with system_step("start the process that keeps the terminal"):
         reading, writing = os.pipe()
