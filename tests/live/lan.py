@@ -72,3 +72,18 @@ def plug(host: Namespace, station: Namespace, port: str, address: str) -> None:
     host.lay_cable(port, station, "eth0")
     host.run(["ip", "link", "set", port, "master", "br0"])
     station.run(["ip", "address", "add", f"{address}/24", "dev", "eth0"])
+
+
+def be_access_point(namespace: Namespace, interface: str, mac: str) -> None:
+    """Let only frames of one MAC come in, as a Wi-Fi takes frames of its stations only."""
+    require_tools("nft")
+    chain = f"{{ type filter hook ingress device {interface} priority 0; }}"
+    namespace.run(["nft", "add", "table", "netdev", "wifi"])
+    namespace.run(["nft", "add", "chain", "netdev", "wifi", "in", chain])
+    rule = ["ether", "saddr", "!=", mac, "drop"]
+    namespace.run(["nft", "add", "rule", "netdev", "wifi", "in", *rule])
+
+
+def be_switch(namespace: Namespace) -> None:
+    """Let all frames come in again."""
+    namespace.run(["nft", "delete", "table", "netdev", "wifi"])

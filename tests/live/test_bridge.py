@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from tests.darwin.simulation import SimulatedDarwin
+from tests.live.lan import be_access_point, be_switch
 from tests.live.netns import Namespace
 from tests.live.ordinary import NOBODY, as_nobody, with_public_tun_device
 from tests.live.peers import wait_reachable
@@ -58,17 +59,22 @@ def test_the_bridge_keeps_its_own_mac(bridged: Namespace) -> None:
 def test_a_bridge_behind_which_nobody_answers_is_told(left: Namespace, right: Namespace) -> None:
     right.make_bridge()
     options, launcher = ("--bridge", "br0"), changed("ether.silence SECONDS = 0.1")
-    with tunnel(left, right, right_options=options, launcher=launcher) as (near, far):
-        left.run(["sysctl", "-q", "-w", "net.ipv4.neigh.fp0.retrans_time_ms=20"])
-        left.popen(["ping", "-i", "0.2", FAR])
-        said = far.stderr.next(containing="nobody behind br0 answers")
-        assert f"answers {mac_of(left, 'fp0')}; " in said
-        assert "proxy ARP" in said
-        right.run(["ip", "address", "add", f"{FAR}/24", "dev", "br0"])
-        wait_reachable(left, FAR)
-        far.send_signal(signal.SIGTERM)
-        assert "nobody behind" not in far.end()[1].partition(said)[2]
-        near.close()
+    with Namespace() as others:
+        right.lay_cable("wlan0", others, "wlan0")
+        right.run(["ip", "link", "set", "wlan0", "master", "br0"])
+        others.run(["ip", "address", "add", f"{FAR}/24", "dev", "wlan0"])
+        be_access_point(others, "wlan0", mac_of(right, "wlan0"))
+        with tunnel(left, right, right_options=options, launcher=launcher) as (near, far):
+            left.run(["sysctl", "-q", "-w", "net.ipv4.neigh.fp0.retrans_time_ms=20"])
+            left.popen(["ping", "-i", "0.2", FAR])
+            said = far.stderr.next(containing="nobody behind br0 answers")
+            assert f"answers {mac_of(left, 'fp0')}; " in said
+            assert "proxy ARP" in said
+            be_switch(others)
+            wait_reachable(left, FAR)
+            far.send_signal(signal.SIGTERM)
+            assert "nobody behind" not in far.end()[1].partition(said)[2]
+            near.close()
 
 
 def test_a_killed_program_leaves_no_port(bridged: Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import plistlib
 import re
@@ -19,7 +20,7 @@ from fethpipe import __version__
 from fethpipe.cli import _with_remote_joined, make_parser
 from tests.documents import Document
 from tests.live.ethernet import PacketSocket, make_frame
-from tests.live.lan import HOST6, STATIONS, far_lan
+from tests.live.lan import HOST6, STATIONS, be_access_point, far_lan
 from tests.live.netns import Namespace, require_tools
 from tests.live.peers import ping_in_turn, wait_reachable
 from tests.live.programs import RIGHT, ROOT, Lines
@@ -185,6 +186,8 @@ def test_proxy_arp_where_no_bridge_works(left: Namespace, right: Namespace, here
         right.lay_cable("wlan0", station, "wlan0")
         right.run(["ip", "address", "add", "192.168.7.1/24", "dev", "wlan0"])
         station.run(["ip", "address", "add", "192.168.7.9/24", "dev", "wlan0"])
+        (link,) = json.loads(right.run(["ip", "-j", "link", "show", "wlan0"]))
+        be_access_point(station, "wlan0", link["address"])
         here.know(sshd)
         assert here.start(RECIPES.recipe("proxy arp")).next(containing="remote: fp0 is up")
         right.run(["sh", "-ec", RECIPES.recipe("proxy arp, far")])
