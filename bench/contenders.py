@@ -45,7 +45,7 @@ sys.exit(main())
 """
 _ENVIRONMENT = {**os.environ, "LC_ALL": "C", "PYTHONPATH": str(_CHECKOUT)}
 
-# The far end where bytes pass: takes what comes for so many seconds, then tells how much it was.
+# The far end for bytes without frames: it reads for so many seconds, then prints how much came.
 _SINK = """
 import os, sys, time
 room, total, seconds = [bytearray(1 << 20)], os.readv(0, [bytearray(1)]), float(sys.argv[1])
@@ -64,7 +64,7 @@ class Link:
         self.scratch = scratch
         self.startup = 0.0  # seconds
         self.pids: set[int] = set()  # of the tunnel, both ends
-        # The command that takes bytes at the far end for so long, where bytes pass and no frames.
+        # The command that reads bytes at the far end for so long, where no frames pass.
         self.byte_sink: Callable[[float], list[str]] | None = None
         self._log = scratch / "stderr"
         self._tunnel = Watched(self._log)
@@ -230,7 +230,7 @@ def _vde_plug(link: Link) -> None:
 def _vde_switch(link: Link) -> None:
     with link.timed():
         socket = str(link.scratch / "switch")
-        # As a daemon it comes back once its socket is there, and it reads no console.
+        # As a daemon, it returns when its socket exists, and does not read a console.
         link.near.run(["vde_switch", "-daemon", "-sock", socket], timeout=10)
         for namespace in (link.near, link.far):
             link.start(namespace, ["vde_plug2tap", "-s", socket, "tap0"])
@@ -240,7 +240,7 @@ def _vde_switch(link: Link) -> None:
 def open_openssh(link: Link) -> None:
     login = link.ssh()
     with link.timed():
-        # -w alone would choose the point-to-point kind, whatever the file says.
+        # Without this option, -w makes a point-to-point tunnel, whatever the file says.
         tunnel = ["-N", "-o", "Tunnel=ethernet", "-w", "0:0"]
         link.start(link.near, [*login[:-1], *tunnel, login[-1]])
         link.address(link.near, "tap0")

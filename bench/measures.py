@@ -64,7 +64,7 @@ def _tcp(link: Link, seconds: int, *options: str) -> float:
 def _iperf(link: Link, seconds: int, *options: str) -> _Transfer:
     with _iperf_server(link):
         client = [*_IPERF_CLIENT, "-J", "-t", str(seconds), *options]
-        # With -J its errors are in the answer, whatever the exit.
+        # With -J, iperf3 prints errors in its JSON, whatever its exit status.
         told = json.loads(link.near.run(client, timeout=seconds + _GRACE, good=(0, 1)))
     if "error" in told:
         raise BenchError(f"iperf3: {told['error']}")
@@ -126,7 +126,7 @@ def _udp(link: Link, seconds: int, *, size: int) -> float:
 def _flood_ping(link: Link, _seconds: int) -> float:
     """Microseconds to the far end and back on average, one echo at a time without a pause."""
     command = ["ping", "-f", "-q", "-c", str(_FLOOD_PINGS), "-w", str(_FLOOD_SECONDS), FAR]
-    # 1 is ping's exit when the time was up before all were sent; the average is good nevertheless.
+    # ping exits with 1 if the time was up before all were sent; its average is right nevertheless.
     said = link.near.run(command, timeout=_FLOOD_SECONDS + _GRACE, good=(0, 1))
     average = _AVERAGE.search(said)
     if average is None:

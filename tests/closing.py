@@ -1,4 +1,4 @@
-"""What things have in common that are closed at the end of a block."""
+"""The base of everything that is closed at the end of a block."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def release() -> str:
 
 @pytest.fixture
 def darwin(left: Namespace, release: str) -> Iterator[SimulatedDarwin]:
-    """A Mac in the left namespace, on which nothing wrong is done: a test that does so clears the
-    list.
+    """A Mac in the left namespace. At the end, nothing wrong was done there; a test that does it on
+    purpose clears the list.
     """
     missing = missing_requirement()
     if missing is not None:

@@ -28,7 +28,7 @@ look() { # one that may not: what it says is what we want to know
 show ifconfig feth21103
 echo "feth has an automatic link-local address: $(ifconfig feth21103 | grep -c 'inet6 fe80' || true)"
 
-# ZeroTier's users miss these on macOS 27: "Invalid argument".
+# ZeroTier's users report that macOS 27 refuses these routes: "Invalid argument".
 show route -n add -net 10.213.99.0/24 10.213.0.2
 look route -n get 10.213.99.1
 route -n get 10.213.99.1 | grep -q 'interface: feth21103' || fail "the route does not lead to the feth"

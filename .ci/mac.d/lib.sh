@@ -27,8 +27,8 @@ as_user() {
     fi
 }
 
-# Make a folder that whoever called sudo may write to, and print its path. Not where mktemp would put
-# it: root's own folder for temporary files lets nobody else in.
+# Make a folder that whoever called sudo may write to, and print its path. It is not in mktemp's usual
+# place, because nobody else may enter root's folder for temporary files.
 user_folder() {
     folder=$(mktemp -d /tmp/fethpipe-mac.XXXXXX)
     [ -z "${SUDO_UID-}" ] || chown "$SUDO_UID:$SUDO_GID" "$folder"
@@ -72,7 +72,7 @@ kinds = ("feth", "bridge", "vmenet")
 print(*sorted(name for _, name in socket.if_nameindex() if name.startswith(kinds)))'
 }
 
-# From here on, nobody is behind sudo: what this starts is what a root shell starts.
+# Forget who called sudo, so that programs run as they do from a root shell.
 as_root_shell() {
     unset SUDO_UID SUDO_GID SUDO_USER SUDO_COMMAND
 }

@@ -75,7 +75,7 @@ def test_a_closed_stdout_is_nowhere(tap: Namespace, words: list[str]) -> None:
 
 
 def test_a_ping_through_a_tap_is_answered_in_order(tap: Namespace) -> None:
-    """Thousands of them, without a loss, and without the memory growing."""
+    """Thousands of pings are answered without a loss, and memory does not grow."""
     with Fethctl(tap).start("icmp", "-q", _TAP, "10.0.0.2") as responder:
         _ready(responder)
         tap.run(["ping", "-f", "-q", "-c", "500", "10.0.0.2"])
@@ -121,7 +121,7 @@ def test_an_address_that_somebody_has_is_seen_to_be_taken() -> None:
 
 
 def test_any_ethernet_interface_will_do(left: Namespace, cable: Namespace) -> None:
-    """The stack of the left namespace is asked by a host that is nowhere but in fethctl."""
+    """The stack of the left namespace talks with a host that only fethctl plays."""
     mac = "02:00:5e:00:53:77"
     with Fethctl(cable).start("icmp", "vb", "10.0.0.9", "--mac", mac) as responder:
         _ready(responder)
@@ -131,7 +131,7 @@ def test_any_ethernet_interface_will_do(left: Namespace, cable: Namespace) -> No
 
 
 def test_a_tap_that_somebody_holds_is_used_from_its_own_side(left: Namespace, peer: Peer) -> None:
-    """What comes through fethpipe is answered, as if by another host there."""
+    """fethctl answers frames that come through fethpipe, like another host on this side."""
     with peer.start(left, "--address", "10.9.0.1/24") as program:
         program.ready()
         with Fethctl(left).start("icmp", "fp0", "10.9.0.7") as responder:

@@ -79,7 +79,7 @@ def test_the_walkthrough(fethctl: Fethctl, left: Namespace, darwin: SimulatedDar
 
 
 def test_the_answers_are_summed_rightly(pair: Fethctl, left: Namespace, tmp_path: Path) -> None:
-    """As tcpdump sees it, which adds all checksums up by itself."""
+    """tcpdump checks all checksums by itself."""
     require_tools("tcpdump")
     pair("set", "feth0", "--addr", "fd00::1/64")
     file = tmp_path / "capture"
@@ -155,7 +155,7 @@ def test_a_capture_is_one_line_a_frame(pair: Fethctl, left: Namespace) -> None:
 
 
 def test_a_capture_is_injected_again(pair: Fethctl, left: Namespace, tmp_path: Path) -> None:
-    """What feth0's stack asked once, it asks its peer's reader again."""
+    """The requests of feth0's stack are sent again, and answered again."""
     file = tmp_path / "capture"
     with (
         pair.start("icmp", "feth101", "10.0.0.2") as responder,

@@ -73,7 +73,7 @@ def open_near(provisioned: Provisioned) -> Near:
 
 
 class FarSide:
-    """The primary side from below."""
+    """The primary side, below its IP stack."""
 
     def __init__(self, interface: str) -> None:
         self._reader = open_bpf(interface)
@@ -141,7 +141,7 @@ class Rig(Near):
             far.settimeout(PATIENCE)
             stream = _CountingStream(near.fileno())
             with stream:
-                # Little-endian, because that framing has no greeting.
+                # u16le, because that framing has no hello.
                 connection = Connection(FRAMINGS["u16le"], self.device.counters)
                 pump = Pump(self.device, stream, connection)
                 for _ in range(bursts):

@@ -378,9 +378,9 @@ def _calls_of(inside: Inside, darwin: SimulatedDarwin) -> list[tuple[str, int]]:
     return calls
 
 
-# What the message calls a call that has no name of its own in the kernel's interface.
+# The names in messages for calls that are no ioctl.
 _TOLD = {"open": "/dev/bpf1", "setsockopt": "SO_SNDBUF", "getsockopt": "SO_SNDBUF"}
-# Failures that are none, because there is another way: see the tests of each.
+# After these failures fethpipe goes another way; each has its own test.
 _SURVIVED = {
     ("open", errno.EBUSY),
     ("SIOCIFCREATE2", errno.EEXIST),
@@ -584,7 +584,7 @@ def test_one_read_takes_many_frames_and_one_write_sends_one(
     rig.burst(10_000, 500)
     after = darwin.counters()
     done = {name: after[name] - before[name] for name in after}
-    # The far side reads and writes as much again.
+    # The far side makes as many calls.
     assert done["bpf_frames_read"] == 2 * 10_000
     assert done["bpf_reads"] + done["bpf_empty_reads"] <= 0.1 * done["bpf_frames_read"]
     assert done["ndrv_writes"] == 2 * 10_000
@@ -616,7 +616,7 @@ def test_a_write_of_batch_injection_carries_many_frames(
 def test_at_the_largest_mtu_too_if_the_stream_brings_as_many(
     inside: Inside, darwin: SimulatedDarwin
 ) -> None:
-    """A pipe of Linux has room for 15 records; where it is smaller, a batch is."""
+    """A pipe of Linux has room for 15 such records; a smaller pipe makes smaller batches."""
     rig = inside.make(Rig, {"mtu": 16370, "inject": "bpf"})
     for _ in range(20):
         rig.replay([frame(16384, mark=mark) for mark in range(15)])

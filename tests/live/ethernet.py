@@ -16,7 +16,7 @@ TEST_TYPE = 0x88B6
 _FILLER = bytes(range(256)) * 300  # longer than any frame
 
 _ETH_P_ALL = 3
-# <linux/if_packet.h>: the kernel takes VLAN tags out of frames and tells them apart from them
+# <linux/if_packet.h>: the kernel takes VLAN tags out of frames, and returns them as ancillary data
 _SOL_PACKET, _PACKET_AUXDATA, _PACKET_OUTGOING = 263, 8, 4
 _AUXDATA = struct.Struct("=IIIHHHH")  # status, len, snaplen, mac, net, vlan_tci, vlan_tpid
 _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 1 << 4, 1 << 6
@@ -43,7 +43,7 @@ def frame_number(frame: bytes) -> int:
 
 
 class PacketSocket(Closing):
-    """An AF_PACKET socket bound to one interface; it sees test frames alone."""
+    """An AF_PACKET socket bound to one interface; it returns only test frames."""
 
     def __init__(self, namespace: Namespace, interface: str) -> None:
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)

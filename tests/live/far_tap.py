@@ -14,7 +14,7 @@ from tests.live.netns import Namespace
 
 
 class FrameStream(Protocol):
-    """The far end of a stream, as who plays its program has it."""
+    """The far end of a stream, for a test that plays the program there."""
 
     def fileno(self) -> int:
         """Return the descriptor that selects as readable when something comes."""

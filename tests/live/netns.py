@@ -203,7 +203,7 @@ class Namespace(Network, Closing):
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
-            # It has ended meanwhile, or it is of another world and none of ours.
+            # It has ended meanwhile, or another container's process is not ours to look at.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 namespace = (entry / "ns/net").stat()
                 if (namespace.st_dev, namespace.st_ino) == (here.st_dev, here.st_ino):

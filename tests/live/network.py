@@ -32,7 +32,7 @@ class Network:
             unshare(_CLONE_NEWNET)
             self._descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             if _IPV6.exists():
-                # Nobody else has an address here, so none has to be looked for.
+                # Nobody else has an address here: duplicate address detection only takes time.
                 (_IPV6 / "dad_transmits").write_text("0")
                 (_IPV6 / "router_solicitation_delay").write_text("0")
                 (_IPV6 / "disable_ipv6").write_text("0" if ipv6 else "1")

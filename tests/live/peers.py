@@ -26,7 +26,7 @@ def wait_reachable(namespace: Namespace, address: str) -> None:
 
 def ping_at_once(namespace: Namespace, address: str, count: int, *options: str) -> str:
     """Send so many pings at once, wait 5 s for the last answer, and return what ping said."""
-    # Its socket has room for one, and what waits for an address is still in there.
+    # By default its socket has room for one, and a ping that waits for ARP counts as well.
     at_once = ["-c", str(count), "-l", str(count), "-i", "5", "-S", "200000"]
     return namespace.run(["ping", *at_once, *options, address])
 
@@ -40,7 +40,7 @@ def ping_in_turn(namespace: Namespace, address: str, count: int) -> None:
 def check_pings(namespace: Namespace, address: str, *, mtu: int = 1500) -> None:
     """Ping with every size that is special, up to what fills the MTU; none may be lost."""
     for size in (0, 1, 17, 18, 19, 56, 255, 256, 1000, mtu - _HEADERS - 1, mtu - _HEADERS):
-        # One at a time: of several, ping waits for the last no longer than the others took.
+        # One at a time: of several, ping waits for the last answer only as long as the others took.
         namespace.run(["ping", "-q", "-M", "do", "-c", "1", "-W", "5", "-s", str(size), address])
 
 
@@ -91,7 +91,7 @@ class _Console(Closing):
 
 
 class Switch(_Console):
-    """A vde_switch, in no namespace in particular: its sockets are files."""
+    """A vde_switch; any namespace can reach it, because its sockets are files."""
 
     def __init__(self, namespace: Namespace, folder: Path) -> None:
         require_tools("vde_plug")

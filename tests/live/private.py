@@ -62,7 +62,7 @@ class Process(NamedTuple):
 
     @property
     def has_root(self) -> bool:
-        """Whether anything of root is in it."""
+        """Whether it has any id or capability of root."""
         ids = {*self.uids, *self.gids, *self.groups}
         return 0 in ids or self.capabilities != 0
 
@@ -80,7 +80,7 @@ class Private(Closing):
         script = " && ".join(
             [
                 "mount -t tmpfs -o mode=755 none /run",
-                # Everybody may open it, as udev allows it.
+                # Everybody may open /dev/net/tun, as with udev's rule.
                 "mount -t tmpfs none /dev/net",
                 "mknod -m 666 /dev/net/tun c 10 200",
                 *("echo", "read go", *binds, "echo", "read end"),
@@ -151,7 +151,7 @@ class Private(Closing):
     def python_for_user(self) -> str:
         """Return a Python that the user may run, or skip the test."""
         for python in (sys.executable, "/usr/bin/python3"):
-            # setpriv may get past folders that the user cannot, so the user has to look again.
+            # setpriv starts Python with root's rights to folders; the user has to have them.
             check = "import os, sys, fethpipe.cli; os.stat(os.path.realpath(sys.executable))"
             argv = self.entering(*self.as_user(), python, "-c", check)
             done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
@@ -183,7 +183,7 @@ class Private(Closing):
         while pids := self.processes():
             for pid in pids:
                 wait_for_process(pid, deadline)
-        # A descriptor that was on its way through a socket of the dead is closed a little later.
+        # The kernel closes a descriptor later that was in a socket when both its ends were killed.
         self.namespace.wait_until(
             lambda: self.namespace.interfaces() == ["lo"],
             "an interface is left",
@@ -199,7 +199,7 @@ class Private(Closing):
 
 
 def pids_in(namespace: Namespace) -> Iterator[int]:
-    """Yield the processes of a network namespace; ended ones have none."""
+    """Yield the processes that run in a network namespace."""
     here = os.stat(namespace.path)
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -274,7 +274,7 @@ def end_by_signal(
     """Start a program, and send it, or its first child, a signal when it has printed a line that
     starts like this; wait until nobody of its family runs, and return its status.
     """
-    # Unbuffered: select does not tell of a line that a buffer holds.
+    # Unbuffered, because select does not see a line that is in a buffer of Python.
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as process:
         assert process.stdout is not None
         said = b""

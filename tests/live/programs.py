@@ -104,7 +104,7 @@ class Lines:
         return self._text + self._pending.decode()
 
     def fill(self) -> None:
-        """Leave the writer no room in the pipe."""
+        """Fill the pipe, so that nobody can write to it."""
         writer = os.open(f"/proc/self/fd/{self.descriptor}", os.O_WRONLY | os.O_NONBLOCK)
         try:
             for size in (1 << 12, 1):

@@ -17,13 +17,13 @@ from tests.patience import PATIENCE
 
 
 class Shell:
-    """A root shell with a fethpipe on its PATH, in which named namespaces are its own affair."""
+    """A root shell with a fethpipe on its PATH and named namespaces of its own."""
 
     def __init__(self, folder: Path) -> None:
         programs = folder / "bin"
         programs.mkdir()
         fethpipe = f'exec "{sys.executable}" -m fethpipe "$@"'
-        # Else each ping after the first one is a second's wait.
+        # By default, ping waits a second before each further one.
         ping = f'exec {shutil.which("ping")} -i 0.1 "$@"'
         for name, script in (("fethpipe", fethpipe), ("ping", ping)):
             (programs / name).write_text(f"#!/bin/sh\n{script}\n")

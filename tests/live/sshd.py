@@ -59,7 +59,7 @@ class Sshd(Closing):
     ) -> None:
         require_kernel()
         require_tools(SSHD, "ssh", "ssh-keygen", "openssl", "unshare", login_shell)
-        # Not a folder of pytest's, which USER, who is not root, could not look into.
+        # Not a folder of pytest's: USER is not root, and could not look into it.
         self._temporary = tempfile.TemporaryDirectory(prefix="fethpipe-sshd-")
         self.folder = Path(self._temporary.name)
         self.folder.chmod(0o755)
@@ -159,7 +159,7 @@ class Sshd(Closing):
             (etc / "sudoers").chmod(0o440)
 
     def _write_configuration(self, path: str, settings: Sequence[str]) -> None:
-        # sshd takes the first of several settings, so the test's come first.
+        # sshd uses the first of several lines for a setting, so those of the test come first.
         server = [
             *settings,
             f"ListenAddress {FAR}",

@@ -48,7 +48,7 @@ def test_what_is_behind_the_bridge_is_reached_through_the_tunnel(
 
 
 def test_the_bridge_keeps_its_own_mac(bridged: Namespace) -> None:
-    """One without a MAC that was set takes the lowest of its ports', and its leases go with it."""
+    """A bridge without a MAC of its own takes the lowest of its ports', and loses its leases."""
     bridged.run(["ip", "tuntap", "add", "dev", "d0", "mode", "tap"])
     bridged.run(["ip", "link", "set", "d0", "address", "02:00:5e:00:53:01", "master", "br0"])
     with Fethpipe(bridged, "--bridge", "br0", stdin=subprocess.PIPE) as program:

@@ -141,7 +141,7 @@ def test_no_network_may_be_wider_than_a_bound(left: Namespace, mask: str) -> Non
         facts += ["reason=BOUND", "new_ip_address=10.9.0.5", f"new_subnet_mask={mask}"]
     else:
         facts += ["ip=10.9.0.5", f"mask={mask}"]
-    # It is called as the client calls it, and may fail.
+    # The client calls the script like this, and ignores its failure.
     how = 'sh -c "$0" sh $1 2>/dev/null || true'
     event = [] if "." in mask else ["bound"]
     left.run(["env", *facts, "sh", "-c", how, dhcp.SCRIPT, *event])

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 
 
 def exchange(namespace: Namespace, peer: Peer, *numbers: int) -> None:
-    """Pass a frame each way for each number, back when this returns."""
+    """Send a frame each way for each number, and wait for it."""
     with PacketSocket(namespace, "fp0") as device:
         for number in numbers:
             peer.send(records(make_frame(number)))

@@ -45,7 +45,7 @@ def test_two_programs_and_a_socket_are_a_cable(
     caller: Sequence[str],
 ) -> None:
     require_tools(listener[0], "socat", "nsenter")
-    # Both programs are in one place, where they can reach each other.
+    # Both programs run in one namespace, so that they can reach each other.
     place = ["nsenter", f"--net={left.path}", f"--wd={tmp_path}"]
     with ExitStack() as stack:
         ends = []

@@ -28,7 +28,7 @@ def joined(
     """Join a fethpipe on the left to a QEMU on the right, by what socat calls its address."""
     require_tools("socat", "nsenter")
     right.make_tap("qemu0", address=RIGHT, mtu=mtu)
-    # A TCP port of the right namespace is reached from there; a Unix socket from anywhere.
+    # Only the right namespace can reach its TCP ports; a Unix socket can be reached from anywhere.
     command = ["nsenter", f"--net={right.path}", "socat", "-", address]
     arguments = ["--address", f"{LEFT}/24", "--mtu", str(mtu), *options, "--", *command]
     with Qemu(right, netdev, _TAP) as qemu, Fethpipe(left, *arguments) as program:

@@ -501,7 +501,7 @@ def test_a_signal_at_any_moment_of_the_start_is_an_orderly_end(
     random = Random(5)
     for _ in range(count):
         with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
-            # Before it, Python itself is starting, and answers Ctrl-C in its own way.
+            # Until then Python itself starts, and answers Ctrl-C with a traceback.
             _wait_for_our_code(program)
             program.is_ready(random.uniform(0, 0.25))
             program.send_signal(number)

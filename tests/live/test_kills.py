@@ -94,7 +94,7 @@ def way(left: Namespace, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
             launcher = private.fethpipe("setsid", *on_mac(mac, "env"))
             command = ["--device", "vmnet", *command]
         yield Way((left,), launcher, command)
-        # What a killed keeper of vmnet leaves, the file of an identifier, goes with the next start.
+        # A killed keeper of vmnet leaves the file of an identifier, which the next start removes.
         _time_start(Way((left,), launcher, command))
         assert private.runtime_files() == []
 
@@ -123,12 +123,12 @@ def test_nothing_is_left_of_a_tunnel_of_which_any_process_is_killed(way: Way, co
                 if not program.ended_by(time.monotonic() + 0.05):
                     program.send_signal(signal.SIGTERM)  # it has not lost what it needs
             _wait_as_before(way, before, interfaces, victim)
-    # Of a few, all may be too early or too late, on a machine that is busy.
+    # If there are only a few, all may be too early or too late on a busy machine.
     assert count < 100 or count / 10 <= sum(reached) <= count * 9 / 10
 
 
 def _end_it(program: Fethpipe) -> None:
-    """See that it ends well by SIGTERM, unless it has not yet begun, or is sudo."""
+    """End it by SIGTERM, and check that it ends well, if it had begun and is not sudo."""
     program.send_signal(signal.SIGTERM)
     status, said = program.end()
     assert status in (0, -signal.SIGTERM, 128 + signal.SIGTERM), said
@@ -161,7 +161,7 @@ def _time_start(way: Way) -> float:
 def _kill_some(program: Fethpipe, found: Sequence[int], random: Random) -> str:
     """Kill one of these processes, or several at once; return which."""
     lines = command_lines(found)
-    # Who kills sudo leaves the program alone that sudo runs, whatever that is.
+    # A sudo that is killed cannot end the program that it runs, whatever that is.
     found = [pid for pid in found if not lines[pid].startswith("sudo ")]
     kind = random.choice(["one"] * 7 + ["two", "all", "group"])
     victims = random.sample(found, min(len(found), {"one": 1, "two": 2}.get(kind, len(found))))

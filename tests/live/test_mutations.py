@@ -98,7 +98,7 @@ def _keep(namespace: Namespace, random: Random, count: int) -> int:
                 answer = json.loads(_receive(ours))
                 assert answer.keys() & {"refused", "error", "device", "done"}, answer
                 granted += "device" in answer or "done" in answer
-            # What was made stays until the end.
+            # A device stays until the keeper ends, so it is enough to look now and then.
             assert len(set(namespace.interfaces()) - {"lo", "other", "others"}) <= 1
     assert keeper.wait(PATIENCE) == 0
     namespace.wait_until(

@@ -28,7 +28,7 @@ _WANTED = {
 
 @pytest.fixture
 def private(left: Namespace) -> Iterator[Private]:
-    """A system on which sudo is of no use to USER."""
+    """A system on which USER may not use sudo."""
     with Private(left, sudoers="root ALL=(ALL) ALL\n") as private:
         yield private
 

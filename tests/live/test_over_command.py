@@ -20,7 +20,7 @@ def test_a_command_can_be_the_other_end(left: Namespace, right: Namespace) -> No
     command = ["nsenter", f"--net={right.path}", *FETHPIPE, "--address", f"{RIGHT}/24"]
     with Fethpipe(left, "--address", "10.9.0.1/24", "--", *command) as program:
         program.ready()
-        # It speaks on our stderr.
+        # Its messages come on our stderr.
         assert program.stderr.next(containing=RIGHT).startswith("fethpipe: fp0 is up, ")
         said = left.run(["ping", "-f", "-q", "-c", "1000", RIGHT])
         assert "1000 received" in said

@@ -79,7 +79,7 @@ def test_a_device_that_is_down_is_told_and_stays_down(left: Namespace, peer: Pee
 def test_super_frames_end_with_the_one_who_took_them(
     left: Namespace, right: Namespace, peer: Peer, number: signal.Signals
 ) -> None:
-    """The kernel keeps that setting with the device, and the next program may not know of it."""
+    """The kernel keeps this setting for the device, and the next program may not know it."""
     left.make_tap()
     left.run(["ip", "address", "add", "10.9.0.1/24", "dev", "fp0"])
     with tunnel(left, right, left_options=["--attach", "fp0"]) as (here, _):

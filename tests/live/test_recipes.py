@@ -270,7 +270,7 @@ def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: 
         near = RECIPES.recipe("default route, near")
         near = near.replace("203.0.113.7", FAR).replace("192.168.1.1", FAR)
         left.run(["sh", "-ec", near])
-        # The world knows no way back to 10.9.0.0/24.
+        # `world` has no route to 10.9.0.0/24, so an answer proves that addresses are translated.
         left.run([*REACH, "198.51.100.9"])
         assert "via 10.9.0.2 dev fp0" in left.run(["ip", "route", "get", "198.51.100.9"])
         assert "dev wire0" in left.run(["ip", "route", "get", FAR])
@@ -366,7 +366,7 @@ def test_dhcp_and_router_advertisements(here: Here, tmp_path: Path, left: Namesp
             here.know(sshd)
             said = here.start(RECIPES.recipe("dhcp server"))
             assert said.next(containing="remote: fp0 is up")
-            # Its usual script would write this machine's resolv.conf.
+            # The usual script of udhcpc would write this machine's resolv.conf.
             script = tmp_path / "lease"
             write_script(script, '[ "$1" != bound ] || ip address add "$ip/$mask" dev "$interface"')
             client = RECIPES.recipe("dhcp client").strip()
@@ -390,7 +390,7 @@ def test_a_switch(left: Namespace, here: Here, tmp_path: Path) -> None:
     other = command.replace("10.9.0.1", RIGHT).replace("fethpipe", "fethpipe --name fp1", 1)
     assert here.start(other).next(containing="fp1 is up")
     with PacketSocket(left, "fp0") as one, PacketSocket(left, "fp1") as two:
-        # vde_plug starts after the device: what is sent before it is there may be lost.
+        # vde_plug starts after the device, so frames that are sent before that may be lost.
         sent = []
         for number in range(200):
             sent.append(make_frame(number))

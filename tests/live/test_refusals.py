@@ -169,6 +169,6 @@ def test_a_machine_that_is_short_of_everything_is_told_without_a_traceback(
     left: Namespace, limits: str
 ) -> None:
     launcher = ["sh", "-c", f'{limits}; exec "$@"', "sh", sys.executable, "-S"]
-    # Without site-packages, whose files Python would read first, with tracebacks of its own.
+    # Without site-packages: Python reads those first, and fails with tracebacks of its own.
     done = finish(left, "-m", "fethpipe", "--", "true", launcher=launcher)
     assert "Traceback" not in done.stderr

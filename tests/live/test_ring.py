@@ -93,7 +93,7 @@ def test_a_ring_is_noticed_and_its_storm_broken(
         start = time.monotonic()
         ask = "for last in $(seq 100 119); do ping -c 1 -W 0.05 10.9.0.$last; done"
         left.popen(["sh", "-c", ask])
-        # Who notices it first breaks it, so that the others may not notice.
+        # The first end that notices the ring breaks it, so the others may not notice it.
         ends = [(program, stack) for stack, pair in tunnels.items() for program in pair]
         program, its_tunnel = first_to_say(_RING, ends)
         assert time.monotonic() - start < _NOTICED_SECONDS

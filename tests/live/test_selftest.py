@@ -23,7 +23,7 @@ from tests.patience import PATIENCE
 pytestmark = pytest.mark.live
 
 SELFTEST = (*FETHPIPE, "--selftest")
-# Root that may neither make a namespace nor override file modes: all that is left is a user
+# Root without the rights to make a namespace and to override file modes: it can only make a user
 # namespace. To map itself into that, it needs CAP_SETFCAP (user_namespaces(7)).
 POWERLESS = ("setpriv", "--bounding-set", "-all,+setfcap", "--inh-caps", "-all")
 NO_MORE_NAMESPACES = (
@@ -84,7 +84,7 @@ def test_it_works_from_a_folder_that_only_root_can_read_and_touches_nothing(tmp_
 
 
 def test_it_works_as_an_ordinary_user() -> None:
-    """The user sees a Python and a checkout outside of root's folders, and may open the TAP's."""
+    """The user has a Python and a checkout outside of root's folders, and may open the TAP."""
     user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
     if run([*user, "unshare", "--user", "--map-root-user", "--net", "true"]).returncode != 0:
         pytest.skip("needs a kernel that lets ordinary users make user namespaces")
@@ -99,7 +99,7 @@ def test_it_works_as_an_ordinary_user() -> None:
         mount --bind /mnt/tun /dev/net/tun
         cd /mnt/checkout
         """,
-        # A Python in pieces looks for its library where it was installed.
+        # A Python with a shared library looks for that where it was installed.
         [
             *(*user, "env", "LD_LIBRARY_PATH=/mnt/python/lib"),
             *(f"/mnt/python/bin/{python}", *SELFTEST[1:]),

@@ -143,7 +143,7 @@ CASES = [
 ]
 
 
-# Those of which none hides what another one shows.
+# All that can be tried at once, because none hides the effect of another one.
 TOGETHER = [
     case
     for case in CASES

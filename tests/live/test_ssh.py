@@ -35,7 +35,7 @@ MARGIN = 5.0
 
 _STARTED = "remote: fp0 is up"
 _REMOTE = f"--address {RIGHT}/24"
-# What tells a start-up file of each shell from the others; sshd itself has one for all of them.
+# The start-up file of each shell that also runs without a terminal; .ssh/rc is sshd's own.
 _START_UP_FILES = {
     "bash": ".bashrc",
     "zsh": ".zshenv",

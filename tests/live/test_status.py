@@ -23,7 +23,7 @@ LINE, SHORT_LINE = re.compile(_WIDE), re.compile(r"fp0 waiting \S+/\S+ drop \d+"
 
 
 class Watched:
-    """A fethpipe whose stderr is a terminal, and whose peer is silent."""
+    """A fethpipe whose stderr is a terminal and whose peer sends nothing."""
 
     def __init__(self, namespace: Namespace, columns: int, *options: str) -> None:
         self._master, slave = os.openpty()

@@ -155,8 +155,8 @@ def _wire(left: Namespace, right: Namespace) -> Iterator[tuple[PacketSocket, Pac
 
 @contextlib.contextmanager
 def _pinging(namespace: Namespace, address: str) -> Iterator[list[int]]:
-    """Ping in this block, with the first answer in front of it; after it, the list has how many
-    went and how many were answered, up to one that was behind the block.
+    """Ping while this block runs, after a first answer. After the block, the list has the number
+    of pings and of answers, up to the first ping after the block.
     """
     output, its_output = os.pipe()
     try:

@@ -306,7 +306,7 @@ def test_more_arguments_are_nothing_to_it(left: Namespace, darwin: SimulatedDarw
 
 def test_an_ordinary_user_is_refused(left: Namespace, darwin: SimulatedDarwin) -> None:
     require_tools("unshare")
-    # Nobody to the program, and yet who may read Python's files.
+    # To the program, the user is nobody; to the kernel, it is still root, who may read its files.
     with Agent(left, darwin, *ARGUMENTS, launcher=["unshare", "--user"]) as agent:
         assert agent.end() == 255
         assert agent.stderr.all() == (

@@ -13,13 +13,13 @@ from tests.vmnet.framework import MacWithVmnet, missing_requirement
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """What bends the framework; tests of others parametrize it."""
+    """Settings of the stand-in for the framework; tests parametrize this."""
     return {}
 
 
 @pytest.fixture
 def mac(left: Namespace, settings: dict[str, str]) -> Iterator[MacWithVmnet]:
-    """The Mac, on which nothing wrong is done, and what was started is stopped."""
+    """The Mac; at the end, nothing wrong was done, and all that was started is stopped."""
     missing = missing_requirement()
     if missing is not None:
         pytest.skip(missing)

@@ -65,7 +65,7 @@ def restart(times: int) -> Load:
         interface.read_frames()
         interface.close()
         interface.close()
-    # A queue's thread ends behind the queue, and nothing tells of it.
+    # The thread of a queue ends after the queue, and there is no notification of it.
     deadline = time.monotonic() + PATIENCE
     while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
         time.sleep(0.001)

@@ -123,7 +123,7 @@ _LARGEST_BURST = 12
 @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("settings", [{"short_reads": "1"}])
 def test_no_wakeup_is_lost(left: Namespace, mac: MacWithVmnet, peer: Peer, count: int) -> None:
-    """Each burst goes when the one before it has come, so one that is missed stops everything."""
+    """A burst is sent when the one before it has come, so a wake-up that is lost stops all."""
     random = Random(2)
     with _bridged(left, peer, mac, "--no-hello") as (_, bridge):
         sent = received = 0
@@ -142,7 +142,7 @@ def test_it_goes_on_when_the_stream_was_stuck(
 ) -> None:
     with _bridged(left, peer, mac) as (_, bridge):
         frame = make_frame(1, size=1500)
-        # Into every queue on the way, and then some: the device drops like any other.
+        # More than all queues on the way hold, so the device drops some, like any other.
         for _ in range(5000):
             with contextlib.suppress(OSError):
                 bridge.send(frame)

@@ -107,7 +107,7 @@ class _Build:
     # ---- compiling ----
 
     def _make_headers(self) -> None:
-        """Those that are missing: Apple's build makes them, or moves them together."""
+        """Make the headers that are missing: Apple's build generates them, or moves them."""
         made = self._work / "made"
         for name in _DEVICES + _MORE_DEVICES:
             (made / f"{name}.h").write_text(f"#define N{name.upper()} 4\n")

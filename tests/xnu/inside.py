@@ -250,7 +250,7 @@ class _Socket(socket.socket):
 
 
 class _Function:
-    """One that takes what ctypes lets one say of a function."""
+    """A function with the attributes that ctypes sets."""
 
     argtypes: Any
     restype: Any

@@ -268,7 +268,7 @@ class Player:
         return self._calls.write(self._descriptors[key], data)
 
     def write_batch(self, key: str, records: Sequence[tuple[int, ...]], rest: int = 0) -> int:
-        """With so many bytes more at the end, or less."""
+        """Write a batch with ``rest`` bytes more at its end, or fewer if that is negative."""
         data = batch(records)
         data = data[:rest] if rest < 0 else data + bytes(rest)
         return self._calls.write(self._descriptors[key], data)
