@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
 
@@ -98,15 +98,20 @@ def reason(error: OSError) -> str:
 
 
 @contextmanager
-def system_step(what: str) -> Iterator[None]:
-    """Re-raise OSError as SystemFailureError("cannot {what}: ...").
+def os_errors_as(what: str) -> Iterator[None]:
+    """Re-raise OSError, also a TimeoutError, as SystemFailureError("{what}: ...").
 
     For what needs no privilege, just a working system.
     """
     try:
         yield
     except OSError as error:
-        raise SystemFailureError(f"cannot {what}: {reason(error)}") from error
+        raise SystemFailureError(f"{what}: {reason(error)}") from error
+
+
+def system_step(what: str) -> AbstractContextManager[None]:
+    """Re-raise OSError as SystemFailureError("cannot {what}: ...")."""
+    return os_errors_as(f"cannot {what}")
 
 
 @contextmanager

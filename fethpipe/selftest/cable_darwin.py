@@ -16,14 +16,14 @@ import time
 from contextlib import ExitStack, closing
 from ipaddress import IPv4Address
 
-from ..errors import SystemFailureError
+from ..errors import SystemFailureError, os_errors_as
 from ..ether.responder import Responder
 from ..netif.darwin import interface_names
 from ..stats import Counters
 from ..system.stream import Stream
 from ..wire.connection import Connection, FramesReceived
 from ..wire.framing import FRAMINGS
-from .deadline import Deadline, os_errors_as
+from .deadline import Deadline
 from .endpoint import End
 from .report import Report
 

@@ -20,12 +20,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import SystemFailureError
+from ..errors import SystemFailureError, os_errors_as
 from ..ether.checksum import checksum
 from ..system.descriptors import open_pipe
 from ..system.namespace import enter_new_network
 from ..system.netlink import Netlink
-from .deadline import Deadline, os_errors_as
+from .deadline import Deadline
 from .endpoint import End
 from .report import Report
 

@@ -12,14 +12,13 @@ import os
 from contextlib import ExitStack, closing
 
 from ..abi.darwin import FETH_MTU
-from ..errors import FethpipeError, NotAllowedError
+from ..errors import FethpipeError, NotAllowedError, os_errors_as
 from ..ether.frame import HEADER_LENGTH
 from ..keeper.client import KeeperProcess, fork_keeper
 from ..netif.darwin import DarwinInterfaces, allow_mtu, altered_setting, interface_names
 from ..netif.mac import parse_mac
 from ..provision.request import Change, DeviceRequest, Provisioned
 from .cable_darwin import reflect
-from .deadline import os_errors_as
 from .facts_bpf import check_bpf, check_traffic
 from .facts_feth import check_feth, check_gone
 from .facts_ndrv import check_ndrv

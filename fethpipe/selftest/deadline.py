@@ -1,12 +1,8 @@
-"""One time limit for the whole test, and errors that name the step in which it ran out."""
+"""One time limit for the whole test."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from ..errors import SystemFailureError, reason
 
 
 class Deadline:
@@ -21,12 +17,3 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("no answer in time")
         return left
-
-
-@contextmanager
-def os_errors_as(what: str) -> Iterator[None]:
-    """Re-raise OSError, also a TimeoutError, as SystemFailureError("{what}: ...")."""
-    try:
-        yield
-    except OSError as error:
-        raise SystemFailureError(f"{what}: {reason(error)}") from error

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import SystemFailureError
-from .deadline import Deadline, os_errors_as
+from ..errors import SystemFailureError, os_errors_as
+from .deadline import Deadline
 from .report import Report
 
 _GRACE_SECONDS = 1.0

@@ -8,13 +8,12 @@ from contextlib import closing
 
 from ..device.packet import PacketDevice, open_packet
 from ..device.tap import TUN_PATH
-from ..errors import NotAllowedError, SystemFailureError, reason
+from ..errors import NotAllowedError, SystemFailureError, os_errors_as, reason
 from ..ether.frame import HEADER_LENGTH
 from ..provision.kind import find_kind, provision
 from ..provision.request import DeviceRequest
 from ..system.namespace import end_with_parent, enter_new_network
 from .cable_linux import demonstrate
-from .deadline import os_errors_as
 from .frames import try_sizes
 from .report import Report
 
