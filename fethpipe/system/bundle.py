@@ -39,11 +39,14 @@ _DOCSTRING = '"' * 3
 _COMMENT = re.compile(r"  # [^\"']*$")
 _RETURNED = re.compile(r"\) -> [^\"']*:$")
 
+EARLY = "hashlib, json, os, sys, zlib, ctypes, ipaddress, logging, pathlib, socket, traceback"
+"""What the first stage imports, while the program is still on its way: it imports all that, too."""
+
 # The lines are words of a command line, in double quotes, and every login shell has to leave them
 # as they are: no ", $, `, \ or !, and none so long that an old csh refuses it.
 BOOT = "import sys;exec(chr(10).join(sys.argv[1:]))"
 STAGE = (
-    "import hashlib, os, sys, zlib",
+    f"import {EARLY}",
     "del sys.argv[1:]",
     "stream = zlib.decompressobj()",
     "def take(size):",

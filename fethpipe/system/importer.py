@@ -12,10 +12,9 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.abc import ExecutionLoader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 ROOT = "<fethpipe>"
 """The entry of ``sys.path``. No file has this name, so nothing on disk can take its place."""
@@ -64,8 +63,11 @@ class Sources:
         return facts
 
 
-class SourceFinder(ExecutionLoader):
-    """Find and load the modules of some sources."""
+class SourceFinder:
+    """Find and load the modules of some sources.
+
+    It is no importlib.abc.ExecutionLoader, as that module imports tempfile, random and more.
+    """
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -78,11 +80,21 @@ class SourceFinder(ExecutionLoader):
             return None
         # spec_from_loader would make the file name absolute, as if it were in the current folder.
         package = path.endswith(_PACKAGE)
-        spec = ModuleSpec(name, self, origin=f"{ROOT}/{path}", is_package=package)
+        spec = ModuleSpec(name, cast("Any", self), origin=f"{ROOT}/{path}", is_package=package)
         spec.has_location = True
         if package:
             spec.submodule_search_locations = [f"{ROOT}/{path[: -len(_PACKAGE)]}"]
         return spec
+
+    def create_module(self, _spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to Python to make the module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the text of a module."""
+        name = module.__name__
+        code = compile(self.get_source(name), self.get_filename(name), "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - as every loader does
 
     def get_filename(self, fullname: str) -> str:
         """Return the file name of a module in tracebacks."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import itertools
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_interface
@@ -17,7 +19,7 @@ from fethpipe.provision.request import DeviceRequest, VmnetOptions
 from fethpipe.remote.handshake import SYSTEMS, FarSystem
 from fethpipe.remote.session import RemoteSession
 from fethpipe.remote.ssh import RemoteEnd
-from fethpipe.system.bundle import collect_sources
+from fethpipe.system.bundle import EARLY, collect_sources
 from fethpipe.tunnel.config import (
     Config,
     common_modules,
@@ -81,6 +83,14 @@ def test_it_has_all_that_it_can_import(config: Config, system: str, root: bool) 
     late = {each for module, source in modules.items() for each in late_imports(module, source)}
     assert late - modules.keys() <= left_out
     assert not modules.keys() & (_NEVER | {"cli", "arguments", "ctl", "library", "selftest.run"})
+
+
+def test_what_the_first_stage_imports_is_needed_anyway() -> None:
+    code = f"import sys; sys.path[:] = {[str(ROOT), *sys.path]}; import fethpipe.tunnel.far"
+    modules = set(EARLY.split(", ")) - {"zlib"}  # which it needs itself
+    code += f"; print({modules} - sys.modules.keys() or 'all')"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"all\n"
 
 
 @pytest.mark.parametrize(("system", "root"), ENDS)
