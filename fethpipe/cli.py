@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from ._version import __version__
@@ -451,6 +451,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
 def make_parser() -> Parser:
     """Return the parser of the options. It never sees COMMAND, which is split off before."""
     parser = Parser(

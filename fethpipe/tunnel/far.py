@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from ..system.child import status_of
@@ -14,8 +13,6 @@ from ..system.marker import make_marker
 from ..system.stderr import configure_messages
 from .config import unpack_config
 from .run import run
-
-import_module(".pump", __package__)  # now, while the rest of the program still comes
 
 
 def serve(packed: Mapping[str, Any], nonce: str) -> int:
@@ -33,7 +30,7 @@ def serve(packed: Mapping[str, Any], nonce: str) -> int:
     def run_to_end() -> int:
         config = unpack_config(packed)
         configure_messages(config.level)
-        run(config, on_ready=mark_start)
+        run(config, on_ready=mark_start, load_late=True)
         return 0
 
     return status_of(run_to_end)

@@ -68,11 +68,13 @@ def run(
     stdin: int = 0,
     stdout: int = 1,
     on_ready: Callable[[], None] | None = None,
+    load_late: bool = False,
 ) -> Ending | None:
     """Run a tunnel until it ends cleanly. Return why it ended, None if it was stopped before.
 
     Without a COMMAND or a remote end, the stream is ``stdin`` and ``stdout``. ``on_ready`` is
-    called when the device is up, before anything is written to the stream. Raises FethpipeError.
+    called when the device is up, before anything is written to the stream. ``load_late`` loads the
+    pump only then, as may be done where everybody can read it. Raises FethpipeError.
 
     The order matters: first fork what has to keep our privileges. Then have the device made, and
     load what another user may not read, while COMMAND starts. Then give up our privileges for good,
@@ -104,7 +106,8 @@ def run(
         if capture:
             device = InspectedDevice(device, capture)
         set_link = _prepare_link(config, device, kind, keeper)
-        _begin(config, command, session)
+        if not load_late:
+            _begin(config, command, session)
         retry = make_retry(config, provisioned, announcer, stack)
         if people.pump:
             empty_bounding_set()
@@ -127,6 +130,7 @@ def run(
         tunnel.check_device(look_after(kind, provisioned, keeper, addresses=later != "change"))
         if on_ready:
             on_ready()
+        importlib.import_module(".pump", __package__)
         _confine()
         if command:
             from .reconnect import run_command  # noqa: PLC0415

@@ -102,7 +102,7 @@ def test_with_developer_tools_it_is_a_python_like_others(
 def test_a_python_that_comes_before_the_stub_is_taken(
     stock_mac: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
-    make_program(tmp_path / "bin/python", f"echo started >{tmp_path}/other")
+    make_program(tmp_path / "bin/python", f"echo started >{tmp_path}/other; echo Python 3.9.1")
     assert stock_mac().returncode == 0
     assert (tmp_path / "other").exists()
     assert not (tmp_path / "started").exists()
