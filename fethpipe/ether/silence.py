@@ -18,6 +18,8 @@ ASKED = 3
 FIRST_FRAMES = 1000
 """In both directions. What comes later is not looked at, whatever it is."""
 
+_LOCAL_BIT = 0x02
+"""IEEE 802: of a MAC that no manufacturer gave, as fethpipe's devices have by default."""
 _ARP, _IPV4 = 0x0806, 0x0800
 _ARP_REQUEST = bytes.fromhex("0001080006040001")  # RFC 826
 _UDP = 17
@@ -58,7 +60,8 @@ class SilenceWatch:
         for each in frames:
             frame = bytes(each[skip : skip + _LONGEST_HEADERS])
             self.station = self.station or frame[6:12]
-            if frame[6:12] != self.station:  # a network is there, in which others may answer
+            # Several stations, or one of a network card, are a network, in which others may answer.
+            if frame[6:12] != self.station or not frame[6] & _LOCAL_BIT:
                 self.looking = False
             question = _question(frame)
             if question:

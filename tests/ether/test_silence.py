@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fethpipe.ether.silence import ASKED, FIRST_FRAMES, SECONDS, SilenceWatch
 
 STATION, OTHER = bytes.fromhex("02005e005301"), bytes.fromhex("02005e005302")
+CARD = bytes.fromhex("00005e005301")
 BROADCAST = b"\xff" * 6
 HERE, THERE, NOBODY = b"\x0a\x09\x00\x01", b"\x0a\x09\x00\x02", bytes(4)
 HEADER = bytes(10)
@@ -105,6 +106,9 @@ def test_a_question_that_is_not_asked_again_was_answered_elsewhere() -> None:
 def test_nothing_is_told_of_a_whole_network() -> None:
     watch = SilenceWatch(looking=True)
     watch.to_device([arp()] * ASKED + [arp(source=OTHER)], 0)
+    assert not is_told(watch)
+    watch = SilenceWatch(looking=True)
+    watch.to_device([arp(source=CARD)] * ASKED, 0)  # of a network behind a bridge there, too
     assert not is_told(watch)
 
 
