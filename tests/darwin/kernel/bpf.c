@@ -147,7 +147,6 @@ int bpf_open(unsigned int unit, int flags, int *descriptor)
     node->see_sent = true;
     node->inode = status.st_ino;
     size_queue(*descriptor, node);
-    kernel_count(COUNTER_bpf_opens, 1);
     return 0;
 }
 

@@ -249,7 +249,6 @@ static int simulate_ioctl(int descriptor, struct target target, int domain, uint
     error = kernel_misanswer(&call, error);
     if (error == 0 && (request & REQUEST_OUT) != 0)
         error = copy_out(user, &argument, size);
-    kernel_count(target.bpf != NULL ? COUNTER_bpf_requests : COUNTER_interface_requests, 1);
     kernel_log(&call, error);
     return error;
 }

@@ -46,8 +46,8 @@
  * - On macOS 10.13 a feth that is made again keeps IFF_PROMISC from the reader under which it was
  *   destroyed.
  * - A VLAN-tagged frame without payload (18 or 19 bytes) is lost: Linux takes it for garbage.
- * - stat(2) of /dev/bpfN, ifconf, kqueue, routing sockets but for adding and deleting a route, and any request that abi.json does not
- *   list.
+ * - stat(2) of /dev/bpfN, ifconf, kqueue, routing sockets but for adding and deleting a route, and
+ *   any request that abi.json does not list.
  *
  * Strictness.  Every error number is Linux's of the same name.  What a correct program would not
  * do but Darwin would let pass, or the simulation does not know, is recorded as a violation, and
@@ -185,20 +185,14 @@ struct call_record {
     X(routes_refused)
 
 #define COUNTERS(X)                                                                                \
-    X(interface_requests)                                                                          \
-    X(bpf_opens)                                                                                   \
-    X(bpf_requests)                                                                                \
     X(bpf_reads)                                                                                   \
     X(bpf_empty_reads)                                                                             \
     X(bpf_frames_read)                                                                             \
     X(bpf_bytes_read)                                                                              \
     X(bpf_writes)                                                                                  \
     X(bpf_frames_written)                                                                          \
-    X(ndrv_opens)                                                                                  \
     X(ndrv_writes)                                                                                 \
-    X(ndrv_bytes_written)                                                                          \
-    X(refused_writes)                                                                              \
-    X(injected_failures)
+    X(refused_writes)
 
 #define AS_DEVIATION(name) DEVIATION_##name,
 enum deviation { DEVIATIONS(AS_DEVIATION) DEVIATION_COUNT };

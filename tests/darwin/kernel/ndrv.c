@@ -91,7 +91,6 @@ int ndrv_open(int type, int protocol, int *descriptor)
     memset(socket, 0, sizeof *socket);
     socket->send_buffer = unlike != 0 ? (int32_t)unlike : DEFAULT_SEND_BUFFER;
     socket->inode = status.st_ino;
-    kernel_count(COUNTER_ndrv_opens, 1);
     return 0;
 }
 
@@ -174,7 +173,6 @@ int ndrv_write(int descriptor, struct ndrv_socket *socket, const uint8_t *frame,
         return ENETDOWN;
     int error = inject(descriptor, interface, frame, length);
     kernel_count(COUNTER_ndrv_writes, error == 0);
-    kernel_count(COUNTER_ndrv_bytes_written, error == 0 ? length : 0);
     return error;
 }
 

@@ -145,7 +145,6 @@ int kernel_fault(const struct call *call)
         if (rule->times > 0)
             rule->times--;
         rule->hits++;
-        kernel_count(COUNTER_injected_failures, 1);
         return rule->error;
     }
     return 0;
