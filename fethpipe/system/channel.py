@@ -8,6 +8,7 @@ descriptors gets them.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -181,8 +182,10 @@ class Channel:
             if received is None:
                 data = self._socket.recv(size)
             else:
-                data, came, *_ = socket.recv_fds(self._socket, size, _MOST_DESCRIPTORS)
+                data, came, flags, _ = socket.recv_fds(self._socket, size, _MOST_DESCRIPTORS)
                 received += came
+                if flags & socket.MSG_CTRUNC and len(came) < _MOST_DESCRIPTORS:  # no room here
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 for descriptor in came:
                     os.set_inheritable(descriptor, False)
         except ConnectionResetError:

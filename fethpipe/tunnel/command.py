@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from ..errors import LaunchError, TemporaryLaunchError
+from ..errors import LaunchError, TemporaryLaunchError, reason
 from ..system.channel import Channel, ChannelClosedError, ChannelError
 from ..system.child import fork_child
 from .launcher import GRACE_SECONDS, launch
@@ -55,8 +55,10 @@ class Command:
         self._channel.set_timeout(_START_SECONDS)
         try:
             answer, descriptors = self._channel.receive(descriptors=True)
-        except (ChannelClosedError, ChannelError, OSError) as error:
+        except (ChannelClosedError, ChannelError, TimeoutError) as error:
             raise LaunchError(f"cannot start {self.name}: the launcher has gone") from error
+        except OSError as error:  # such as EMFILE, for the descriptors that come
+            raise LaunchError(f"cannot start {self.name}: {reason(error)}") from error
         if "error" in answer:
             why = f"cannot start {self.name}: {answer['error']}"
             if answer["temporary"]:

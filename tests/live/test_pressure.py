@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.live.ethernet import PacketSocket, frame_number, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer, records
+from tests.live.programs import finish
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -65,3 +67,17 @@ def _resident(pid: int) -> int:
     found = re.search(r"VmRSS:\s*(\d+) kB", status)
     assert found is not None
     return int(found[1]) * 1024
+
+
+def test_too_few_files_are_told_in_a_line(left: Namespace, tmp_path: Path) -> None:
+    """Without site (-S), which itself may end with a traceback if it has one file only."""
+    options = ["--up", "true", "--pcap", str(tmp_path / "capture"), "--", "true"]
+    statuses = set()
+    for most in range(4, 15):
+        limited = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-S"]
+        done = finish(left, launcher=[*limited, "-m", "fethpipe", *options])
+        statuses.add(done.status)
+        lines = done.stderr.splitlines()
+        assert all(line.startswith("fethpipe: ") for line in lines), (most, done.stderr)
+    assert 71 in statuses
+    assert statuses <= {0, 69, 71}

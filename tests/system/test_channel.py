@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import socket
 import struct
 from array import array
@@ -187,3 +188,21 @@ def test_finishing_waits_for_the_other_side_and_takes_what_it_says() -> None:
     near.finish()
     near.close()
     other.join()
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_descriptors_that_there_is_no_room_for_are_an_error(room: int) -> None:
+    near, far = channel_pair()
+    with contextlib.closing(near), contextlib.closing(far):
+        near.send({}, (0, 0))
+        free = os.dup(0)
+        os.close(free)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, limits[1]))
+        try:
+            with pytest.raises(OSError, match="open files"):
+                far.receive(descriptors=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert os.dup(0) == free  # none is left open
+        os.close(free)
