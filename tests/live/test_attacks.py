@@ -134,6 +134,36 @@ def listener(private: Private, name: str) -> socket.socket:
     return made
 
 
+_SET_DOWN = """
+import select, stat
+change = struct.pack("=IHHII", 32, 16, 5, 77, 0) + struct.pack("=BxHiII", 0, 0, 1, 0, 1)
+def ask(each):
+    if not stat.S_ISSOCK(os.fstat(each).st_mode):
+        raise OSError(errno.EBADF, "not one")
+    with socket.socket(fileno=os.dup(each)) as route:
+        if route.family != socket.AF_NETLINK:
+            raise OSError(errno.EBADF, "not one")
+        route.setblocking(False)
+        while select.select([route], [], [], 0)[0]:
+            route.recv(65536)
+        route.send(change)
+        if not select.select([route], [], [], 5)[0]:
+            raise OSError(errno.EAGAIN, "no answer")
+        return done_or_error(struct.unpack_from("=i", route.recv(65536), 16)[0])
+def done_or_error(number):
+    if number:
+        raise OSError(-number, "refused")
+everywhere("set lo down", ask)
+"""
+
+
+def test_a_pump_changes_no_interface_by_what_root_opened(private: Private) -> None:
+    private.namespace.run(["ip", "link", "set", "lo", "up"])
+    results = attack(private, _SET_DOWN, "--reconnect")
+    assert results == {"set lo down": "EPERM"}
+    assert "UP" in private.namespace.run(["ip", "link", "show", "dev", "lo"])
+
+
 _GROUP = """
 def kill(each, flags):
     return call(424, each, 0, 0, flags)
