@@ -25,10 +25,10 @@ _TRIED = "python3, python, python3.14 to python3.9, and in the usual places"
 
 # Without developer tools, which xcode-select -p tells, /usr/bin/python3 of macOS is a stub that
 # opens a dialog: it must not be started.
-# Any Python knows -V, which takes less time than to run a line.
+# Any Python knows -V, which takes less time than to run a line. A wrapper may say more.
 _SEARCH = (
-    "system=$(uname); "
-    'echo "fethpipe on $system as $(id -u)"; '
+    "system=$(uname 2>/dev/null); "
+    'echo "fethpipe on $system as $(id -u 2>/dev/null)"; '
     "stub=/none; "
     'if [ "$system" = Darwin ]; then '
     "xcode-select -p >/dev/null 2>&1 || stub=/usr/bin/python3; fi; "
@@ -38,7 +38,7 @@ _SEARCH = (
     'found="${{found:+$found, }}$q needs developer tools (xcode-select --install)"; continue;; '
     "esac; "
     'version=$("$p" -V 2>&1 </dev/null); '
-    'case "$version" in "Python 3.9."*|"Python 3."[1-9][0-9]*|"Python "[4-9]*) '
+    'case "$version" in *"Python 3.9."*|*"Python 3."[1-9][0-9].*|*"Python "[4-9].*) '
     'exec "$p" "$@";; esac; '
     'found="${{found:+$found, }}$p is $(echo "$version" | tail -n 1)"; '
     "done; "

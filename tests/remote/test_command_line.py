@@ -40,6 +40,33 @@ def test_a_shell_takes_it_for_what_it_is(shell: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, SYSTEM + PRINTED, b"")
 
 
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ("Python 3.9.0", True),
+        ("Python 3.20.1", True),
+        ("Python 4.0.0", True),
+        ("warning: slow\nPython 3.12.0rc1+", True),
+        ("Python 3.8.18", False),
+        ("Python 3.1.4", False),
+        ("Python 2.7.18", False),
+        ("python: not installed", False),
+    ],
+)
+def test_a_python_is_taken_by_its_version(tmp_path: Path, said: str, taken: bool) -> None:
+    python = tmp_path / "python"
+    make_program(python, f'[ "$1" = -V ] || exec {PYTHON} "$@"; echo "{said}"')
+    done = subprocess.run(
+        ["sh", "-c", remote_command_line(str(python))],
+        input=PROGRAM,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode == 0) is taken
+    assert (f"{python} is {said}".encode() in done.stderr) is not taken
+
+
 @pytest.fixture
 def stock_mac(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run the line where /usr/bin/python3 is a stub that notes its start, as on a Mac without
