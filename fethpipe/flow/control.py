@@ -24,6 +24,10 @@ _UNLIMITED = 1 << 62
 # On a slower line the longest super-frame alone takes 5 ms. From twice that rate on, it is fast.
 _SLOW = 13e6
 _MOST_TAKEN = 1 << 16
+# What waits leaves at twice the rate, a millisecond at a time. ssh makes one packet of a burst, and
+# that arrives as a whole, having queued behind itself: half the line would look full for ever.
+_PACE = 2.0
+_STEP_SECONDS = 0.001
 
 
 class Control:
@@ -41,6 +45,7 @@ class Control:
     def __init__(self, now: float) -> None:
         self.window: Window | Drain = Window(now)
         self.look: float | None = None
+        self._next = now
         self.queue = FairQueue()
         self.active = self.limits = self.waiting = self.slow = False
         self.lone_limit = self.batch_limit = self.next_mark = _UNLIMITED
@@ -91,7 +96,12 @@ class Control:
 
     def take(self, now: float) -> list[bytes]:
         """Return the frames that go next, as many as there is room for, up to some 64 KiB."""
+        if self.pause(now) > 0:
+            return []
         room = min(self.window.room, _MOST_TAKEN)
+        pace = self.window.rate * _PACE if self._paced else 0.0
+        if pace:
+            room = min(room, max(1, int(pace * _STEP_SECONDS)))
         frames: list[bytes] = []
         while room > 0:
             frame = self.queue.get(now)
@@ -100,8 +110,18 @@ class Control:
                 break
             frames.append(frame)
             room -= len(frame)
+        if pace:
+            self._next = max(self._next, now - _STEP_SECONDS) + sum(map(len, frames)) / pace
         self._set_limits()
         return frames
+
+    def pause(self, now: float) -> float:
+        """Return for how many seconds nothing more may go, 0 or less for none."""
+        return self._next - now if self._paced else 0.0
+
+    @property
+    def _paced(self) -> bool:
+        return self.slow and not self.window.starting
 
     def add_headers(self, header: bytes) -> None:
         """Have this in front of the frames that wait; those that come now have it already."""

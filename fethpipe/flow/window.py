@@ -25,7 +25,7 @@ grows, too. What was sent while nothing more waited says nothing about the rate.
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
 
-The model is that of BBR (draft-ietf-ccwg-bbr), without pacing; one-way times are from LEDBAT
+The model is that of BBR (draft-ietf-ccwg-bbr), with little pacing; one-way times are from LEDBAT
 (RFC 6817).
 """
 
@@ -284,7 +284,7 @@ class Window:
         if self.foreign:
             return min(self.round_trip, _FOREIGN_MOST)
         part = min(_LITTLE_MOST, max(_LITTLE_LEAST, _LITTLE_PART * self.round_trip))
-        return max(part, 2.5 * self._frame)
+        return max(part, 2 * self._frame)
 
     @property
     def _frame(self) -> float:
@@ -376,7 +376,9 @@ class Window:
     def _start_drain(self) -> None:
         self._draining = 2
         self._kept = self.size
-        self.size = max(_DRAIN_LEAST, min(self.size, _DRAIN_GAIN * self.rate * self.round_trip))
+        # Without what was taken for somebody else's queue: it may have been ours.
+        empty = max(0.0, self.round_trip - (self._least - self._lowest))
+        self.size = max(_DRAIN_LEAST, min(self.size, _DRAIN_GAIN * self.rate * empty))
         self._drained = float("inf")
 
     def _drain(self, done: _Round, now: float) -> None:

@@ -132,6 +132,9 @@ class Pump:
             timeout = self._timeout() if timers or stream.received >= self._next_report else None
             if control.look and (control.waiting or stream.pending):
                 timeout = self._look(timeout)
+            elif control.waiting and control.window.room > 0:
+                pause = max(0.0, control.pause(time.monotonic()))
+                timeout = pause if timeout is None else min(timeout, pause)
             if stream.pending:
                 watched = with_device if control.waiting else others  # see rule 1
                 readable, writable, _ = select(watched, outgoing, nothing, timeout)

@@ -65,3 +65,23 @@ def test_a_pipe_is_no_line() -> None:
         assert control.on_report(100_000 * step, step * 1000, step * 1e-3 + 1e-4)
 
     assert control.describe() == "line faster than what is sent"
+
+
+def test_what_waits_for_a_slow_line_leaves_in_small_pieces() -> None:
+    control = after(4.0, rate=20 * MBIT, one_way=0.02)
+    assert control.slow
+    control.put([tcp(1, 1514)] * 30, 5.0)
+    assert control.on_report(control.window.sent, 5_000_000, 5.0)  # all the window is free at once
+
+    now, went = 5.0, 0
+    while control.waiting:
+        frames = control.take(now)
+        assert len(frames) <= 4
+        went += len(frames)
+        pause = control.pause(now)
+        assert 0 < pause <= 0.002
+        assert not control.take(now + pause / 2)
+        now += pause
+
+    assert went == 30
+    assert 30 * 1514 / (now - 5.0) <= 2.3 * 20 * MBIT

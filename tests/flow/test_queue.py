@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fethpipe.flow.headers import find_ip, flow_key
@@ -39,6 +39,7 @@ def test_a_ping_passes_an_upload() -> None:
     assert tcp(ping, 98) in (queue.get(0.001), queue.get(0.001))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(60, 1514)), max_size=60))
 def test_order_is_kept_within_a_flow_and_nothing_is_lost(arrivals: list[tuple[int, int]]) -> None:
     queue = FairQueue()
@@ -56,6 +57,7 @@ def test_order_is_kept_within_a_flow_and_nothing_is_lost(arrivals: list[tuple[in
     assert (len(queue), queue.size) == (0, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(100, 1514), min_size=2, max_size=5))
 def test_flows_share_by_bytes(sizes: list[int]) -> None:
     queue, flows = FairQueue(), apart(len(sizes))
