@@ -121,7 +121,7 @@ class Control:
 
     @property
     def _paced(self) -> bool:
-        return self.slow and not self.window.starting
+        return self.active and self.slow and not self.window.starting
 
     def add_headers(self, header: bytes) -> None:
         """Have this in front of the frames that wait; those that come now have it already."""

@@ -82,10 +82,9 @@ class Drain:
     def _learn(self, now: float) -> None:
         rate = (self.taken - self._taken_before) / (now - self._begin)
         if not rate:  # a reader that has stopped says nothing about how fast it will be
-            self.rate = 0.0
-            return
-        if 2 * self._empty > self._looks:
-            self.size *= 2
+            self.size = _UNLIMITED
+        elif 2 * self._empty > self._looks:
+            self.size = min(_UNLIMITED, 2 * self.size)
         else:
             self.size = max(LEAST, int(rate * SECONDS))
         self.near = rate > FAST or self.size > FAST * SECONDS

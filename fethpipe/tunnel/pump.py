@@ -136,7 +136,8 @@ class Pump:
                 pause = max(0.0, control.pause(time.monotonic()))
                 timeout = pause if timeout is None else min(timeout, pause)
             if stream.pending:
-                watched = with_device if control.waiting else others  # see rule 1
+                slow = control.waiting and not control.window.near
+                watched = with_device if slow else others  # see rule 1
                 readable, writable, _ = select(watched, outgoing, nothing, timeout)
                 if writable:
                     stream.write(b"")
