@@ -26,6 +26,9 @@ NOBODY = 65534
 def pytest_configure() -> None:
     """Do this in each process that runs tests."""
     hide_ledgers()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # nohup(1) and "&" ignore them
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Pipe(NamedTuple):

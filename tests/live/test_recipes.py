@@ -340,22 +340,6 @@ def test_a_trunk_of_vlans(left: Namespace, right: Namespace, here: Here) -> None
                     assert other.receive() == frame
 
 
-def test_an_interface_for_a_vlan_at_both_ends(
-    left: Namespace, right: Namespace, here: Here
-) -> None:
-    with left.popen(["ip", "link", "add", "link", "lo", "type", "vlan", "id", "1"]) as tried:
-        if tried.wait(PATIENCE):
-            pytest.skip("needs a kernel with VLANs (8021q)")
-    join(left, right)
-    with Sshd(right) as sshd:
-        here.know(sshd)
-        assert here.start(RECIPES.recipe("trunk")).next(containing="remote: fp0 is up")
-        near = RECIPES.recipe("vlan")
-        left.run(["sh", "-ec", near])
-        right.run(["sh", "-ec", near.replace("10.10.0.1", "10.10.0.2")])
-        wait_reachable(left, "10.10.0.2")
-
-
 @pytest.mark.exhaustive  # its server looks for another owner of the address, for 3 seconds
 def test_dhcp_and_router_advertisements(here: Here, tmp_path: Path, left: Namespace) -> None:
     require_tools("dnsmasq", "udhcpc")

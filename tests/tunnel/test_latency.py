@@ -170,7 +170,7 @@ def test_what_a_slow_reader_without_reports_has_unread_is_bounded() -> None:
         assert taken == [UPLOAD] * 10
 
         at.emit(PING)
-        assert PING in list(islice(at.payloads, (1 << 17) // len(UPLOAD)))
+        assert PING in list(islice(at.payloads, (1 << 18) // len(UPLOAD)))
 
 
 @pytest.mark.parametrize("latency_control", [True, False])
