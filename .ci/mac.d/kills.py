@@ -24,7 +24,7 @@ def main() -> None:
         end.ready()
         usual = time.monotonic() - end.began
     print(f"it is ready after {usual:.2f} s")
-    reached = 0
+    reached = unnoted = 0
     for turn in range(TIMES):
         with started("--unit", str(UNIT), "--", "cat") as end:
             time.sleep(1.5 * usual * turn / TIMES)
@@ -37,9 +37,16 @@ def main() -> None:
             _wait_ended(end)
             if not pump:  # it may have been the keeper, which nobody outlives to clean up
                 subprocess.run([sys.executable, "-m", "fethpipe.ctl", "reap"], check=True)
+            left = feths() - before
+            # A keeper that dies between making a side and noting it leaves that one (SECURITY.md).
+            if len(left) == 1 and not pump and not unnoted:
+                unnoted += 1
+                subprocess.run([sys.executable, "-m", "fethpipe.ctl", "destroy", *left], check=True)
             if feths() != before:
-                sys.exit(f"left after SIGKILL number {turn}: {feths() - before}")
+                sys.exit(f"left after SIGKILL number {turn}: {left}")
     print(f"{TIMES} times killed, {reached} times after it was ready, and nothing left")
+    if unnoted:
+        print("once the keeper died before it had noted the side that it had made")
 
 
 def _family(end: End) -> list[int]:
