@@ -61,6 +61,13 @@ class Finished(NamedTuple):
     stdout: bytes
     stderr: str
 
+    def ends(self, status: int, *words: str) -> Finished:
+        """Check the exit status, and that stderr has these words."""
+        assert self.status == status, self
+        for each in words:
+            assert each in self.stderr, self
+        return self
+
 
 class Lines:
     """The lines that come from a descriptor, which it owns."""
@@ -192,6 +199,24 @@ class Fethpipe(Closing):
             if showing in line:
                 return line
             assert time.monotonic() < deadline, f"no {showing!r} in: {line}"
+
+    def up(self) -> Fethpipe:
+        """Wait until the device is up."""
+        self.ready()
+        return self
+
+    def stop(self, *words: str) -> str:
+        """End it by SIGTERM, and return what it said, which has these words."""
+        self.send_signal(signal.SIGTERM)
+        return self.ends(0, *words)
+
+    def ends(self, status: int, *words: str, seconds: float = PATIENCE) -> str:
+        """Wait for the end, with this status; return what it said, which has these words."""
+        found, said = self.end(seconds=seconds)
+        assert found == status, said
+        for each in words:
+            assert each in said, f"no {each!r} in: {said}"
+        return said
 
     def end(self, *, seconds: float = PATIENCE) -> tuple[int, str]:
         """Wait for the end and return the exit status and all that was said on stderr."""

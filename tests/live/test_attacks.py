@@ -430,8 +430,7 @@ def test_a_super_frame_is_cut_into_no_longer_segments_than_frames_may_be(
 ) -> None:
     ours = Hello(bytes(NONCE_LENGTH), mtu=1500, features=Feature.SUPER_FRAMES)
     connection = Connection(FRAMINGS["u16be"], hello=ours)
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         peer.send(connection.send_hello())
         while connection.peer is None:
             for payload in peer.read():

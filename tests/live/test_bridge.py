@@ -106,9 +106,9 @@ def test_a_bridge_that_cannot_take_the_device(
 def test_a_tap_that_exists_is_put_into_the_bridge_by_its_owner(bridged: Namespace) -> None:
     bridged.run(["ip", "tuntap", "add", "dev", "fp0", "mode", "tap", "user", str(NOBODY)])
     launcher = [*with_public_tun_device(), *as_nobody()]
-    finished = finish(bridged, "--name", "fp0", "--bridge", "br0", launcher=launcher)
-    assert finished.status == 64
-    assert "ip link set fp0 master br0" in finished.stderr
+    finish(bridged, "--name", "fp0", "--bridge", "br0", launcher=launcher).ends(
+        64, "ip link set fp0 master br0"
+    )
 
 
 # ---- on a Mac ----

@@ -32,8 +32,7 @@ def test_it_is_down_in_a_gap_and_addresses_and_routes_stay(left: Namespace, tmp_
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     command = ["sh", "-c", f"echo COMMAND runs >&2; read line <{gate}"]
-    with Fethpipe(left, *ADDRESS, "--reconnect", "--", *command) as program:
-        program.ready()
+    with Fethpipe(left, *ADDRESS, "--reconnect", "--", *command).up() as program:
         program.stderr.next(containing="COMMAND runs")
         assert is_up(left)
         before = left.run(["ip", "-br", "address", "show", "dev", "fp0"]).split()[2]
@@ -46,6 +45,5 @@ def test_it_is_down_in_a_gap_and_addresses_and_routes_stay(left: Namespace, tmp_
 
 
 def test_without_a_command_it_is_up_at_once(left: Namespace) -> None:
-    with Fethpipe(left, *ADDRESS, stdin=subprocess.PIPE) as program:
-        program.ready()
+    with Fethpipe(left, *ADDRESS, stdin=subprocess.PIPE).up():
         left.wait_until(lambda: is_up(left), "the link did not come up")

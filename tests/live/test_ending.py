@@ -73,12 +73,9 @@ def test_a_signal_ends_it_while_the_stream_is_stuck(
 
 
 def test_the_end_of_the_stream_is_a_clean_end(left: Namespace, peer: Peer) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         peer.stop_sending()
-        status, said = program.end()
-    assert status == 0
-    assert "the peer closed the stream" in said
+        program.ends(0, "the peer closed the stream")
     left.wait_gone("fp0")
 
 
@@ -94,52 +91,40 @@ def test_the_end_of_the_stream_is_a_clean_end(left: Namespace, peer: Peer) -> No
 def test_the_end_of_the_stream_inside_a_record_is_told(
     left: Namespace, peer: Peer, start: bytes, explanation: str
 ) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         peer.send(start)
         peer.stop_sending()
-        status, said = program.end()
-    assert status == 76
-    assert f"the stream ended inside a record: {explanation}" in said
+        program.ends(76, f"the stream ended inside a record: {explanation}")
     left.wait_gone("fp0")
 
 
 def test_a_peer_that_no_longer_reads_is_an_end_and_not_a_sigpipe(
     left: Namespace, peer: Peer
 ) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         assert peer.receive(bool)  # its hello: else that alone could be the end
         peer.stop_receiving()
         with PacketSocket(left, "fp0") as device:
             device.send(make_frame(1))
-        status, said = program.end()
-    assert status == 0
-    assert "the peer no longer reads the stream" in said
+        program.ends(0, "the peer no longer reads the stream")
     left.wait_gone("fp0")
 
 
 def test_a_device_that_is_deleted_is_an_error(left: Namespace, peer: Peer) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         left.run(["ip", "link", "delete", "fp0"])
-        status, said = program.end()
-    assert status == 73
-    assert "fp0 has gone" in said
+        said = program.ends(73, "fp0 has gone")
     assert said.count("\n") == 2  # ready, and this
 
 
 def test_a_device_that_is_deleted_under_traffic_is_an_error(left: Namespace, peer: Peer) -> None:
     frames = records(*(make_frame(number) for number in range(500)))
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         peer.send(frames)
         left.run(["ip", "link", "delete", "fp0"])
         with pytest.raises(BrokenPipeError):
             _send_for_ever(peer, frames)
-        status, said = program.end()
-    assert status == 73
-    assert "fp0 has gone" in said
+        program.ends(73, "fp0 has gone")
 
 
 def test_a_device_that_is_deleted_under_super_frames_is_an_error(
@@ -147,14 +132,11 @@ def test_a_device_that_is_deleted_under_super_frames_is_an_error(
 ) -> None:
     nonce = bytes(range(NONCE_LENGTH))
     hello = Hello(nonce, mtu=1500, features=Feature.SUPER_FRAMES)
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         peer.send(Connection(FRAMINGS["u16be"], hello=hello).send_hello())
         peer.receive(encode_switch(nonce).__eq__)
         left.run(["ip", "link", "delete", "fp0"])
-        status, said = program.end()
-    assert status == 73
-    assert "fp0 has gone" in said
+        program.ends(73, "fp0 has gone")
 
 
 def _send_for_ever(peer: Peer, data: bytes) -> None:
@@ -163,8 +145,7 @@ def _send_for_ever(peer: Peer, data: bytes) -> None:
 
 
 def test_a_device_that_is_down_counts_frames_and_goes_on(left: Namespace, peer: Peer) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         left.run(["ip", "link", "set", "fp0", "down"])
         peer.send(records(make_frame(1), make_frame(2)))
         program.report(showing="dropped: 2 interface down")
@@ -173,9 +154,7 @@ def test_a_device_that_is_down_counts_frames_and_goes_on(left: Namespace, peer: 
             peer.send(records(make_frame(3)))
             assert device.receive() == make_frame(3)
         peer.stop_sending()
-        status, said = program.end()
-    assert status == 0
-    assert "dropped: 2 interface down" in said
+        program.ends(0, "dropped: 2 interface down")
 
 
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "not blocking"])
@@ -183,22 +162,20 @@ def test_the_descriptors_that_it_got_are_as_they_were(left: Namespace, blocking:
     ours, its = socket.socketpair()
     with ours, its:
         os.set_blocking(its.fileno(), blocking)
-        with Fethpipe(left, stdin=its.fileno(), stdout=its.fileno()) as program:
-            program.ready()
+        with Fethpipe(left, stdin=its.fileno(), stdout=its.fileno()).up() as program:
             with PacketSocket(left, "fp0") as device:
                 ours.sendall(records(make_frame(1)))
                 assert device.receive() == make_frame(1)
             assert not os.get_blocking(its.fileno())  # so that there is something to restore
-            program.send_signal(signal.SIGTERM)
-            assert program.end()[0] == 0
+            program.stop()
         assert os.get_blocking(its.fileno()) is blocking
 
 
 def test_the_status_of_command_is_known_though_sigchld_was_ignored(left: Namespace) -> None:
     ignoring = ["sh", "-c", 'trap "" CHLD; exec "$@"', "sh", *FETHPIPE]
-    done = finish(left, "--", "sh", "-c", "exit 3", launcher=ignoring)
-    assert done.status == 69
-    assert "sh ended with exit status 3" in done.stderr
+    finish(left, "--", "sh", "-c", "exit 3", launcher=ignoring).ends(
+        69, "sh ended with exit status 3"
+    )
 
 
 @pytest.mark.parametrize("number", _STOPPING)
@@ -206,13 +183,10 @@ def test_a_signal_that_was_ignored_stays_ignored(
     left: Namespace, peer: Peer, number: signal.Signals
 ) -> None:
     ignoring = ["sh", "-c", f'trap "" {number.name[3:]}; exec "$@"', "sh", *FETHPIPE]
-    with peer.start(left, launcher=ignoring) as program:
-        program.ready()
+    with peer.start(left, launcher=ignoring).up() as program:
         program.send_signal(number)
         with PacketSocket(left, "fp0") as device:
             peer.send(records(make_frame(1)))
             assert device.receive() == make_frame(1)
         peer.stop_sending()
-        status, said = program.end()
-    assert status == 0
-    assert "the peer closed the stream" in said
+        program.ends(0, "the peer closed the stream")

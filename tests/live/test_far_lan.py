@@ -210,7 +210,7 @@ def test_what_does_not_go_with_it(
 
 def test_a_system_without_a_client(left: Namespace) -> None:
     launcher = changed("keeper.dhcp SEARCH_PATH = '/nowhere'")
-    finished = finish(left, "--dhcp", launcher=launcher)
-    assert finished.status == 73
-    assert "--dhcp needs udhcpc, dhclient or dhcpcd; install one of" in finished.stderr
+    finish(left, "--dhcp", launcher=launcher).ends(
+        73, "--dhcp needs udhcpc, dhclient or dhcpcd; install one of"
+    )
     assert left.interfaces() == ["lo"]

@@ -145,16 +145,13 @@ def test_a_unit_is_chosen(
 
 
 def test_an_attached_pair_stays(left: Namespace, darwin: SimulatedDarwin) -> None:
-    with Peer() as first, _start_on_mac(left, first, darwin) as maker:
-        maker.ready()
+    with Peer() as first, _start_on_mac(left, first, darwin).up() as maker:
         with Peer() as second:
             with _start_on_mac(left, second, darwin, "--attach", FETH) as program:
                 assert program.ready().io_interface == IO
-                second.stop_sending()
-                assert program.end()[0] == 0
+                program.stop()
             assert sorted(darwin.interfaces()) == [FETH, IO]
-        first.stop_sending()
-        assert maker.end()[0] == 0
+        maker.stop()
     assert darwin.interfaces() == {}
 
 
@@ -179,8 +176,7 @@ def test_what_cannot_be_is_refused(
     message: str,
 ) -> None:
     command = ["--", "true"]
-    ended = finish(left, *options, *command, launcher=on_mac(darwin))
-    assert ended.status == status
+    ended = finish(left, *options, *command, launcher=on_mac(darwin)).ends(status)
     assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert darwin.interfaces() == {}
@@ -199,23 +195,20 @@ def test_a_step_that_fails_is_told_and_leaves_nothing(
     left: Namespace, darwin: SimulatedDarwin, call: str, error: int, status: int
 ) -> None:
     darwin.fail(call, error)
-    ended = finish(left, "--", "true", launcher=on_mac(darwin))
-    assert ended.status == status
-    assert f": {call}: {errno.errorcode[error]} (" in ended.stderr
+    finish(left, "--", "true", launcher=on_mac(darwin)).ends(
+        status, f": {call}: {errno.errorcode[error]} ("
+    )
     assert darwin.interfaces() == {}
 
 
 def test_linux_has_no_feth(right: Namespace) -> None:
-    ended = finish(right, "--device", "feth", "--", "true")
-    assert ended.status == 64
+    ended = finish(right, "--device", "feth", "--", "true").ends(64)
     assert ended.stderr == "fethpipe: --device feth needs macOS, but this is Linux\n"
 
 
 @pytest.mark.parametrize("options", [("--unit", "5"), ("--inject", "bpf")])
 def test_linux_has_no_options_of_feth(right: Namespace, options: tuple[str, str]) -> None:
-    ended = finish(right, *options, "--", "true")
-    assert ended.status == 64
-    assert f"{options[0]} works with --device feth only" in ended.stderr
+    finish(right, *options, "--", "true").ends(64, f"{options[0]} works with --device feth only")
 
 
 # ---- how it ends ----
@@ -227,8 +220,7 @@ def test_linux_has_no_options_of_feth(right: Namespace, options: tuple[str, str]
 def test_no_pair_is_left_however_it_ends(
     left: Namespace, peer: Peer, darwin: SimulatedDarwin, number: signal.Signals
 ) -> None:
-    with _start_on_mac(left, peer, darwin) as program:
-        program.ready()
+    with _start_on_mac(left, peer, darwin).up() as program:
         assert sorted(darwin.interfaces()) == [FETH, IO]
         program.send_signal(number)
         status, said = program.end()
@@ -244,13 +236,10 @@ def test_no_pair_is_left_however_it_ends(
 def test_what_a_killed_keeper_left_goes_at_the_next_start(
     left: Namespace, darwin: SimulatedDarwin, of_another: bool
 ) -> None:
-    with Peer() as first, _start_on_mac(left, first, darwin) as program:
-        program.ready()
+    with Peer() as first, _start_on_mac(left, first, darwin).up() as program:
         (keeper,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
         os.kill(int(keeper), signal.SIGKILL)
-        status, said = program.end()
-        assert status == 71
-        assert f"the keeper of {FETH} has died" in said
+        program.ends(71, f"the keeper of {FETH} has died")
     assert sorted(darwin.interfaces()) == [FETH, IO]
     if of_another:  # XNU gives a later one the same index; its MAC is what tells
         with Inside(darwin, left.path) as inside:
@@ -258,8 +247,7 @@ def test_what_a_killed_keeper_left_goes_at_the_next_start(
     with Peer() as second, _start_on_mac(left, second, darwin) as program:
         facts = program.ready()
         assert facts.interface == ("feth10001" if of_another else FETH)
-        second.stop_sending()
-        assert program.end()[0] == 0
+        program.stop()
     assert list(darwin.interfaces()) == ([FETH] if of_another else [])
 
 
@@ -270,12 +258,9 @@ def test_it_ends_when_somebody_destroys_one_side(
     left: Namespace, peer: Peer, darwin: SimulatedDarwin, side: str, why: str
 ) -> None:
     often = on_mac(darwin, *changed("tunnel.run _CHECK_SECONDS = 0.1"))
-    with peer.start(left, launcher=often) as program:
-        program.ready()
+    with peer.start(left, launcher=often).up() as program:
         darwin.destroy(side)
-        status, said = program.end()
-    assert status == 73
-    assert f"{FETH} has gone: {why}" in said
+        program.ends(73, f"{FETH} has gone: {why}")
     assert darwin.interfaces() == {}
 
 
@@ -297,8 +282,7 @@ def test_an_address_that_vanishes_is_added_again_once(
         interfaces.remove_address(FETH, ip_interface(lost))
         program.stderr.next(containing=f"{FETH} has lost {lost}; add it again")
         assert lost not in darwin.interfaces()[FETH].addresses
-        peer.stop_sending()
-        assert program.end()[0] == 0
+        program.stop()
 
 
 def test_without_batches_it_says_so_and_goes_on(

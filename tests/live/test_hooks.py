@@ -33,9 +33,7 @@ def test_each_moment_has_its_reason(left: Namespace) -> None:
     command = ("--reconnect", "--", "sh", "-c", script)
     with Fethpipe(left, *_ADDRESS, *hooks, *command, launcher=launcher) as program:
         said = [program.stderr.next(containing=f" fp0 1500 {LEFT}/24 sh") for _ in range(3)]
-        program.send_signal(signal.SIGTERM)
-        status, rest = program.end()
-    assert status == 0
+        rest = program.stop()
     assert [line.split()[:2] for line in said] == [
         ["up:", "device"],
         ["up:", "connected"],
@@ -48,10 +46,8 @@ def test_each_moment_has_its_reason(left: Namespace) -> None:
 def test_the_device_is_there_until_down_has_ended(left: Namespace, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     down = f"sleep 0.3; ip -br address show dev fp0 > {seen}"
-    with Fethpipe(left, *_ADDRESS, "--down", down, stdin=subprocess.PIPE) as program:
-        program.ready()
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+    with Fethpipe(left, *_ADDRESS, "--down", down, stdin=subprocess.PIPE).up() as program:
+        program.stop()
     assert f"{LEFT}/24" in seen.read_text()
 
 
@@ -82,13 +78,10 @@ def test_the_stream_ends_at_once_when_fethpipe_is_killed(left: Namespace) -> Non
 def test_one_that_fails_and_one_that_hangs(left: Namespace) -> None:
     launcher = changed("tunnel.hooks HOOK_SECONDS = 0.2")
     hooks = ("--up", "exit 3", "--down", "exec sleep 60")
-    with Fethpipe(left, *hooks, stdin=subprocess.PIPE, launcher=launcher) as program:
-        program.ready()
+    with Fethpipe(left, *hooks, stdin=subprocess.PIPE, launcher=launcher).up() as program:
         assert program.stderr.next(containing="--up ended with exit status 3")
         program.send_signal(signal.SIGTERM)
-        status, said = program.end(seconds=PATIENCE)
-    assert status == 0
-    assert "--down did not end within 0.2 s, and was killed" in said
+        program.ends(0, "--down did not end within 0.2 s, and was killed", seconds=PATIENCE)
 
 
 def test_a_user_behind_sudo_runs_them(left: Namespace) -> None:

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.live
 
 
 def test_its_records_are_frames_both_ways(left: Namespace) -> None:
-    with Peer(prefix="<H") as peer, peer.start(left, "--framing", "u16le") as program:
-        program.ready()
+    with Peer(prefix="<H") as peer, peer.start(left, "--framing", "u16le").up() as program:
         with PacketSocket(left, "fp0") as device:
             for size in (14, 60, 255, 256, 257, 1514):
                 peer.send(records(make_frame(size, size=size)[:size], prefix="<H"))
@@ -28,9 +27,7 @@ def test_its_records_are_frames_both_ways(left: Namespace) -> None:
                 device.send(frame)
                 assert peer.receive(bool) == frame  # with no hello in front of it
         peer.stop_sending()
-        status, said = program.end()
-    assert status == 0
-    assert "the peer closed the stream" in said
+        program.ends(0, "the peer closed the stream")
 
 
 @pytest.mark.parametrize("mtu", [1500, 65521])

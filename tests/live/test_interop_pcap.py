@@ -36,8 +36,7 @@ def exchange(namespace: Namespace, peer: Peer, *numbers: int) -> None:
 def test_tcpdump_reads_it_while_it_grows(left: Namespace, peer: Peer, tmp_path: Path) -> None:
     require_tools("tcpdump")
     file = tmp_path / "capture"
-    with peer.start(left, "--pcap", str(file)) as program:
-        program.ready()
+    with peer.start(left, "--pcap", str(file)).up():
         for last in (3, 6):
             exchange(left, peer, *range(last - 2, last + 1))
             said = left.run(["tcpdump", "-nn", "-e", "--nano", "-r", str(file)])
@@ -50,8 +49,7 @@ def test_tcpdump_reads_it_while_it_grows(left: Namespace, peer: Peer, tmp_path: 
 def test_tshark_reads_it_with_all_bytes(left: Namespace, peer: Peer, tmp_path: Path) -> None:
     require_tools("tshark")
     file = tmp_path / "capture"
-    with peer.start(left, "--pcap", str(file)) as program:
-        program.ready()
+    with peer.start(left, "--pcap", str(file)).up():
         exchange(left, peer, 1, 2)
         fields = ["-T", "fields", "-e", "frame.len", "-e", "frame.cap_len", "-e", "eth.type"]
         argv = ["tshark", "-r", str(file), "-Y", "eth.type == 0x88b6", *fields]
@@ -87,8 +85,7 @@ def test_a_named_pipe_is_read_as_it_comes(
     left: Namespace, peer: Peer, pipe: tuple[str, FileIO]
 ) -> None:
     path, reader = pipe
-    with peer.start(left, "--pcap", path) as program:
-        program.ready()
+    with peer.start(left, "--pcap", path).up():
         exchange(left, peer, 1)
         assert readable(reader.fileno(), 10)
         assert make_frame(101) in (reader.read(1 << 16) or b"")
@@ -97,12 +94,10 @@ def test_a_named_pipe_is_read_as_it_comes(
 def test_a_reader_that_does_not_read_costs_the_capture_alone(
     left: Namespace, peer: Peer, pipe: tuple[str, FileIO]
 ) -> None:
-    with peer.start(left, "--pcap", pipe[0]) as program:
-        program.ready()
+    with peer.start(left, "--pcap", pipe[0]).up() as program:
         exchange(left, peer, *range(1000))  # some 150 KB
         peer.stop_sending()
-        status, said = program.end()
-    assert status == 0
+        said = program.ends(0)
     assert re.search(r"pipe lacks \d+ frames: its reader is too slow", said)
 
 
@@ -110,8 +105,7 @@ def test_a_reader_that_goes_costs_the_capture_alone(
     left: Namespace, peer: Peer, pipe: tuple[str, FileIO]
 ) -> None:
     path, reader = pipe
-    with peer.start(left, "--pcap", path) as program:
-        program.ready()
+    with peer.start(left, "--pcap", path).up() as program:
         reader.close()
         exchange(left, peer, 1)
         assert "EPIPE" in program.stderr.next(containing="the capture ends")
@@ -121,8 +115,7 @@ def test_a_reader_that_goes_costs_the_capture_alone(
 def test_a_full_disk_costs_the_capture_alone(left: Namespace, peer: Peer) -> None:
     script = 'mount -t tmpfs -o size=8k none /mnt && exec "$@"'
     launcher = ["unshare", "--mount", "sh", "-c", script, "sh", *FETHPIPE]
-    with peer.start(left, "--pcap", "/mnt/capture", launcher=launcher) as program:
-        program.ready()
+    with peer.start(left, "--pcap", "/mnt/capture", launcher=launcher).up() as program:
         exchange(left, peer, *range(100))
         assert "ENOSPC" in program.stderr.next(containing="the capture ends")
         exchange(left, peer, 1)
@@ -160,9 +153,7 @@ def test_a_file_that_may_be_anothers_is_left_alone(
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     else:
         path.mkdir()
-    done = finish(left, "--pcap", str(path))
-    assert done.status == 64
-    assert f"cannot write to --pcap {path}: " in done.stderr
+    finish(left, "--pcap", str(path)).ends(64, f"cannot write to --pcap {path}: ")
     assert victim.read_bytes() == b"precious"
     assert left.interfaces() == ["lo"]
 
@@ -178,8 +169,7 @@ def test_behind_sudo_the_file_is_the_users(left: Namespace, peer: Peer) -> None:
             found = (private.root / "run/home/capture").stat()
             assert found.st_uid == UID
             assert found.st_size > 24
-            peer.stop_sending()
-            assert program.end()[0] == 0
+            program.stop()
 
 
 def test_behind_sudo_a_file_of_root_is_out_of_reach(left: Namespace) -> None:
@@ -188,7 +178,5 @@ def test_behind_sudo_a_file_of_root_is_out_of_reach(left: Namespace) -> None:
         file.write_bytes(b"precious")
         sudo = ["env", f"SUDO_UID={UID}", f"SUDO_GID={UID}"]
         launcher = private.fethpipe_for_user(*sudo)
-        done = finish(left, "--pcap", "/run/roots", launcher=launcher)
-        assert done.status == 64
-        assert "EACCES" in done.stderr
+        finish(left, "--pcap", "/run/roots", launcher=launcher).ends(64, "EACCES")
         assert file.read_bytes() == b"precious"

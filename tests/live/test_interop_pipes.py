@@ -74,11 +74,9 @@ def test_tee_keeps_a_stream_that_can_be_replayed(
             for frame in frames:
                 there.send(frame)
                 assert here.receive() == frame
-        end.send_signal(signal.SIGTERM)
-        assert end.end()[0] == 0
+        end.stop()
     with Namespace() as place:
         place.make_tap()
         with PacketSocket(place, "fp0") as device, kept.open("rb") as stdin:
-            done = finish(place, "--attach", "fp0", stdin=stdin.fileno())
-            assert done.status == 0
+            finish(place, "--attach", "fp0", stdin=stdin.fileno()).ends(0)
             assert [device.receive() for _ in frames] == frames

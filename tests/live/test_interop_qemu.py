@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +30,7 @@ def joined(
     # Only the right namespace can reach its TCP ports; a Unix socket can be reached from anywhere.
     command = ["nsenter", f"--net={right.path}", "socat", "-", address]
     arguments = ["--address", f"{LEFT}/24", "--mtu", str(mtu), *options, "--", *command]
-    with Qemu(right, netdev, _TAP) as qemu, Fethpipe(left, *arguments) as program:
-        program.ready()
+    with Qemu(right, netdev, _TAP) as qemu, Fethpipe(left, *arguments).up() as program:
         yield qemu, program
 
 
@@ -62,8 +60,7 @@ def test_frames_pass_both_ways(
     framing = ["--framing", "u32be"]
     with joined(left, right, netdev, address, *framing, mtu=mtu) as (_, program):
         check_traffic(left, right, mtu=mtu)
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
 
 
 @pytest.mark.parametrize(
@@ -76,9 +73,7 @@ def test_a_qemu_that_dies_is_the_end(
     with joined(left, right, netdev, address, "--framing", "u32be") as (qemu, program):
         wait_reachable(left, RIGHT)
         qemu.kill()
-        status, said = program.end()
-    assert status == 0
-    assert "the peer closed the stream" in said
+        program.ends(0, "the peer closed the stream")
 
 
 def test_the_wrong_framing_is_the_end_and_not_a_hang(
@@ -104,8 +99,7 @@ def test_what_others_put_on_the_hub_does_no_harm(
     framing = ["--framing", "u32be", "--address", f"{LEFT}/24"]
     command = ["socat", "-", f"UNIX-CONNECT:{tmp_path}/ours"]
     right.make_tap("qemu0", address=RIGHT)
-    with Qemu(right, *netdevs, _TAP), Fethpipe(left, *framing, "--", *command) as program:
-        program.ready()
+    with Qemu(right, *netdevs, _TAP), Fethpipe(left, *framing, "--", *command).up():
         wait_reachable(left, RIGHT)
         with unix_socket(right, tmp_path / "theirs") as theirs, PacketSocket(left, "fp0") as device:
             odd = [make_frame(0)[:size] for size in (1, 6, 13, 14, 15)]
@@ -130,6 +124,4 @@ def test_a_length_that_cannot_be_ends_with_a_message(
             connection, _ = listener.accept()
             with connection:
                 connection.sendall(junk)
-                status, said = program.end()
-    assert status == 76
-    assert "the stream is not in u32be framing" in said
+                program.ends(76, "the stream is not in u32be framing")

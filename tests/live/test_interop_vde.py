@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,18 +33,15 @@ def plug_into_tap(left: Namespace, right: Namespace, *, mtu: int = 1500) -> Feth
 # 9216 is the largest MTU that vde_plug knows; it loses everything longer.
 @pytest.mark.parametrize("mtu", [1500, 9216])
 def test_a_plug_on_a_tap_is_the_other_end(left: Namespace, right: Namespace, mtu: int) -> None:
-    with plug_into_tap(left, right, mtu=mtu) as program:
-        program.ready()
+    with plug_into_tap(left, right, mtu=mtu).up() as program:
         check_traffic(left, right, mtu=mtu)
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
 
 
 def test_what_others_put_on_the_tap_of_a_plug_does_no_harm(
     left: Namespace, right: Namespace
 ) -> None:
-    with plug_into_tap(left, right) as program:
-        program.ready()
+    with plug_into_tap(left, right).up():
         wait_reachable(left, RIGHT)
         right.run(["ip", "link", "set", "vde0", "mtu", "9216"])
         with PacketSocket(right, "vde0") as there, PacketSocket(left, "fp0") as here:
@@ -60,21 +56,17 @@ def test_what_others_put_on_the_tap_of_a_plug_does_no_harm(
 
 
 def test_a_plug_that_is_killed_is_told(left: Namespace, right: Namespace) -> None:
-    with plug_into_tap(left, right) as program:
-        program.ready()
+    with plug_into_tap(left, right).up() as program:
         wait_reachable(left, RIGHT)
         kill_program(right, "vde_plug")
-        status, said = program.end()
-    assert status == 69
-    assert "was killed by SIGKILL" in said
+        program.ends(69, "was killed by SIGKILL")
 
 
 def test_a_plug_that_is_killed_is_started_again(left: Namespace, right: Namespace) -> None:
     require_tools("vde_plug", "nsenter")
     right.make_tap("vde0", address=RIGHT)
     plug = ["nsenter", f"--net={right.path}", "vde_plug", "tap://vde0"]
-    with Fethpipe(left, "--reconnect", "--address", f"{LEFT}/24", "--", *plug) as program:
-        program.ready()
+    with Fethpipe(left, "--reconnect", "--address", f"{LEFT}/24", "--", *plug).up() as program:
         wait_reachable(left, RIGHT)
         kill_program(right, "vde_plug")
         assert program.stderr.next(containing="starting again")
@@ -110,8 +102,7 @@ def test_three_fethpipes_meet_on_a_switch(
 
 
 def test_the_end_of_the_switch_is_the_end_of_the_stream(left: Namespace, switch: Switch) -> None:
-    with plug_into_switch(left, switch) as program:
-        program.ready()
+    with plug_into_switch(left, switch).up() as program:
         assert program.stderr.next(containing=" is up, ")
         switch.kill()
         status, _ = program.end()
@@ -141,6 +132,4 @@ def test_what_others_put_on_the_switch_does_no_harm(
 def test_a_switch_that_is_not_there_is_told(left: Namespace, tmp_path: Path) -> None:
     require_tools("vde_plug")
     with Fethpipe(left, "--", "vde_plug", f"vde://{tmp_path}/none") as program:
-        status, said = program.end()
-    assert status == 69
-    assert "vde_plug ended with exit status" in said
+        program.ends(69, "vde_plug ended with exit status")

@@ -137,8 +137,7 @@ def test_root_becomes_the_user_that_it_names(private: Private, left: Namespace) 
         assert roles.pump.groups == [GID]
         keeps_to_itself(roles)
         assert roles.others == []
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
     private.wait_empty(AT_ONCE)
 
 
@@ -181,8 +180,7 @@ def test_a_user_who_needs_root_has_it_in_the_keeper_alone(
             is_ordinary(process)
         assert roles.keeper.session == roles.keeper.pid
         assert roles.others == []  # sudo has gone
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
     with_sudo.wait_empty(AT_ONCE)
 
 
@@ -197,8 +195,7 @@ def test_a_program_in_a_zip_file_starts_its_keeper_from_there(
     with Fethpipe(left, *COMMAND, launcher=launcher) as program:
         ready_pid(program)
         passes_frames(left)
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
     with_sudo.wait_empty(AT_ONCE)
 
 
@@ -211,9 +208,7 @@ def test_a_keeper_behind_sudo_does_its_work_too(
         roles = Roles(with_sudo, ready_pid(program))
         if victim == "keeper":
             os.kill(roles.keeper.pid, signal.SIGKILL)
-            status, said = program.end()
-            assert status == 71
-            assert "the keeper of fp0 has died" in said
+            program.ends(71, "the keeper of fp0 has died")
         elif victim == "pump":
             program.send_signal(signal.SIGKILL)
         else:
@@ -232,8 +227,7 @@ def test_a_keeper_behind_sudo_does_its_work_too(
 def test_what_sudo_refuses_is_told_in_one_line(left: Namespace, sudoers: str, why: str) -> None:
     with Private(left, sudoers=sudoers) as private:
         launcher = private.fethpipe_for_user("setsid", *private.as_user())
-        done = finish(left, "--", "true", launcher=launcher)
-        assert done.status == 77
+        done = finish(left, "--", "true", launcher=launcher).ends(77)
         assert done.stderr.count("\n") == 1
         assert "sudo did not start the keeper: " in done.stderr
         assert why in done.stderr
@@ -245,8 +239,7 @@ def test_a_missing_sudo_is_told_in_one_line(private: Private, left: Namespace) -
     python = private.python_for_user()
     before = ["setsid", *private.as_user(), "env", "PATH=/nowhere"]
     launcher = private.entering(*before, python, "-m", "fethpipe")
-    done = finish(left, "--", "/bin/true", launcher=launcher)
-    assert done.status == 77
+    done = finish(left, "--", "/bin/true", launcher=launcher).ends(77)
     assert done.stderr.count("\n") == 1
     assert "sudo cannot be started; run as root" in done.stderr
 
@@ -302,9 +295,7 @@ def test_nothing_is_read_from_the_programs_folder_after_the_drop(
         assert program.stderr.next(containing="COMMAND runs")
         passes_frames(left)
         program.report()
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-    assert status == 0
+        said = program.stop()
     assert "Traceback" not in said
     private.wait_empty(AT_ONCE)
 
@@ -333,9 +324,7 @@ def test_a_keeper_that_is_killed_is_told_and_leaves_nothing(
     with Fethpipe(left, *COMMAND, launcher=private.fethpipe()) as program:
         roles = Roles(private, ready_pid(program))
         os.kill(roles.keeper.pid, signal.SIGKILL)
-        status, said = program.end()
-        assert status == 71
-        assert "the keeper of fp0 has died; start again" in said
+        program.ends(71, "the keeper of fp0 has died; start again")
     private.wait_empty(AT_ONCE)
 
 
@@ -372,10 +361,7 @@ def test_a_stopped_process_is_not_waited_for_for_ever(
             program.send_signal(signal.SIGTERM)
         assert program.ended_by(time.monotonic() + PATIENCE)
         os.kill(stopped.pid, signal.SIGCONT)
-        status, said = program.end()
-        assert status == 69
-        assert f"the {role} " in said
-        assert "does not end" in said
+        program.ends(69, f"the {role} ", "does not end")
     private.wait_empty(AT_ONCE)
 
 
@@ -410,16 +396,13 @@ def test_the_device_outlives_ten_deaths_of_command(
         "esac"
     )
     arguments = ["--address", "10.9.0.1/24", "--reconnect", "--", "sh", "-c", script]
-    with Fethpipe(left, *arguments, launcher=private.entering(*_QUICKLY)) as program:
-        program.ready()
+    with Fethpipe(left, *arguments, launcher=private.entering(*_QUICKLY)).up() as program:
         before = _identity(left)
         for _ in range(10):
             assert program.stderr.next(containing="starting again in ")
         passes_frames(left)
         assert _identity(left) == before
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-    assert status == 0
+        said = program.stop()
     assert said.count("starting again") == 10
     assert count.read_text() == "11\n"
     private.wait_empty(AT_ONCE)
@@ -435,9 +418,9 @@ def test_what_will_not_get_better_is_not_tried_again(
     private: Private, left: Namespace, status: int
 ) -> None:
     arguments = ["--reconnect", "--", "sh", "-c", f"exit {status}"]
-    done = finish(left, *arguments, launcher=private.fethpipe())
-    assert done.status == 69
-    assert f"ended with exit status {status}" in done.stderr
+    done = finish(left, *arguments, launcher=private.fethpipe()).ends(
+        69, f"ended with exit status {status}"
+    )
     assert "starting again" not in done.stderr
     private.wait_empty(AT_ONCE)
 
@@ -461,13 +444,11 @@ def test_what_cannot_be_started_for_now_is_tried_again(
 def test_the_first_pause_is_a_second_and_a_signal_ends_it(
     private: Private, left: Namespace
 ) -> None:
-    with Fethpipe(left, "--reconnect", "--", "false", launcher=private.fethpipe()) as program:
-        program.ready()
+    with Fethpipe(left, "--reconnect", "--", "false", launcher=private.fethpipe()).up() as program:
         assert program.stderr.next(containing="starting again in 1 s")
         assert program.stderr.next(containing="starting again in 2 s")
         started = time.monotonic()
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
         assert time.monotonic() - started < 1.5
     private.wait_empty(AT_ONCE)
 
@@ -481,8 +462,7 @@ def test_a_command_that_does_not_listen_is_killed_and_waited_for(
         roles = Roles(private, ready_pid(program))
         started = time.monotonic()
         program.send_signal(signal.SIGTERM)
-        status, _ = program.end(seconds=PATIENCE)
-        assert status == 0
+        program.ends(0, seconds=PATIENCE)
         assert time.monotonic() - started >= GRACE_SECONDS
         assert not Path(f"/proc/{roles.command.pid}").exists()  # nor a zombie
         assert not Path(f"/proc/{roles.launcher.pid}").exists()

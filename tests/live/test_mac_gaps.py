@@ -81,8 +81,7 @@ def test_the_pair_is_disconnected_in_a_gap_and_addresses_stay(
         )
         program.stderr.next(containing="COMMAND hears us")
         assert darwin.interfaces() == before
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
     assert darwin.interfaces() == {}
     assert darwin.violations() == []
 
@@ -91,8 +90,7 @@ def test_it_is_disconnected_until_ssh_has_started_the_far_end(
     left: Namespace, darwin: SimulatedDarwin
 ) -> None:
     options = ("--ssh", "host", "--ssh-command", "sh -c 'exec sleep 60'")
-    with Fethpipe(left, *options, launcher=on_mac(darwin)) as program:
-        program.ready()
+    with Fethpipe(left, *options, launcher=on_mac(darwin)).up() as program:
         assert darwin.interfaces()[FETH].peer == ""
         program.send_signal(signal.SIGKILL)
         left.wait_gone(FETH)
@@ -109,17 +107,14 @@ def test_another_peer_meanwhile_is_told_and_left_alone(
         gate.end_command()
         program.stderr.next(containing="starting again in")
         inside.set_peer(FETH, "feth7")
-        status, said = program.end()
-    assert status == 73
-    assert f"cannot join {FETH} and {IO}: {FETH} is joined to feth7" in said
+        program.ends(73, f"cannot join {FETH} and {IO}: {FETH} is joined to feth7")
     assert list(darwin.interfaces()) == ["feth7"]
 
 
 def test_a_pair_of_somebody_else_stays_joined(
     left: Namespace, darwin: SimulatedDarwin, gate: Gate
 ) -> None:
-    with Peer() as peer, peer.start(left, launcher=on_mac(darwin)) as maker:
-        maker.ready()
+    with Peer() as peer, peer.start(left, launcher=on_mac(darwin)).up():
         options = ("--attach", FETH, "--reconnect", *gate.command)
         with Fethpipe(left, *options, launcher=on_mac(darwin, *changed(SOON))) as program:
             program.stderr.next(containing="COMMAND hears us")
@@ -148,7 +143,6 @@ def test_dhcp_is_asked_for_again_and_ends_before_the_pair(
         program.stderr.next(containing=f"{FETH} has lost {LEASE}: asking for an address again")
         inside.add_address(FETH, LEASE)
         program.stderr.next(containing=f"{FETH}: got {LEASE} by DHCP")
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
     assert log.read_text().splitlines() == [*[f"set {FETH} DHCP"] * 3, f"set {FETH} NONE"]
     assert darwin.interfaces() == {}

@@ -41,8 +41,7 @@ def test_what_root_is_asked_to_prepare_will_do(
         left.run(private.entering(*command.split()))
     launcher = private.fethpipe_for_user("setsid", *private.as_user())
     name = ["--attach", "fp0"] if prepared else []
-    done = finish(left, *name, *_OPTIONS, "--", "true", launcher=launcher)
-    assert done.status == 77
+    done = finish(left, *name, *_OPTIONS, "--", "true", launcher=launcher).ends(77)
     assert done.stderr.startswith("fethpipe: root is needed to ")
     recipe = done.stderr.strip().partition("have root prepare it: ")[2].partition(";")[0]
     assert "/dev/net/tun" not in recipe

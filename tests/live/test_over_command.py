@@ -18,28 +18,23 @@ pytestmark = pytest.mark.live
 def test_a_command_can_be_the_other_end(left: Namespace, right: Namespace) -> None:
     require_tools("nsenter")
     command = ["nsenter", f"--net={right.path}", *FETHPIPE, "--address", f"{RIGHT}/24"]
-    with Fethpipe(left, "--address", "10.9.0.1/24", "--", *command) as program:
-        program.ready()
+    with Fethpipe(left, "--address", "10.9.0.1/24", "--", *command).up() as program:
         # Its messages come on our stderr.
         assert program.stderr.next(containing=RIGHT).startswith("fethpipe: fp0 is up, ")
         said = left.run(["ping", "-f", "-q", "-c", "1000", RIGHT])
         assert "1000 received" in said
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-    assert status == 0
+        said = program.stop()
     assert said.count("fp0: stopped by SIGTERM") >= 1
     left.wait_gone("fp0")
     right.wait_gone("fp0")
 
 
 def test_frames_go_to_its_stdin_and_come_from_its_stdout(left: Namespace) -> None:
-    with Fethpipe(left, "--", "cat") as program:
-        program.ready()
+    with Fethpipe(left, "--", "cat").up() as program:
         with PacketSocket(left, "fp0") as device:
             device.send(make_frame(1))
             assert device.receive() == make_frame(1)
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
 
 
 @pytest.mark.parametrize(
@@ -65,10 +60,9 @@ def test_frames_go_to_its_stdin_and_come_from_its_stdout(left: Namespace) -> Non
     ],
 )
 def test_its_end_is_told(left: Namespace, script: str, status: int, message: str) -> None:
-    done = finish(left, "--", "sh", "-c", f"echo from the command >&2; {script}")
-    assert done.status == status
-    assert done.stdout == b""
-    assert "from the command\n" in done.stderr
+    done = finish(left, "--", "sh", "-c", f"echo from the command >&2; {script}").ends(
+        status, "from the command\n"
+    )
     assert message in done.stderr.splitlines()[-1]
     left.wait_gone("fp0")
 
@@ -82,21 +76,15 @@ def test_its_end_is_told(left: Namespace, script: str, status: int, message: str
     ],
 )
 def test_a_command_that_does_not_start_is_told(left: Namespace, command: str, reason: str) -> None:
-    done = finish(left, "--", command)
-    assert done.status == 69
-    assert done.stdout == b""
+    done = finish(left, "--", command).ends(69)
     assert f"fethpipe: cannot start {command}: {reason}" in done.stderr.splitlines()[-1]
     left.wait_gone("fp0")
 
 
 def test_it_ends_with_us_even_if_it_does_not_read(left: Namespace) -> None:
-    with Fethpipe(left, "--", "sh", "-c", "echo started >&2; exec sleep 1000") as program:
-        program.ready()
+    with Fethpipe(left, "--", "sh", "-c", "echo started >&2; exec sleep 1000").up() as program:
         assert program.stderr.next(containing="started")
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()  # and the end of all who have our stderr
-    assert status == 0
-    assert "stopped by SIGTERM" in said
+        program.stop("stopped by SIGTERM")  # and the end of all who have our stderr
 
 
 @pytest.mark.parametrize(
@@ -110,20 +98,16 @@ def test_it_ends_with_us_even_if_it_does_not_read(left: Namespace) -> None:
 def test_when_we_are_killed_nothing_is_left_of_a_command(left: Namespace, script: str) -> None:
     launcher = changed("tunnel.launcher _ORPHAN_GRACE_SECONDS = 0.1")
     command = f"echo started >&2; {script}"
-    with Fethpipe(left, "--", "sh", "-c", command, launcher=launcher) as program:
-        program.ready()
+    with Fethpipe(left, "--", "sh", "-c", command, launcher=launcher).up() as program:
         assert program.stderr.next(containing="started")
         program.send_signal(signal.SIGKILL)
-        status, said = program.end()  # and the end of all who have our stderr
-    assert status == -signal.SIGKILL
-    assert "over\n" in said
+        program.ends(-signal.SIGKILL, "over\n")  # and the end of all who have our stderr
     left.wait_gone("fp0")
 
 
 def test_it_gets_the_stream_and_stderr_and_nothing_else(left: Namespace) -> None:
     script = "readlink /proc/self/fd/* >&2; grep SigIgn /proc/self/status >&2"
-    done = finish(left, "--", "sh", "-c", script)
-    assert done.status == 0
+    done = finish(left, "--", "sh", "-c", script).ends(0)
     held = [line for line in done.stderr.splitlines() if re.match(r"\w+:\[|/", line)]
     assert [line.split(":")[0] for line in held] == ["pipe", "pipe", "pipe"], held
     ignored = re.search(r"SigIgn:\s*([0-9a-f]+)", done.stderr)
@@ -134,8 +118,7 @@ def test_it_gets_the_stream_and_stderr_and_nothing_else(left: Namespace) -> None
 def test_terminals_do_not_matter_when_there_is_a_command(left: Namespace) -> None:
     control, terminal = os.openpty()
     try:
-        done = finish(left, "--", "true", stdin=terminal, stdout=terminal)
-        assert done.status == 0
+        finish(left, "--", "true", stdin=terminal, stdout=terminal).ends(0)
         assert not readable(control, 0)  # nothing was written to it
     finally:
         os.close(control)
@@ -145,8 +128,7 @@ def test_terminals_do_not_matter_when_there_is_a_command(left: Namespace) -> Non
 def test_standard_descriptors_may_all_be_closed(left: Namespace) -> None:
     left.make_tap()
     closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *FETHPIPE]
-    with Fethpipe(left, "--attach", "fp0", "--", "cat", launcher=closing) as program:
-        program.ready()
+    with Fethpipe(left, "--attach", "fp0", "--", "cat", launcher=closing).up() as program:
         with PacketSocket(left, "fp0") as device:
             device.send(make_frame(1))
             assert device.receive() == make_frame(1)
@@ -155,11 +137,8 @@ def test_standard_descriptors_may_all_be_closed(left: Namespace) -> None:
 
 
 def test_an_echo_is_told(left: Namespace) -> None:
-    with Fethpipe(left, "--", "cat") as program:
-        program.ready()
+    with Fethpipe(left, "--", "cat").up() as program:
         assert program.stderr.next(containing="it is an echo")
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-    assert status == 0
+        said = program.stop()
     assert said.count("it is an echo") == 1
     assert "connected" not in said

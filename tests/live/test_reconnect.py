@@ -31,8 +31,7 @@ def test_a_far_end_that_got_ready_resets_the_pause(left: Namespace) -> None:
 
 def test_one_that_did_not_doubles_it_up_to_the_longest(left: Namespace) -> None:
     options = ["--reconnect", "0.05", "--", "false"]
-    with Fethpipe(left, *options, launcher=_QUICKLY) as program:
-        program.ready()
+    with Fethpipe(left, *options, launcher=_QUICKLY).up() as program:
         seconds = [program.next_state()["seconds"] for _ in range(5)]
     assert seconds == [0.01, 0.02, 0.04, 0.05, 0.05]
 
@@ -97,16 +96,15 @@ def test_more_changes_than_are_kept_are_a_change(left: Namespace) -> None:
 
 def test_what_speaks_another_language_twice_ends_it(left: Namespace) -> None:
     options = ["--reconnect", "--", "sh", "-c", "echo this is no frame at all; cat"]
-    done = finish(left, *options, launcher=_QUICKLY)
-    assert done.status == 76
+    done = finish(left, *options, launcher=_QUICKLY).ends(76)
     assert done.stderr.count("starting again") == 1
     assert done.stderr.count("the stream is not in u16be framing") == 2
 
 
 def test_no_such_command_ends_it(left: Namespace) -> None:
-    done = finish(left, "--reconnect", "--", "/no/such/command", launcher=_QUICKLY)
-    assert done.status == 69
-    assert "cannot start /no/such/command: ENOENT" in done.stderr
+    done = finish(left, "--reconnect", "--", "/no/such/command", launcher=_QUICKLY).ends(
+        69, "cannot start /no/such/command: ENOENT"
+    )
     assert "starting again" not in done.stderr
 
 
@@ -116,6 +114,4 @@ def test_a_silent_peer_is_no_reason_to_advise_what_is_on(left: Namespace) -> Non
     with Fethpipe(left, *options, launcher=_QUICKLY) as program:
         line = program.stderr.next(containing="starting again")
     assert line == "fethpipe: fp0: the peer has been silent for 0.15 s; starting again in 0.01 s"
-    done = finish(left, *options[:2], *options[3:])
-    assert done.status == 75
-    assert "--reconnect" in done.stderr
+    finish(left, *options[:2], *options[3:]).ends(75, "--reconnect")

@@ -86,8 +86,7 @@ def test_an_interface_that_cannot_be_attached_to(
 
 
 def test_an_interface_that_another_program_uses(left: Namespace, peer: Peer) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up():
         _refused(finish(left, "--attach", "fp0"), 73, "another program has it open")
 
 

@@ -74,8 +74,7 @@ def test_the_same_name_on_another_host_has_another_mac(left: Namespace, right: N
 def test_sigusr1_tells_what_passed(left: Namespace, peer: Peer) -> None:
     out = [make_frame(number, size=100) for number in range(7)]
     into = [make_frame(number, size=200) for number in range(5)]
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         with PacketSocket(left, "fp0") as device:
             for frame in out:
                 device.send(frame)
@@ -91,33 +90,28 @@ def test_sigusr1_tells_what_passed(left: Namespace, peer: Peer) -> None:
 
 
 def test_stats_tell_again_and_again(left: Namespace, peer: Peer) -> None:
-    with peer.start(left, "--stats", "0.05") as program:
-        program.ready()
+    with peer.start(left, "--stats", "0.05").up() as program:
         for _ in range(3):
             assert _COUNTERS.fullmatch(program.stderr.next(containing="dropped"))
 
 
 def test_quiet_says_nothing_but_counters_that_were_asked_for(left: Namespace, peer: Peer) -> None:
-    with peer.start(left, "--quiet", "--address", "10.9.0.1/24") as program:
-        program.ready()
+    with peer.start(left, "--quiet", "--address", "10.9.0.1/24").up() as program:
         program.report()
         peer.stop_sending()
-        status, said = program.end()
-    assert status == 0
+        said = program.ends(0)
     assert _COUNTERS.fullmatch(said.rstrip("\n"))
 
 
 def test_a_stderr_that_nobody_reads_does_not_stop_frames(left: Namespace, peer: Peer) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         program.stderr.fill()
         program.send_signal(signal.SIGUSR1)
         with PacketSocket(left, "fp0") as device:
             for number in range(100):
                 peer.send(records(make_frame(number)))
                 assert device.receive() == make_frame(number)
-        peer.stop_sending()
-        assert program.end()[0] == 0
+        program.stop()
 
 
 def test_there_is_a_line_for_each_state(left: Namespace, peer: Peer, tmp_path: Path) -> None:
@@ -133,14 +127,12 @@ def test_there_is_a_line_for_each_state(left: Namespace, peer: Peer, tmp_path: P
         assert program.stderr.next(containing="connected") == "fethpipe: fp0: connected"
         program.report()
         assert json.loads(states.read_text().splitlines()[-1]) == connected
-        peer.stop_sending()
-        assert program.end()[0] == 0
+        program.stop()
     assert len(states.read_text().splitlines()) == 2
 
 
 def test_states_that_nobody_reads_do_not_stop_frames(left: Namespace, peer: Peer) -> None:
-    with peer.start(left) as program:
-        program.ready()
+    with peer.start(left).up() as program:
         program.stop_listening()
         with PacketSocket(left, "fp0") as device:
             peer.send(records(make_frame(1)))
@@ -157,17 +149,12 @@ def test_the_service_manager_is_told(left: Namespace, tmp_path: Path) -> None:
         with Fethpipe(left, *command, launcher=launcher) as program:
             assert manager.recv(1000) == b"STATUS=fp0 is up, connecting through sh"
             assert manager.recv(1000) == b"READY=1\nSTATUS=fp0: connected through sh"
-            program.send_signal(signal.SIGTERM)
-            status, said = program.end()
-    assert status == 0
-    assert "PATH=" in said
-    assert "FETHPIPE_REASON=device" in said
+            said = program.stop("PATH=", "FETHPIPE_REASON=device")
     assert "NOTIFY_SOCKET" not in said
 
 
 def test_a_ready_descriptor_that_is_stderr_stays_open(left: Namespace) -> None:
-    done = finish(left, "--ready-fd", "2")
-    assert done.status == 0
+    done = finish(left, "--ready-fd", "2").ends(0)
     said = done.stderr.splitlines()
     assert json.loads(said[1])["interface"] == "fp0"
     assert "the peer closed the stream" in said[2]

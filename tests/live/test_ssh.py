@@ -92,9 +92,7 @@ def test_one_command_makes_a_tunnel(left: Namespace, right: Namespace) -> None:
         transfer(left, right, RIGHT, 100_000_000)
         program.send_signal(signal.SIGTERM)
         right.wait_gone("fp0")
-        status, said = program.end()
-    assert status == 0
-    assert "stopped by SIGTERM" in said
+        program.ends(0, "stopped by SIGTERM")
 
 
 # ---- what a login does before we come ----
@@ -130,9 +128,7 @@ def test_noise_of_the_login_is_told_apart(left: Namespace, right: Namespace, she
         ):
             assert program.stderr.next(containing=words)
         ping(left)
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-    assert status == 0
+        said = program.stop()
     # No noise was taken for frames; the kernel may drop some as long as the link is down.
     assert re.search(r"dropped: (none|\d+ kernel queue full)$", said.rstrip()), said
 
@@ -140,9 +136,7 @@ def test_noise_of_the_login_is_told_apart(left: Namespace, right: Namespace, she
 def test_noise_is_nobody_s_business_without_verbose(left: Namespace, right: Namespace) -> None:
     with Sshd(right, home_files={".ssh/rc": "echo hello\n"}) as sshd, start(left, sshd) as program:
         wait_started(program)
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-    assert status == 0
+        said = program.stop()
     assert "hello" not in said
 
 
@@ -278,8 +272,7 @@ def test_a_user_may_have_a_tap_prepared(left: Namespace, right: Namespace) -> No
     with Sshd(right, mounts=tun) as sshd, start(left, sshd, **user) as program:
         assert program.stderr.next(containing="remote: fp7 is up")
         ping(left)
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
     assert "fp7" in right.interfaces()
 
 
@@ -300,8 +293,7 @@ def test_what_the_far_side_refuses_is_told(
     left: Namespace, right: Namespace, remote: str, words: str
 ) -> None:
     with Sshd(right) as sshd:
-        done = finish(left, *arguments(sshd, remote=remote))
-    assert done.status == 69
+        done = finish(left, *arguments(sshd, remote=remote)).ends(69)
     assert done.stderr.count(words) == 1
 
 
@@ -311,8 +303,7 @@ def test_what_the_far_side_refuses_is_told(
 def test_what_ssh_says_is_told_once(left: Namespace, right: Namespace) -> None:
     with Sshd(right) as sshd:
         sshd.stop()
-        done = finish(left, *arguments(sshd))
-    assert done.status == 69
+        done = finish(left, *arguments(sshd)).ends(69)
     assert done.stderr.count("Connection refused") == 1
     assert (
         f"cannot reach far: ssh: connect to host {FAR} port 22: Connection refused" in done.stderr
@@ -322,8 +313,7 @@ def test_what_ssh_says_is_told_once(left: Namespace, right: Namespace) -> None:
 def test_a_host_without_fethpipe_gets_it_with_ssh(left: Namespace, right: Namespace) -> None:
     with Sshd(right) as sshd:
         command = [*sshd.ssh_command.split(), "far", "no-such-fethpipe"]
-        done = finish(left, "--", *command)
-    assert done.status == 69
+        done = finish(left, "--", *command).ends(69)
     assert (
         "ssh ended with exit status 127; where fethpipe is not installed, use --ssh" in done.stderr
     )
@@ -348,8 +338,7 @@ def test_another_host_key_ends_it_at_once(
     with Sshd(right) as sshd:
         other = (sshd.folder / "other_key.pub").read_text()
         (sshd.folder / "known_hosts").write_text(f"{FAR} {other}")
-        done = finish(left, *arguments(sshd, *options))
-    assert done.status == 69
+        done = finish(left, *arguments(sshd, *options)).ends(69)
     assert words in done.stderr
     assert "starting again" not in done.stderr
 
@@ -389,8 +378,7 @@ def test_a_password_is_asked_for_on_the_terminal(left: Namespace, right: Namespa
         os.write(ours, f"{PASSWORD}\n".encode())
         wait_started(program)
         ping(left)
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
 
 
 def test_ctrl_c_at_the_password_leaves_the_terminal_as_it_was(
@@ -413,10 +401,9 @@ def test_ps_tells_our_processes_apart(left: Namespace, right: Namespace) -> None
 
 
 def test_an_ssh_that_is_missing_is_told(left: Namespace) -> None:
-    finished = finish(left, "--ssh", "far", "--ssh-command", "/nowhere/ssh -v")
-    assert finished.status == 69
-    assert "cannot start /nowhere/ssh: ENOENT" in finished.stderr
-    assert "--ssh-command" in finished.stderr
+    finished = finish(left, "--ssh", "far", "--ssh-command", "/nowhere/ssh -v").ends(
+        69, "cannot start /nowhere/ssh: ENOENT", "--ssh-command"
+    )
     assert "after --" not in finished.stderr
 
 
@@ -477,9 +464,7 @@ def test_a_connection_that_ends_is_told_with_ssh_s_words(left: Namespace, right:
         wait_started(program)
         ping(left)
         sshd.stop()
-        status, said = program.end()
-    assert status == 69
-    assert "ssh ended with exit status 255" in said
+        said = program.ends(69, "ssh ended with exit status 255")
     assert said.count(f"Connection to {FAR} closed by remote host.") == 1
 
 
@@ -490,10 +475,7 @@ def test_a_tunnel_survives_a_restart_of_sshd(left: Namespace, right: Namespace) 
         sshd.restart()
         wait_started(program)
         ping(left)
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-    assert status == 0
-    assert "starting again in 1 s" in said
+        program.stop("starting again in 1 s")
 
 
 @exhaustive
@@ -521,9 +503,7 @@ def test_both_ends_go_when_the_network_vanishes(left: Namespace, right: Namespac
         right.run(["ip", "link", "set", "wire0", "down"])
         right.wait_gone("fp0", seconds=1.5 + MARGIN)
         left.wait_gone("fp0", seconds=MARGIN)
-        status, said = program.end()
-    assert status == 75
-    assert "the peer has been silent for 1.5 s" in said
+        program.ends(75, "the peer has been silent for 1.5 s")
 
 
 def test_a_quiet_tunnel_stays(left: Namespace, right: Namespace) -> None:

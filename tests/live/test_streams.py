@@ -32,9 +32,7 @@ def test_one_socket_for_both_directions(
         said = left.run(["ping", "-f", "-q", "-c", "1000", RIGHT])
         assert "1000 received" in said
         here.close()
-        status, said = there.end()
-    assert status == 0
-    assert "the peer closed the stream" in said
+        there.ends(0, "the peer closed the stream")
 
 
 def test_a_socket_whose_peer_resets_it_is_an_end(left: Namespace) -> None:
@@ -47,9 +45,7 @@ def test_a_socket_whose_peer_resets_it_is_an_end(left: Namespace) -> None:
             linger = (1).to_bytes(4, "little") + bytes(4)
             other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             other.close()
-            status, said = program.end()
-    assert status == 0
-    assert "the peer closed the stream" in said
+            program.ends(0, "the peer closed the stream")
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut short"])
@@ -97,17 +93,14 @@ def test_a_framing_is_what_its_name_says(left: Namespace, framing: str, prefix: 
 
 def test_zerotier_framing_has_commands_towards_the_device_alone(left: Namespace) -> None:
     frame = make_frame(1, size=300)
-    with Peer(prefix="=H") as peer, peer.start(left, "--framing", "zerotier") as program:
-        program.ready()
+    with Peer(prefix="=H") as peer, peer.start(left, "--framing", "zerotier").up() as program:
         with PacketSocket(left, "fp0") as device:
             peer.send(records(b"\0" + frame, prefix="=H"))
             assert device.receive() == frame
             device.send(frame)
             assert peer.receive() == frame
             peer.send(records(b"\2", prefix="=H"))
-        status, said = program.end()
-    assert status == 0
-    assert "the host asked the agent to end" in said
+        program.ends(0, "the host asked the agent to end")
 
 
 def _connected(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:

@@ -109,8 +109,7 @@ def test_tcp_gets_through_a_framework_that_is_short_of_buffers(
 def test_frames_that_vmnet_does_not_take_are_counted(
     left: Namespace, mac: MacWithVmnet, peer: Peer
 ) -> None:
-    with _start(left, peer, mac) as program:
-        program.ready()
+    with _start(left, peer, mac).up() as program:
         for number in range(3):
             frame = make_frame(number)
             peer.send(len(frame).to_bytes(2, "big") + frame)
@@ -273,23 +272,22 @@ def test_what_cannot_be_is_refused(
 def test_other_devices_have_no_options_of_vmnet(
     left: Namespace, mac: MacWithVmnet, option: tuple[str, ...]
 ) -> None:
-    ended = finish(left, *option, "--", "true", launcher=mac.launcher())
-    assert ended.status == 64
-    assert f"{option[0]} works with --device vmnet only, not feth" in ended.stderr
+    finish(left, *option, "--", "true", launcher=mac.launcher()).ends(
+        64, f"{option[0]} works with --device vmnet only, not feth"
+    )
 
 
 def test_linux_has_no_vmnet(right: Namespace) -> None:
-    ended = finish(right, *VMNET, "--", "true")
-    assert ended.status == 64
+    ended = finish(right, *VMNET, "--", "true").ends(64)
     assert ended.stderr == "fethpipe: --device vmnet needs macOS, but this is Linux\n"
 
 
 def test_a_mac_without_the_framework_says_so(left: Namespace, mac: MacWithVmnet) -> None:
     only_darwin = mac.environment["LD_PRELOAD"].partition(":")[0]
     launcher = mac.launcher("env", f"LD_PRELOAD={only_darwin}")
-    ended = finish(left, *VMNET, "--", "true", launcher=launcher)
-    assert ended.status == 73
-    assert "cannot use vmnet.framework" in ended.stderr
+    ended = finish(left, *VMNET, "--", "true", launcher=launcher).ends(
+        73, "cannot use vmnet.framework"
+    )
     assert ended.stderr.count("\n") == 1
 
 
@@ -339,8 +337,7 @@ def test_frames_are_moved_by_nobody(private: Private, left: Namespace, mac: MacW
         with PacketSocket(left, BRIDGE) as bridge:
             bridge.send(make_frame(1))
             assert bridge.receive() == make_frame(1)
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
         private.wait_empty(AT_ONCE)
 
 
@@ -380,14 +377,12 @@ def test_where_macos_allows_it_no_root_is_needed(
 ) -> None:
     left.make_tap(BRIDGE, user=UID)
     launcher = private.fethpipe_for_user(*private.as_user(), *on_mac(mac, "env"))
-    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        program.ready()
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher).up() as program:
         assert program.stderr.next(containing="COMMAND runs")
         processes = private.processes()
         assert len(processes) == 4  # pump, launcher, COMMAND, and the one of vmnet
         assert all(process.uids == [UID] * 4 for process in processes.values())
-        program.send_signal(signal.SIGTERM)
-        assert program.end()[0] == 0
+        program.stop()
         assert private.processes() == {}
 
 
@@ -401,8 +396,7 @@ def test_nothing_is_left_however_it_ends(
     private: Private, left: Namespace, mac: MacWithVmnet, number: signal.Signals
 ) -> None:
     launcher = _private_launcher(private, mac)
-    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        program.ready()
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher).up() as program:
         assert program.stderr.next(containing="COMMAND runs")
         program.send_signal(number)
         status, said = program.end()
@@ -421,9 +415,7 @@ def test_the_end_of_its_process_is_the_end_of_the_tunnel(
     with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
         roles = _Roles(private, mac, program.ready().pid)
         os.kill(roles.vmnet.pid, signal.SIGKILL)
-        status, said = program.end()
-        assert status == 73
-        assert "vmnet has gone; its process ended" in said
+        program.ends(73, "vmnet has gone; its process ended")
         private.wait_empty(AT_ONCE)
 
 
@@ -435,10 +427,7 @@ def test_an_interface_that_fails_is_told(left: Namespace, mac: MacWithVmnet, pee
                 bridge.send(make_frame(number))
                 if program.ended_by(time.monotonic() + 0.01):
                     break
-        status, said = program.end()
-        assert status == 73
-        assert "the vmnet interface failed: vmnet_" in said
-        assert "1004 (VMNET_SETUP_INCOMPLETE)" in said
+        program.ends(73, "the vmnet interface failed: vmnet_", "1004 (VMNET_SETUP_INCOMPLETE)")
 
 
 @pytest.mark.exhaustive
@@ -447,10 +436,6 @@ def test_a_framework_that_does_not_stop_is_not_waited_for(
     private: Private, left: Namespace, mac: MacWithVmnet
 ) -> None:
     launcher = _private_launcher(private, mac)
-    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        program.ready()
-        program.send_signal(signal.SIGTERM)
-        status, said = program.end()
-        assert status == 0
-        assert "vmnet does not stop" in said
+    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher).up() as program:
+        program.stop("vmnet does not stop")
         private.wait_empty(AT_ONCE)
