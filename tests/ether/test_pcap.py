@@ -21,18 +21,6 @@ def test_a_record_has_its_time_and_both_lengths() -> None:
     assert packed == bytes.fromhex("00f15365 15cd5b07 0e000000 0e000000") + bytes(14)
 
 
-@given(st.lists(st.binary(min_size=14, max_size=200)), st.integers(0, 2**32 * 10**9 - 1))
-def test_what_is_packed_can_be_read_back(frames: list[bytes], time: int) -> None:
-    packed = pack_records(frames, time)
-    found = []
-    while packed:
-        seconds, fraction, here, whole = struct.unpack_from("<IIII", packed)
-        assert (seconds * 10**9 + fraction, here) == (time, whole)
-        found.append(packed[16 : 16 + here])
-        packed = packed[16 + here :]
-    assert found == frames
-
-
 def test_the_longest_frame_is_not_cut() -> None:
     frame = bytes(65535 + 14)
     assert len(frame) < SNAP_LENGTH

@@ -70,25 +70,12 @@ def record(payload: bytes) -> bytes:
 # ---- the hello ----
 
 
-def test_each_learns_what_the_other_is() -> None:
-    one, other = both()
-    assert items(one, [other.send_hello()]) == [THEIRS]
-    assert items(other, [one.send_hello()]) == [OURS]
-    assert (one.peer, other.peer) == (THEIRS, OURS)
-
-
 def test_without_a_hello_nothing_is_said_and_nothing_heard() -> None:
     silent, other = both(None)
     assert silent.send_hello() == b""
     assert items(silent, [other.send_hello()]) == [encode_hello(THEIRS)]
     assert not silent.counters.drops
     assert silent.peer is None
-
-
-def test_nobody_waits_for_a_hello() -> None:
-    one, _ = both()
-    assert items(one, [record(FRAME)]) == [FRAME]
-    assert one.peer is None
 
 
 @pytest.mark.parametrize("before", [FRAME, b"", b"short"], ids=["a frame", "nothing", "a stub"])
@@ -151,17 +138,6 @@ def test_only_u16be_has_a_hello(name: str) -> None:
 
 
 # ---- the switch ----
-
-
-def test_super_frames_come_behind_the_switch() -> None:
-    one, other = met()
-    stream = record(FRAME) + one.send_switch() + b"".join(one.send_super_frames([PACKET]))
-    assert items(other, [stream]) == [FRAME, ("super", PACKET)]
-
-
-def test_plain_frames_may_be_sent_behind_the_switch() -> None:
-    one, other = met()
-    assert items(other, [one.send_switch() + one.send([FRAME])]) == [("super", PACKET)]
 
 
 def test_each_direction_switches_by_itself() -> None:

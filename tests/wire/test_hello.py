@@ -85,18 +85,17 @@ def test_unknown_types_are_skipped_wherever_they_stand(
     assert decode_hello(HEADER + b"".join(fields)) == HELLO
 
 
-def test_unknown_features_mean_nothing() -> None:
-    payload = HEADER + NONCE_FIELD + field(2, bytes.fromhex("ffffff01"))
-    assert decode_hello(payload) == Hello(NONCE, mtu=0, features=Feature.SUPER_FRAMES)
-
-
-def test_only_the_nonce_must_be_there() -> None:
-    assert decode_hello(HEADER + NONCE_FIELD) == Hello(NONCE, mtu=0)
-
-
-def test_of_a_type_that_comes_twice_the_last_counts() -> None:
-    payload = HEADER + field(1, bytes(16)) + NONCE_FIELD
-    assert decode_hello(payload) == Hello(NONCE, mtu=0)
+@pytest.mark.parametrize(
+    ("fields", "features"),
+    [
+        (NONCE_FIELD, Feature(0)),
+        (NONCE_FIELD + field(2, bytes.fromhex("ffffff01")), Feature.SUPER_FRAMES),
+        (field(1, bytes(16)) + NONCE_FIELD, Feature(0)),
+    ],
+    ids=["only a nonce", "unknown features", "of two nonces the last"],
+)
+def test_of_what_is_said_this_counts(fields: bytes, features: Feature) -> None:
+    assert decode_hello(HEADER + fields) == Hello(NONCE, mtu=0, features=features)
 
 
 @given(st.binary(max_size=60))
