@@ -155,16 +155,6 @@ def test_a_status_in_words(status: int, words: str) -> None:
     assert describe_status(status) == words
 
 
-def test_it_starts_again_as_often_as_it_is_asked_to() -> None:
-    with prepared(*script("echo $$; read line")) as command:
-        processes = set()
-        for _ in range(5):
-            command.start()
-            processes.add(read_line(command))
-            assert command.finish() in (0, 1)
-    assert len(processes) == 5
-
-
 @pytest.mark.parametrize(
     ("program", "why"),
     [
@@ -251,12 +241,6 @@ def test_it_is_asked_to_end_and_may_tidy_up() -> None:
         started = time.monotonic()
         assert command.stop() == 3
         assert time.monotonic() - started < GRACE_SECONDS
-
-
-def test_it_may_end_by_itself_when_its_stdin_does() -> None:
-    with prepared(*script("cat; exit 4")) as command:
-        command.start()
-        assert command.finish() == 4
 
 
 def test_it_is_asked_when_it_does_not_end_by_itself() -> None:

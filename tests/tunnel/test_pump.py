@@ -147,21 +147,6 @@ class Rig:
 # --- frames -----------------------------------------------------------------------------------
 
 
-def test_frames_of_the_device_become_records_in_their_order() -> None:
-    frames = [frame(number, size=60 + number) for number in range(1000)]
-    with Rig() as rig:
-        for each in frames:
-            rig.emit(each)
-            assert next(rig.received) == each
-
-
-def test_a_burst_keeps_its_order() -> None:
-    frames = [frame(number) for number in range(100)]
-    with Rig() as rig:
-        rig.emit(*frames)
-        assert [next(rig.received) for _ in frames] == frames
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 61, 62, 63, 1000, 1 << 16])
 def test_records_become_frames_however_they_are_cut(size: int) -> None:
     frames = [frame(number) for number in range(50)]
@@ -193,13 +178,6 @@ def test_both_directions_at_once() -> None:
         assert counters.frames_received == counters.frames_sent == 2000
         assert counters.bytes_received == counters.bytes_sent
         assert not counters.drops
-
-
-def test_what_carries_no_frame_does_not_reach_the_device() -> None:
-    with Rig() as rig:
-        rig.peer.sendall(records(b"", b"short", b"", frame(1)))
-        assert rig.absorb() == frame(1)
-        assert rig.device.counters.drops == {"shorter than an Ethernet header": 1}
 
 
 # --- a peer that is slow ----------------------------------------------------------------------
@@ -338,12 +316,6 @@ def _next_frames(rig: Rig, peer: Connection) -> list[bytes]:
 # --- ends ---------------------------------------------------------------------------------------
 
 
-def test_a_watched_descriptor_can_ask_for_the_end() -> None:
-    with Rig() as rig:
-        rig.stop()
-        assert rig.ending() == STOPPED
-
-
 def test_the_peer_closes_the_stream() -> None:
     with Rig() as rig:
         rig.peer.sendall(records(frame(1)))
@@ -395,18 +367,14 @@ def test_the_stream_is_not_in_this_framing() -> None:
             rig.ending()
 
 
-def test_the_device_goes() -> None:
+@pytest.mark.parametrize("full", [False, True], ids=["idle", "while the stream is full"])
+def test_the_device_goes(full: bool) -> None:
     with Rig() as rig:
+        if full:
+            _stuff(rig)
         rig.device.vanish()
-        with pytest.raises(DeviceError, match="fake0 has gone"):
-            rig.ending()
-
-
-def test_the_device_goes_while_the_stream_is_full() -> None:
-    with Rig() as rig:
-        _stuff(rig)
-        rig.device.vanish()
-        rig.peer.sendall(records(frame(1)))
+        if full:
+            rig.peer.sendall(records(frame(1)))
         with pytest.raises(DeviceError, match="fake0 has gone"):
             rig.ending()
 
@@ -506,26 +474,19 @@ def test_the_end_waits_for_a_peer_that_does_not_read_and_not_for_ever(
 # --- what else is attended to -------------------------------------------------------------------
 
 
-def test_a_watch_without_an_end_is_called_each_time() -> None:
+@pytest.mark.parametrize("full", [False, True], ids=["idle", "while the stream is full"])
+def test_a_watch_without_an_end_is_called_each_time(full: bool) -> None:
     near, far = socket.socketpair()
     with near, far:
         far.settimeout(PATIENCE)
         with Rig(watch={near.fileno(): lambda: near.sendall(near.recv(1))}) as rig:
+            frames = _stuff(rig) if full else [frame(1)]
             for number in range(100):
                 far.send(bytes([number]))
                 assert far.recv(1) == bytes([number])
-            rig.emit(frame(1))
-            assert next(rig.received) == frame(1)
-
-
-def test_a_watch_is_attended_to_while_the_stream_is_full() -> None:
-    near, far = socket.socketpair()
-    with near, far:
-        far.settimeout(PATIENCE)
-        with Rig(watch={near.fileno(): lambda: near.sendall(near.recv(1))}) as rig:
-            _stuff(rig)
-            far.send(b"x")
-            assert far.recv(1) == b"x"
+            if not full:
+                rig.emit(*frames)
+            assert next(rig.received) == frames[0]
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["idle", "while the stream is full"])
@@ -541,14 +502,6 @@ def test_what_is_periodic_is_called_again_and_again(full: bool) -> None:
             for _ in range(4):
                 assert far.recv(5) == b"often"
             assert time.monotonic() - started >= 4 * 0.05
-
-
-def test_frames_do_not_wait_for_what_is_periodic() -> None:
-    with Rig(periodic=[(3600.0, lambda: None)]) as rig:
-        rig.emit(frame(1))
-        assert next(rig.received) == frame(1)
-        rig.peer.sendall(records(frame(2)))
-        assert rig.absorb() == frame(2)
 
 
 def test_what_is_periodic_does_not_wait_for_frames_to_stop() -> None:
@@ -620,10 +573,7 @@ def test_super_frames_flow_once_both_have_said_that_they_take_them() -> None:
 
 
 def test_super_frames_that_come_alone_keep_their_order_among_others() -> None:
-    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
-    with Rig(hello=OURS, offload=True) as rig:
-        rig.peer.sendall(peer.send_hello())
-        assert _next_event(rig, peer) == PeerReady(OURS)
+    with _met() as (rig, peer):
         rig.peer.sendall(peer.send_switch())
         for number in range(1, 10):
             rig.emit(frame(number))
@@ -632,12 +582,7 @@ def test_super_frames_that_come_alone_keep_their_order_among_others() -> None:
             assert rig.absorb() == frame(number)
         for number in range(10, 20):
             rig.emit(frame(number))
-        packets: list[SuperFrame] = []
-        while len(packets) < 10:
-            event = _next_event(rig, peer)
-            assert isinstance(event, SuperFramesReceived)
-            packets += event.super_frames
-        assert packets == [PLAIN + frame(number) for number in range(10, 20)]
+        assert _next_packets(rig, peer, 10) == [PLAIN + frame(number) for number in range(10, 20)]
 
 
 _LONE = PLAIN + frame(1)
@@ -682,37 +627,25 @@ def test_records_that_come_alone_are_taken_as_others_are(chunks: list[bytes]) ->
 
 
 def test_a_super_frame_alone_waits_for_a_stream_that_is_full() -> None:
-    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
-    with Rig(hello=OURS, offload=True) as rig:
-        rig.peer.sendall(peer.send_hello())
-        assert _next_event(rig, peer) == PeerReady(OURS)
+    with _met() as (rig, peer):
         sent = 0
         while rig.device.emit(frame(sent, 1000), seconds=0.2):  # one by one, until nothing moves
             sent += 1
         assert rig.device.counters.frames_received < sent
-        packets: list[SuperFrame] = []
-        while len(packets) < sent:
-            event = _next_event(rig, peer)
-            assert isinstance(event, SuperFramesReceived)
-            packets += event.super_frames
-        assert packets == [PLAIN + frame(number, 1000) for number in range(sent)]
+        assert _next_packets(rig, peer, sent) == [
+            PLAIN + frame(number, 1000) for number in range(sent)
+        ]
 
 
 def test_a_super_frame_alone_that_is_longer_than_the_stream_has_room_for_is_sent_whole() -> None:
-    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
-    with Rig(hello=OURS, offload=True, room=1 << 14) as rig:
-        rig.peer.sendall(peer.send_hello())
-        assert _next_event(rig, peer) == PeerReady(OURS)
+    with _met(room=1 << 14) as (rig, peer):
         for number in range(10):
             rig.emit(frame(number, 40000))
             assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(number, 40000)])
 
 
 def test_a_peer_that_no_longer_reads_is_an_end_for_a_super_frame_alone_too() -> None:
-    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
-    with Rig(hello=OURS, offload=True) as rig:
-        rig.peer.sendall(peer.send_hello())
-        assert _next_event(rig, peer) == PeerReady(OURS)
+    with _met() as (rig, peer):
         rig.emit(frame(1))  # what comes next is taken to be alone
         assert _next_event(rig, peer) == SuperFramesReceived([PLAIN + frame(1)])
         rig.peer.shutdown(socket.SHUT_RD)
@@ -735,6 +668,25 @@ def test_frames_stay_frames(offload: bool, features: Feature) -> None:
         assert decode_hello(next(rig.received))
         assert next(rig.received) == b""
         assert next(rig.received) == frame(2)
+
+
+@contextmanager
+def _met(room: int | None = None) -> Iterator[tuple[Rig, Connection]]:
+    """Yield a pump that may send super-frames to its peer."""
+    peer = Connection(FRAMINGS["u16be"], hello=THEIRS)
+    with Rig(hello=OURS, offload=True, room=room) as rig:
+        rig.peer.sendall(peer.send_hello())
+        assert _next_event(rig, peer) == PeerReady(OURS)
+        yield rig, peer
+
+
+def _next_packets(rig: Rig, peer: Connection, count: int) -> list[SuperFrame]:
+    packets: list[SuperFrame] = []
+    while len(packets) < count:
+        event = _next_event(rig, peer)
+        assert isinstance(event, SuperFramesReceived)
+        packets += event.super_frames
+    return packets
 
 
 def _next_event(rig: Rig, peer: Connection) -> Event:
