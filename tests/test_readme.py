@@ -52,11 +52,6 @@ def _statuses(kind: type[FethpipeError]) -> Iterator[int]:
         yield from _statuses(narrower)
 
 
-def test_its_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
-
-
 def test_ci_on_macos_runs_what_the_owner_of_a_mac_runs() -> None:
     assert "- run: .ci/mac\n" in (ROOT / ".github/workflows/ci.yml").read_text()
     assert "$(recipe README.md tests)" in (ROOT / ".ci/mac.d/90-pytest.sh").read_text()

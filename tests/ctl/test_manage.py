@@ -143,31 +143,6 @@ def test_force_changes_any_interface(fethctl: Fethctl, darwin: SimulatedDarwin) 
     assert darwin.calls("SIOCSIFMETRIC", on="en0")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "call"),
-    [
-        (("create", "2"), "SIOCIFCREATE2"),
-        (("destroy", "feth1"), "SIOCIFDESTROY"),
-        (("set", "feth1", "--peer", "feth3"), "SIOCSDRVSPEC"),
-        (("set", "feth1", "--mtu", "1400"), "SIOCSIFMTU"),
-        (("set", "feth1", "--mac", "random"), "SIOCSIFLLADDR"),
-        (("set", "feth1", "--metric", "2"), "SIOCSIFMETRIC"),
-        (("set", "feth1", "--addr", "10.0.0.1/24"), "SIOCAIFADDR"),
-        (("set", "feth1", "--state", "up"), "SIOCSIFFLAGS"),
-    ],
-)
-def test_what_only_root_may_says_so(
-    fethctl: Fethctl, darwin: SimulatedDarwin, arguments: tuple[str, ...], call: str
-) -> None:
-    for name in ("feth1", "feth3"):
-        darwin.create(name)
-    darwin.max_mtu = 16370
-    darwin.fail(call, errno.EPERM)
-    status, said = fethctl.refused(*arguments)
-    assert status == 77
-    assert said.endswith(f": {call}: EPERM (Operation not permitted); run as root")
-
-
 def test_an_ordinary_user_is_told(left: Namespace, darwin: SimulatedDarwin) -> None:
     darwin.create("feth1")
     fethctl = Fethctl(left, darwin, python=python_of_nobody())

@@ -186,16 +186,6 @@ def _wait_for_growth(file: Path, size: int) -> None:
         assert grown
 
 
-def test_a_capture_ends_after_so_many_frames(left: Namespace, cable: Namespace) -> None:
-    program = Fethctl(left).start("capture", "va", "-c", "3")
-    with program as capture, PacketSocket(left, "va") as here:
-        assert capture.stderr.next()
-        for number in range(5):
-            here.send(make_frame(number))
-        assert capture.wait() == 0
-        assert capture.stdout.all().count("0x88b6") == 3
-
-
 def test_a_capture_shows_what_was_asked_for(left: Namespace, cable: Namespace) -> None:
     frame = bytes(12) + bytes.fromhex(
         "0800 45 00 001c 0000 0000 40 11 0000 0a000001 0a000002 1000 0007 0008 0000"
@@ -204,7 +194,7 @@ def test_a_capture_shows_what_was_asked_for(left: Namespace, cable: Namespace) -
     program = Fethctl(left).start("capture", "va", *options)
     with program as capture, PacketSocket(left, "va") as here:
         assert capture.stderr.next()
-        for each in (make_frame(1), frame[:37] + b"\x09" + frame[38:], frame):
+        for each in (make_frame(1), frame[:37] + b"\x09" + frame[38:], frame, frame):
             here.send(each)
         assert capture.wait() == 0
         (line,) = capture.stdout.all().splitlines()
@@ -298,11 +288,8 @@ def test_what_is_too_long_or_too_short_is_told(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not a pcap file: too short"),
         (b"x" * 100, "not a pcap file"),
-        (bytes.fromhex("0a0d0d0a") + bytes(40), "a pcapng file, not a pcap file"),
         (FILE_HEADER + bytes(10), "the file ends inside a record"),
-        (FILE_HEADER[:20] + b"\x65\0\0\0", "its link type is 101, not Ethernet"),
     ],
 )
 def test_what_is_no_capture_is_refused(

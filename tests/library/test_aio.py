@@ -12,9 +12,8 @@ from typing import Any, Callable
 
 import pytest
 
-from fethpipe import DeviceError, EthernetDevice, Side, aio, create_device, create_pair
+from fethpipe import DeviceError, EthernetDevice, aio, create_device
 from fethpipe.aio import AsyncDevice
-from tests.darwin.inside import Inside
 from tests.fakes import VectoredFake
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
@@ -217,44 +216,6 @@ def run_and_ignore_closed(main: Awaitable[None]) -> None:
         loop.run_until_complete(asyncio.wait_for(main, 3 * PATIENCE))
     finally:
         loop.close()
-
-
-def echo_on_pairs(count: int, selector: str) -> int:
-    """Echo a frame on each of many pairs, on the Mac; return how many descriptors are left."""
-    before = len(os.listdir("/dev/fd"))
-
-    async def echo(device: AsyncDevice) -> None:
-        async for frame in device:
-            await device.send(frame[6:12] + frame[:6] + frame[12:])
-
-    async def main(stack: ExitStack) -> None:
-        pairs = [
-            stack.enter_context(create_pair(unit, Side(), 1000 + unit)) for unit in range(count)
-        ]
-        near = [AsyncDevice(pair.io.open()) for pair in pairs]
-        far = [AsyncDevice(pair.primary.open()) for pair in pairs]
-        tasks = [asyncio.ensure_future(echo(device)) for device in near]
-        for device in far:
-            await device.send(FRAMES[1])
-        for device in far:
-            frame = await asyncio.wait_for(device.receive(), PATIENCE)
-            assert frame[14:] == FRAMES[1][14:]
-        for device in (*near, *far):
-            device.close()
-        await asyncio.gather(*tasks)
-
-    loop = asyncio.SelectorEventLoop(getattr(selectors, selector)())
-    with ExitStack() as stack:
-        loop.run_until_complete(main(stack))
-    loop.close()
-    return len(os.listdir("/dev/fd")) - before
-
-
-@pytest.mark.live
-@pytest.mark.parametrize("selector", ["SelectSelector", "PollSelector", "DefaultSelector"])
-@pytest.mark.parametrize("count", [3, pytest.param(25, marks=pytest.mark.exhaustive)])
-def test_many_pairs_of_a_mac_in_one_loop(inside: Inside, count: int, selector: str) -> None:
-    assert inside.call(echo_on_pairs, count, selector) == 0
 
 
 @in_a_loop

@@ -137,23 +137,19 @@ def test_a_pair_that_cannot_be_leaves_nothing(inside: Inside, darwin: SimulatedD
     assert darwin.interfaces() == {}
 
 
-@pytest.mark.parametrize("step", ["SIOCIFCREATE2", "SIOCSDRVSPEC", "SIOCSIFMTU", "SIOCAIFADDR"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        *("SIOCIFCREATE2", "SIOCSDRVSPEC", "SIOCSIFMTU", "SIOCSIFLLADDR", "SIOCSIFMETRIC"),
+        *("SIOCAIFADDR", "SIOCSIFFLAGS"),
+    ],
+)
 def test_who_is_not_root_is_told(inside: Inside, darwin: SimulatedDarwin, step: str) -> None:
     darwin.fail(step, errno.EPERM)
-    side = Side(addresses=("10.0.0.1/24",), mtu=1400)
+    side = Side(addresses=("10.0.0.1/24",), mac=MAC, mtu=1400, metric=2)
     with pytest.raises(NotAllowedError, match=f"{step}: EPERM .*; run as root"):
         inside.call(create_pair, 0, side, 101)
     assert darwin.interfaces() == {}
-
-
-def test_both_peers_taken_are_named(inside: Inside) -> None:
-    for unit in (0, 2):
-        inside.make(create_pair, unit, Side(), unit + 1)
-    with pytest.raises(DeviceError) as raised:
-        inside.make(Feth, "feth0").set_peer("feth2")
-    assert raised.value.message == (
-        "cannot join feth0 and feth2: feth0 is joined to feth1 and feth2 is joined to feth3"
-    )
 
 
 _CALLS: dict[str, tuple[Any, ...]] = {
@@ -216,10 +212,11 @@ def test_what_cannot_be_is_refused(
     assert darwin.interfaces() == {}
 
 
-def test_one_that_is_there_cannot_be_made(inside: Inside, darwin: SimulatedDarwin) -> None:
-    darwin.create("feth5")
-    with pytest.raises(DeviceError, match="cannot create feth5: it already exists"):
-        inside.call(create_feth, 5)
+def test_destroying_may_be_for_root_alone(inside: Inside, darwin: SimulatedDarwin) -> None:
+    darwin.create("feth1")
+    darwin.fail("SIOCIFDESTROY", errno.EPERM)
+    with pytest.raises(NotAllowedError, match=r"SIOCIFDESTROY: EPERM .*; run as root"):
+        inside.make(Feth, "feth1").destroy()
 
 
 def test_an_mtu_that_it_was_not_made_for_is_told(inside: Inside) -> None:

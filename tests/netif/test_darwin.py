@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -14,9 +13,8 @@ import pytest
 
 from fethpipe.abi.darwin import InterfaceFlag
 from fethpipe.netif.darwin import DarwinInterfaces, allow_mtu, host_identity, interface_names
-from tests.darwin.inside import Inside, become
+from tests.darwin.inside import Inside
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.netns import Namespace
 
 pytestmark = pytest.mark.live
 
@@ -47,18 +45,6 @@ def test_a_feth_is_made_and_destroyed(interfaces: Any, darwin: SimulatedDarwin) 
     assert darwin.interfaces() == {}
     with _fails_with(errno.ENXIO, "SIOCIFDESTROY"):
         interfaces.destroy("feth10005")
-
-
-def test_the_kernel_chooses_the_lowest_unit_for_a_bare_name(interfaces: Any) -> None:
-    assert [interfaces.create("feth") for _ in range(3)] == ["feth0", "feth1", "feth2"]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("feth32768", errno.ENXIO), ("fethx", errno.EINVAL)]
-)
-def test_a_name_that_cannot_be_is_refused(interfaces: Any, name: str, expected: int) -> None:
-    with _fails_with(expected, "SIOCIFCREATE2"):
-        interfaces.create(name)
 
 
 def test_all_interfaces_are_named(inside: Inside, interfaces: Any) -> None:
@@ -125,15 +111,6 @@ def test_an_address_comes_and_goes(interfaces: Any, text: str) -> None:
         interfaces.remove_address("feth1", address)
 
 
-def test_the_first_address_alone_does_not_make_it_running(interfaces: Any) -> None:
-    """Which is why set_up is called after it, too."""
-    interfaces.create("feth1")
-    interfaces.add_address("feth1", IPv4Interface("10.9.0.1/24"))
-    assert not interfaces.flags("feth1") & InterfaceFlag.IFF_RUNNING
-    interfaces.set_up("feth1")
-    assert interfaces.flags("feth1") & InterfaceFlag.IFF_RUNNING
-
-
 def test_the_status_tells_all(interfaces: Any) -> None:
     interfaces.create("feth1")
     interfaces.create("feth2")
@@ -162,18 +139,6 @@ def test_an_interface_of_another_kind_has_a_status_too(interfaces: Any) -> None:
     assert IPv4Interface("192.0.2.10/24") in status.addresses
 
 
-def test_only_root_may_change_things(inside: Inside, interfaces: Any, nobody: int) -> None:
-    interfaces.create("feth1")
-    inside.call(become, nobody)
-    assert interfaces.mtu("feth1") == 1500
-    with _fails_with(errno.EPERM, "SIOCIFCREATE2"):
-        interfaces.create("feth2")
-    with _fails_with(errno.EPERM, "SIOCSDRVSPEC"):
-        interfaces.set_peer("feth1", "feth1")
-    with _fails_with(errno.EPERM, "net.link.fake.max_mtu"):
-        inside.call(allow_mtu, 9000)
-
-
 @pytest.mark.parametrize("before", [2048, 9000, 16370])
 def test_the_limit_of_the_mtu_is_raised_and_never_lowered(
     inside: Inside, darwin: SimulatedDarwin, before: int
@@ -193,12 +158,6 @@ def test_before_macos_10_15_there_is_no_limit_to_raise(inside: Inside, interface
     inside.call(allow_mtu, 16370)
     interfaces.create("feth1")
     assert interfaces.largest_mtu("feth1") == 16370
-
-
-def test_the_identity_is_that_of_the_mac(left: Namespace) -> None:
-    text = "564D2E1C-0000-4000-8000-00000000000A"
-    with SimulatedDarwin(host_uuid=text) as darwin, Inside(darwin, left.path) as inside:
-        assert inside.call(host_identity) == uuid.UUID(text).bytes
 
 
 @pytest.mark.parametrize("call", ["gethostuuid", "getifaddrs"])

@@ -64,19 +64,6 @@ def test_markers_of_two_starts_differ_and_do_not_hold_the_nonce() -> None:
     assert make_marker(nonce) != make_marker(make_nonce())
 
 
-def test_the_marker_may_come_at_once(far: Far) -> None:
-    far.far.sendall(MARKER)
-    far.start()
-    assert far.noise == []
-
-
-def test_what_follows_the_marker_is_left_for_the_stream(far: Far) -> None:
-    far.far.sendall(b"noise" + MARKER + b"frames")
-    far.start()
-    assert far.noise == [b"noise"]
-    assert far.near.recv(100) == b"frames"
-
-
 @pytest.mark.parametrize(
     ("said", "sent"),
     [
@@ -102,12 +89,6 @@ def test_only_the_first_system_counts(far: Far) -> None:
     far.start()
     assert far.far.recv(100) == b"Linux, root"
     assert far.noise == [other]
-
-
-def test_a_system_that_is_told_is_no_noise(far: Far) -> None:
-    far.far.sendall(b"fethpipe on Linux as 0\n" + MARKER)
-    far.start()
-    assert far.noise == []
 
 
 # Bytes of which a marker is made, so that much of it comes by chance.

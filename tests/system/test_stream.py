@@ -14,21 +14,6 @@ from fethpipe.system.stream import Stream
 from tests.conftest import MakePipe
 
 
-def test_nothing_waits_on_an_idle_stream(make_pipe: MakePipe) -> None:
-    incoming, outgoing = make_pipe(), make_pipe()
-    with Stream(incoming.reader.fileno(), outgoing.writer.fileno()) as stream:
-        assert stream.read() is None
-
-
-def test_what_was_written_is_read(make_pipe: MakePipe) -> None:
-    pipe = make_pipe()
-    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
-        stream.write(b"frames")
-        assert stream.pending == b""
-        assert stream.read() == b"frames"
-        assert stream.read() is None
-
-
 def test_a_full_pipe_leaves_the_rest(make_pipe: MakePipe) -> None:
     pipe = make_pipe()
     data = bytes(range(256)) * 8192  # 2 MiB, more than pipes hold
@@ -136,13 +121,6 @@ def test_descriptors_of_one_socket_get_back_its_mode(blocks: bool) -> None:
             assert os.get_blocking(ours.fileno()) is blocks
         finally:
             os.close(duplicate)
-
-
-def test_the_descriptors_stay_open(make_pipe: MakePipe) -> None:
-    pipe = make_pipe()
-    Stream(pipe.reader.fileno(), pipe.writer.fileno()).close()
-    pipe.writer.write(b"x")
-    assert pipe.reader.read(1) == b"x"
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="macOS tells nothing of pipes")
