@@ -15,6 +15,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+from tests.closing import Closing
 from tests.darwin.inside import Inside
 
 if TYPE_CHECKING:
@@ -196,17 +197,14 @@ class Calls:
         return [name for _, name in socket.if_nameindex()]
 
 
-class Program:
-    """A process on the simulated Mac whose methods are those of `Calls`.  A context manager."""
+class Program(Closing):
+    """A process on the simulated Mac whose methods are those of `Calls`."""
 
     def __init__(self, darwin: SimulatedDarwin, namespace: str) -> None:
         self._inside = Inside(darwin, namespace)
         self._calls = self._inside.make(Calls)
 
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
+    def close(self) -> None:
         self._inside.close()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

@@ -18,9 +18,9 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from tests.closing import Closing
 from tests.darwin.libraries import built_library
 
 _HERE = Path(__file__).parent
@@ -128,10 +128,10 @@ def abi_header() -> str:
     return "\n".join(lines) + "\n"
 
 
-class SimulatedDarwin:
+class SimulatedDarwin(Closing):
     """One simulated Mac: its kernel's state and the environment that puts programs into it.
 
-    A context manager; `close` removes the state.  The interfaces are Linux's and go with their
+    `close` removes the state.  The interfaces are Linux's and go with their
     network namespace.
     """
 
@@ -163,17 +163,6 @@ class SimulatedDarwin:
         )
         if not self._kernel:
             raise OSError(f"cannot make the simulation's state {self.state}")
-
-    def __enter__(self) -> SimulatedDarwin:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Forget the state; programs that still run keep theirs.  Safe to call twice."""

@@ -245,6 +245,17 @@ tried("open it", lambda: os.open("/dev/tty", os.O_RDWR))
 """
 
 
+def learns_nothing_of(
+    terminal: TerminalSession, refusal: tuple[str, ...] = ("EPERM", "ENXIO")
+) -> None:
+    """Check what came of it when somebody types; ``refusal`` is the answer to opening it."""
+    terminal.type("something typed\n")
+    assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
+    assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
+    assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
+    assert terminal.wait_for("open it").endswith(refusal)
+
+
 def terminals_of(private: Private) -> dict[int, int]:
     """Return the controlling terminals of those who are not root. They hold no terminal open."""
     found = {}
@@ -261,11 +272,7 @@ def terminals_of(private: Private) -> dict[int, int]:
 def test_a_pump_has_no_terminal_of_roots(private: Private, options: tuple[str, ...]) -> None:
     argv = private.entering(sys.executable, *stolen(_TERMINAL), *options, *SPEAKING)
     with TerminalSession(private.namespace, argv) as terminal:
-        terminal.type("something typed\n")
-        assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
-        assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
-        assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
-        assert terminal.wait_for("open it").endswith(("EPERM", "ENXIO"))
+        learns_nothing_of(terminal)
         found = terminals_of(private)
         assert found
         assert set(found.values()) == {0}
@@ -276,11 +283,7 @@ def test_a_pump_does_not_read_the_terminal_of_its_own_user(private: Private) -> 
     python = private.python_for_user()
     argv = private.entering(*private.as_user(), python, *stolen(_TERMINAL), "--attach", "fp0")
     with TerminalSession(private.namespace, [*argv, *SPEAKING], owner=UID) as terminal:
-        terminal.type("something typed\n")
-        assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
-        assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
-        assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
-        assert terminal.wait_for("open it").endswith("EPERM")
+        learns_nothing_of(terminal, ("EPERM",))
 
 
 _COMMAND = f"{BEFORE}\n{_TERMINAL}\nos.write(2, b'stolen: \\x1b[31mquoted\\n'); time.sleep(60)"
@@ -291,11 +294,7 @@ def test_a_command_has_no_terminal_of_roots(private: Private) -> None:
     command = ["--", python, "-c", _COMMAND]
     argv = [*private.fethpipe(), "--user", USER, *command]
     with TerminalSession(private.namespace, argv) as terminal:
-        terminal.type("something typed\n")
-        assert terminal.wait_for("push input").endswith(("EPERM", "ENOTTY"))
-        assert terminal.wait_for("take what was typed away").endswith(("EPERM", "ENOTTY"))
-        assert "something" not in terminal.wait_for("read what is typed: ").partition(": ")[2]
-        assert terminal.wait_for("open it").endswith("ENXIO")
+        learns_nothing_of(terminal, ("ENXIO",))
         assert "\\x1b[31mquoted" in terminal.wait_for("quoted")
         assert set(terminals_of(private).values()) == {0}
 

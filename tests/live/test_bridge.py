@@ -98,8 +98,7 @@ def test_a_killed_program_leaves_no_port(bridged: Namespace) -> None:
 def test_a_bridge_that_cannot_take_the_device(
     bridged: Namespace, options: list[str], status: int, said: str
 ) -> None:
-    finished = finish(bridged, *options)
-    assert (finished.status, said in finished.stderr) == (status, True), finished.stderr
+    finish(bridged, *options).ends(status, said)
     assert "fp0" not in bridged.interfaces()
 
 
@@ -161,6 +160,5 @@ def test_a_killed_mac_leaves_no_member(left: Namespace, bridged_mac: SimulatedDa
 def test_a_bridge_that_cannot_take_the_feth(
     left: Namespace, bridged_mac: SimulatedDarwin, options: list[str], said: str
 ) -> None:
-    finished = finish(left, *options, launcher=on_mac(bridged_mac))
-    assert (finished.status, said in finished.stderr) == (73, True), finished.stderr
+    finish(left, *options, launcher=on_mac(bridged_mac)).ends(73, said)
     assert bridged_mac.interfaces() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import os
 import plistlib
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,14 @@ class Here:
         module = f'PYTHONPATH={ROOT} exec {sys.executable} -m fethpipe "$@"'
         self.program = folder / "fethpipe"
         write_script(self.program, module)
+
+    @contextlib.contextmanager
+    def joined(self, right: Namespace, **options: Any) -> Iterator[Sshd]:
+        """Join a far machine, whose sshd has these options and is known here."""
+        join(self._namespace, right)
+        with Sshd(right, **options) as sshd:
+            self.know(sshd)
+            yield sshd
 
     def know(self, sshd: Sshd) -> None:
         """Let ``ssh`` find that sshd."""
@@ -105,9 +115,7 @@ FAR_PATH = f"/usr/local/bin:{SYSTEM_PATH}"
 
 
 def test_over_ssh(left: Namespace, right: Namespace, here: Here) -> None:
-    join(left, right)
-    with Sshd(right) as sshd:
-        here.know(sshd)
+    with here.joined(right):
         assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is up")
         left.run([*REACH, RIGHT])
 
@@ -117,9 +125,7 @@ def test_installed_at_both_ends(
     left: Namespace, right: Namespace, here: Here, installed: list[str], name: str
 ) -> None:
     require_tools("dpipe", "socat")
-    join(left, right)
-    with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
-        here.know(sshd)
+    with here.joined(right, path=FAR_PATH, mounts=installed):
         said = here.start(RECIPES.recipe(name))
         for _ in range(2):  # both ends
             assert said.next(containing="/24")
@@ -127,10 +133,8 @@ def test_installed_at_both_ends(
 
 
 def test_a_subsystem(left: Namespace, right: Namespace, here: Here, installed: list[str]) -> None:
-    join(left, right)
     settings = [RECIPES.block("file", "subsystem").strip()]
-    with Sshd(right, path=FAR_PATH, mounts=installed, settings=settings) as sshd:
-        here.know(sshd)
+    with here.joined(right, path=FAR_PATH, mounts=installed, settings=settings):
         assert here.start(RECIPES.recipe("subsystem")).next(containing="fp0 is up")
         left.run([*REACH, RIGHT])  # sshd drops what the far end says
 
@@ -138,9 +142,7 @@ def test_a_subsystem(left: Namespace, right: Namespace, here: Here, installed: l
 def test_a_key_for_one_tunnel(
     left: Namespace, right: Namespace, here: Here, installed: list[str], tmp_path: Path
 ) -> None:
-    join(left, right)
-    with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
-        here.know(sshd)
+    with here.joined(right, path=FAR_PATH, mounts=installed) as sshd:
         key = (sshd.folder / "other_key.pub").read_text()
         line = RECIPES.block("file", "key").replace("ssh-ed25519 AAAA...", key)
         (sshd.folder / "authorized_keys").write_text(line)
@@ -161,34 +163,28 @@ def test_a_tap_beside_those_of_others(left: Namespace) -> None:
 
 
 def test_a_port_of_a_bridge(left: Namespace, right: Namespace, here: Here) -> None:
-    join(left, right)
     left.make_bridge("192.168.7.1")
-    with Sshd(right) as sshd:
-        here.know(sshd)
+    with here.joined(right):
         assert here.start(RECIPES.recipe("bridge")).next(containing="remote: fp0 is up")
         left.run([*REACH, "192.168.7.2"])
 
 
 def test_two_lans_as_one(left: Namespace, right: Namespace, here: Here) -> None:
-    join(left, right)
     left.make_bridge("192.168.7.1")
     right.make_bridge("192.168.7.2")
-    with Sshd(right) as sshd:
-        here.know(sshd)
+    with here.joined(right):
         assert here.start(RECIPES.recipe("two lans")).next(containing="remote: fp0 is up")
         wait_reachable(left, "192.168.7.2")
 
 
 def test_proxy_arp_where_no_bridge_works(left: Namespace, right: Namespace, here: Here) -> None:
     require_tools("sysctl")
-    join(left, right)
-    with Namespace() as station, Sshd(right) as sshd:
+    with Namespace() as station, here.joined(right):
         right.lay_cable("wlan0", station, "wlan0")
         right.run(["ip", "address", "add", "192.168.7.1/24", "dev", "wlan0"])
         station.run(["ip", "address", "add", "192.168.7.9/24", "dev", "wlan0"])
         (link,) = json.loads(right.run(["ip", "-j", "link", "show", "wlan0"]))
         be_access_point(station, "wlan0", link["address"])
-        here.know(sshd)
         assert here.start(RECIPES.recipe("proxy arp")).next(containing="remote: fp0 is up")
         right.run(["sh", "-ec", RECIPES.recipe("proxy arp, far")])
         wait_reachable(left, "192.168.7.9")
@@ -197,9 +193,7 @@ def test_proxy_arp_where_no_bridge_works(left: Namespace, right: Namespace, here
 
 def test_one_file(left: Namespace, right: Namespace, here: Here, tmp_path: Path) -> None:
     archive = make_archive(tmp_path)
-    join(left, right)
-    with Sshd(right) as sshd:
-        here.know(sshd)
+    with here.joined(right):
         recipe = RECIPES.recipe("ssh").replace("fethpipe", f"{sys.executable} {archive}", 1)
         assert here.start(recipe).next(containing="remote: fp0 is up")
         left.run([*REACH, RIGHT])
@@ -235,9 +229,7 @@ def test_a_far_end_whose_sudo_lets_one_script_pass(
     install = RECIPES.recipe("root's own").replace("sudo ", "").splitlines()
     mounts = [*hide("/opt"), f"cd {tmp_path}", *install, "cp -p far-end /opt/fethpipe", "cd /"]
     sudoers = RECIPES.block("file", "far end, sudoers").replace("me ", f"{USER} ")
-    join(left, right)
-    with Sshd(right, mounts=mounts, sudoers=sudoers) as sshd:
-        here.know(sshd)
+    with here.joined(right, mounts=mounts, sudoers=sudoers):
         recipe = RECIPES.recipe("far end").replace("me@mac", f"{USER}@far")
         assert here.start(recipe).next(containing=f"{RIGHT}/24")
         left.run([*REACH, RIGHT])
@@ -259,12 +251,10 @@ def test_a_guest_of_qemu_reaches_us_through_nc(left: Namespace, here: Here, tmp_
 
 def test_everything_through_the_tunnel(left: Namespace, right: Namespace, here: Here) -> None:
     require_tools("nft", "sysctl")
-    join(left, right)
-    with Namespace() as world, Sshd(right) as sshd:
+    with Namespace() as world, here.joined(right):
         right.lay_cable("wan0", world, "wan0")
         for namespace, address in ((right, "198.51.100.1/24"), (world, "198.51.100.9/24")):
             namespace.run(["ip", "address", "add", address, "dev", "wan0"])
-        here.know(sshd)
         assert here.start(RECIPES.recipe("ssh")).next(containing="remote: fp0 is up")
         right.run(["sh", "-ec", RECIPES.recipe("default route, far")])
         near = RECIPES.recipe("default route, near")
@@ -325,9 +315,7 @@ def test_ipv6_and_mdns_on_the_lan_of_another_place(
 
 
 def test_a_trunk_of_vlans(left: Namespace, right: Namespace, here: Here) -> None:
-    join(left, right)
-    with Sshd(right) as sshd:
-        here.know(sshd)
+    with here.joined(right):
         assert here.start(RECIPES.recipe("trunk")).next(containing="remote: fp0 is up")
         with PacketSocket(left, "fp0") as near, PacketSocket(right, "fp0") as far:
             left.wait_up("fp0")
@@ -345,9 +333,7 @@ def test_dhcp_and_router_advertisements(here: Here, tmp_path: Path, left: Namesp
     require_tools("dnsmasq", "udhcpc")
     with Namespace(ipv6=True) as right:
         left.run(["sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=0"])
-        join(left, right)
-        with Sshd(right) as sshd:
-            here.know(sshd)
+        with here.joined(right):
             said = here.start(RECIPES.recipe("dhcp server"))
             assert said.next(containing="remote: fp0 is up")
             # The usual script of udhcpc would write this machine's resolv.conf.
@@ -389,9 +375,7 @@ def test_a_stream_that_is_kept_and_replayed(
     left: Namespace, right: Namespace, here: Here, installed: list[str], tmp_path: Path
 ) -> None:
     require_tools("tcpdump")
-    join(left, right)
-    with Sshd(right, path=FAR_PATH, mounts=installed) as sshd:
-        here.know(sshd)
+    with here.joined(right, path=FAR_PATH, mounts=installed):
         capture = README.recipe("capture")
         said = here.start(f"cd {tmp_path}; exec {capture}")
         for _ in range(2):  # both ends

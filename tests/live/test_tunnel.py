@@ -9,7 +9,6 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,7 +16,7 @@ from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peers import ping_at_once, wait_reachable
 from tests.live.programs import LEFT, RIGHT, Lines, tunnel
-from tests.live.traffic import transfer
+from tests.live.traffic import transfer, transfer_both_ways
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -64,11 +63,8 @@ def test_super_frames_do_not_go_to_an_end_that_says_no_hello(
 
 
 def test_tcp_in_both_directions_at_once(left: Namespace, right: Namespace) -> None:
-    with tunnel(left, right), ThreadPoolExecutor() as threads:
-        there = threads.submit(transfer, left, right, RIGHT, 50_000_000)
-        back = threads.submit(transfer, right, left, LEFT, 50_000_000)
-        there.result()
-        back.result()
+    with tunnel(left, right):
+        transfer_both_ways(left, LEFT, right, RIGHT, 50_000_000)
 
 
 def test_ipv6_addresses_talk_to_each_other() -> None:

@@ -82,7 +82,7 @@ class Agent(Closing):
         self.stderr.close()
 
 
-class Tap:
+class Tap(Closing):
     """What MacEthernetTap is to ZeroTier's service: one network's device.
 
     It allows an MTU of 10000, destroys every feth0 to feth9999, starts the agent for a number that
@@ -167,10 +167,7 @@ class Tap:
             with contextlib.suppress(OSError):  # the agent's keeper may be faster
                 self._darwin.destroy(name)
 
-    def __enter__(self) -> Tap:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
+    def close(self) -> None:
         self.agent.close()
 
 

@@ -26,6 +26,17 @@ def transfer(source: Namespace, destination: Namespace, address: str, size: int)
             assert received == sent.result()
 
 
+def transfer_both_ways(left: Namespace, here: str, right: Namespace, there: str, size: int) -> None:
+    """Send so many bytes each way at once, between these addresses."""
+    with ThreadPoolExecutor() as threads:
+        sendings = [
+            threads.submit(transfer, left, right, there, size),
+            threads.submit(transfer, right, left, here, size),
+        ]
+        for each in sendings:
+            each.result()
+
+
 def _send(namespace: Namespace, address: tuple[str, int], size: int) -> str:
     checksum = hashlib.sha256()
     with namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:

@@ -60,9 +60,6 @@ class MacWithVmnet(SimulatedDarwin):
         self._log.touch()
         self._log.chmod(0o666)  # an ordinary user's programs write there too
 
-    def __enter__(self) -> MacWithVmnet:
-        return self
-
     @property
     def environment(self) -> dict[str, str]:
         environment = super().environment

@@ -8,7 +8,6 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -20,7 +19,7 @@ from tests.live.peer import Peer
 from tests.live.private import UID, Private, Process, descriptors_of
 from tests.live.programs import Fethpipe, Finished, finish, on_mac, tunnel
 from tests.live.terminals import TerminalSession
-from tests.live.traffic import transfer
+from tests.live.traffic import transfer, transfer_both_ways
 from tests.vmnet.framework import MacWithVmnet
 
 pytestmark = [
@@ -89,11 +88,8 @@ def test_a_flood_of_pings_is_answered_to_the_last(
 def test_tcp_carries_50_mb_each_way(
     left: Namespace, right: Namespace, mac: MacWithVmnet, mtu: int
 ) -> None:
-    with _tunnel(left, right, mac, "--mtu", str(mtu)), ThreadPoolExecutor() as threads:
-        there = threads.submit(transfer, left, right, GUEST, 50_000_000)
-        back = threads.submit(transfer, right, left, HOST, 50_000_000)
-        there.result()
-        back.result()
+    with _tunnel(left, right, mac, "--mtu", str(mtu)):
+        transfer_both_ways(left, HOST, right, GUEST, 50_000_000)
 
 
 @pytest.mark.parametrize("settings", [{"exhaust": "20", "short_reads": "1"}])
@@ -201,26 +197,12 @@ def test_the_mac_is_the_same_at_each_start(left: Namespace, peer: Peer, mac: Mac
     assert _mac_of_a_start(left, peer, mac, *RANGE) != first
 
 
-_STATUSES = {
-    1001: 73,
-    1002: 71,
-    1003: 73,
-    1004: 73,
-    1005: 77,
-    1006: 73,
-    1007: 71,
-    1008: 73,
-    1009: 73,
-    1010: 77,
-    4711: 73,
-}
-
-
-@pytest.mark.parametrize("code", _STATUSES)
-def test_a_start_that_is_refused_is_told(left: Namespace, mac: MacWithVmnet, code: int) -> None:
+@pytest.mark.parametrize(("code", "status"), [(1001, 73), (1002, 71), (1005, 77), (1009, 73)])
+def test_a_start_that_is_refused_is_told(
+    left: Namespace, mac: MacWithVmnet, code: int, status: int
+) -> None:
     mac.settings["start_status"] = str(code)
-    ended = _finish(left, mac)
-    assert ended.status == _STATUSES[code]
+    ended = _finish(left, mac).ends(status)
     start = "fethpipe: cannot start a vmnet interface in shared mode: vmnet_start_interface: "
     assert ended.stderr.startswith(f"{start}{code}")
     assert ended.stderr.count("\n") == 1
@@ -253,9 +235,7 @@ def _finish(left: Namespace, mac: MacWithVmnet, *options: str) -> Finished:
 def test_what_cannot_be_is_refused(
     left: Namespace, mac: MacWithVmnet, options: tuple[str, ...], message: str
 ) -> None:
-    ended = _finish(left, mac, *options)
-    assert ended.status == 64
-    assert message in ended.stderr
+    ended = _finish(left, mac, *options).ends(64, message)
     assert ended.stderr.count("\n") == 1
     assert mac.noted() == []
 
@@ -303,26 +283,31 @@ def private(left: Namespace, mac: MacWithVmnet) -> Iterator[Private]:
 COMMAND = ("--", "sh", "-c", "echo COMMAND runs >&2; exec cat")
 
 
-def _private_launcher(private: Private, mac: MacWithVmnet, *before: str) -> list[str]:
-    return private.fethpipe(*before, *on_mac(mac, "env"))
+def _private_launcher(private: Private, mac: MacWithVmnet) -> list[str]:
+    return private.fethpipe(*on_mac(mac, "env"))
+
+
+def _start_private(private: Private, mac: MacWithVmnet) -> Fethpipe:
+    """Start a tunnel with a COMMAND as root, and wait until both run."""
+    launcher = _private_launcher(private, mac)
+    program = Fethpipe(private.namespace, *VMNET, *COMMAND, launcher=launcher).up()
+    assert program.stderr.next(containing="COMMAND runs")
+    return program
 
 
 class _Roles:
     """The processes of a running tunnel with a COMMAND."""
 
-    def __init__(self, private: Private, mac: MacWithVmnet, pump: int) -> None:
+    def __init__(self, private: Private, mac: MacWithVmnet) -> None:
         (line,) = mac.noted("start")
         processes = private.processes()
-        self.pump = processes[pump]
         self.vmnet = processes[int(line.split()[1])]
         self.keeper = processes[self.vmnet.parent]
 
 
 def test_frames_are_moved_by_nobody(private: Private, left: Namespace, mac: MacWithVmnet) -> None:
-    launcher = _private_launcher(private, mac)
-    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        roles = _Roles(private, mac, program.ready().pid)
-        assert program.stderr.next(containing="COMMAND runs")
+    with _start_private(private, mac) as program:
+        roles = _Roles(private, mac)
         assert roles.keeper.uids == [0] * 4
         _is_nobody(roles.vmnet)
         assert roles.vmnet.groups == [NOBODY]
@@ -395,9 +380,7 @@ def test_where_macos_allows_it_no_root_is_needed(
 def test_nothing_is_left_however_it_ends(
     private: Private, left: Namespace, mac: MacWithVmnet, number: signal.Signals
 ) -> None:
-    launcher = _private_launcher(private, mac)
-    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher).up() as program:
-        assert program.stderr.next(containing="COMMAND runs")
+    with _start_private(private, mac) as program:
         program.send_signal(number)
         status, said = program.end()
         if number != signal.SIGKILL:
@@ -411,9 +394,8 @@ def test_nothing_is_left_however_it_ends(
 def test_the_end_of_its_process_is_the_end_of_the_tunnel(
     private: Private, left: Namespace, mac: MacWithVmnet
 ) -> None:
-    launcher = _private_launcher(private, mac)
-    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher) as program:
-        roles = _Roles(private, mac, program.ready().pid)
+    with _start_private(private, mac) as program:
+        roles = _Roles(private, mac)
         os.kill(roles.vmnet.pid, signal.SIGKILL)
         program.ends(73, "vmnet has gone; its process ended")
         private.wait_empty(AT_ONCE)
@@ -435,7 +417,6 @@ def test_an_interface_that_fails_is_told(left: Namespace, mac: MacWithVmnet, pee
 def test_a_framework_that_does_not_stop_is_not_waited_for(
     private: Private, left: Namespace, mac: MacWithVmnet
 ) -> None:
-    launcher = _private_launcher(private, mac)
-    with Fethpipe(left, *VMNET, *COMMAND, launcher=launcher).up() as program:
+    with _start_private(private, mac) as program:
         program.stop("vmnet does not stop")
         private.wait_empty(AT_ONCE)

@@ -29,6 +29,7 @@ from tests.xnu.releases import Release
 AF_NDRV, _AF_LINK = 27, 18
 _ARGUMENT_ROOM = 1024
 _INTERFACE_REQUESTS = ord("i")
+_FILE_CALLS = "open close dup read readv write writev"
 _Selectable = Any
 
 
@@ -53,13 +54,7 @@ class Mac:
         self._release = release
         self._opened: dict[int, _Open] = {}
         self._real = SimpleNamespace(
-            open=os.open,
-            close=os.close,
-            dup=os.dup,
-            read=os.read,
-            readv=os.readv,
-            write=os.write,
-            writev=os.writev,
+            **{name: getattr(os, name) for name in _FILE_CALLS.split()},
             ioctl=fcntl.ioctl,
             select=select.select,
             library=ctypes.CDLL,
@@ -72,7 +67,7 @@ class Mac:
         class Socket(_Socket):
             mac = self
 
-        _replace(os, self, "open close dup read readv write writev uname")
+        _replace(os, self, f"{_FILE_CALLS} uname")
         _replace(fcntl, self, "ioctl")
         _replace(select, self, "select")
         _replace(socket, self, "if_nameindex")
@@ -298,18 +293,9 @@ class _Library:
             text, mac = name.encode(), self._mac.kernel.mac(name)
             link = struct.pack("=BBHBBBB", 8 + len(text) + 6, _AF_LINK, 1, 6, len(text), 6, 0)
             parts = [ctypes.create_string_buffer(each) for each in (text, link + text + mac)]
-            entry = ctypes.create_string_buffer(
-                struct.pack(
-                    "=QQQQQQQ",
-                    after,
-                    ctypes.addressof(parts[0]),
-                    0,
-                    ctypes.addressof(parts[1]),
-                    0,
-                    0,
-                    0,
-                )
-            )
+            text_at, link_at = map(ctypes.addressof, parts)
+            packed = struct.pack("=QQQQ24x", after, text_at, 0, link_at)
+            entry = ctypes.create_string_buffer(packed, len(packed))
             after = ctypes.addressof(entry)
             self._kept += [*parts, entry]
         ctypes.memmove(ctypes.addressof(head._obj), struct.pack("=Q", after), 8)

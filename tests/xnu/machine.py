@@ -51,21 +51,17 @@ class Kernel:
         self._library.host_freeze()
 
     def thaw(self) -> None:
-        """Let them run."""
         self._library.host_thaw()
 
     def become(self, *, root: bool) -> None:
-        """Be root, or not."""
         self._library.host_set_root(root)
 
     def names(self) -> list[str]:
-        """Return the names of the interfaces."""
         names = (ctypes.c_char * _NAME_SIZE * _MOST_INTERFACES)()
         count = self._library.xnu_enter_names(names, _MOST_INTERFACES)
         return [each.value.decode() for each in names[:count]]
 
     def mac(self, name: str) -> bytes:
-        """Return the MAC of an interface."""
         mac = ctypes.create_string_buffer(6)
         self._enter("mac", name.encode(), mac)
         return mac.raw
@@ -92,15 +88,12 @@ class Kernel:
         return int(self._library.xnu_enter_bpf_nodes())
 
     def bpf_open(self, unit: int) -> None:
-        """Open a device."""
         self._enter("bpf_open", unit)
 
     def bpf_close(self, unit: int) -> None:
-        """Close it."""
         self._enter("bpf_close", unit)
 
     def bpf_ioctl(self, unit: int, request: int, argument: Any) -> None:
-        """Make a request to it."""
         self._enter("bpf_ioctl", unit, ctypes.c_ulong(request), argument)
 
     def bpf_ready(self, unit: int) -> bool:
@@ -108,7 +101,6 @@ class Kernel:
         return bool(self._library.xnu_enter_bpf_select(unit))
 
     def bpf_read(self, unit: int, length: int) -> bytes:
-        """Read without blocking."""
         buffer, got = ctypes.create_string_buffer(length), ctypes.c_long()
         self._enter("bpf_read", unit, buffer, ctypes.c_long(length), ctypes.byref(got))
         return buffer.raw[: got.value]
@@ -128,15 +120,12 @@ class Kernel:
         return made
 
     def socket_close(self, sock: ctypes.c_void_p) -> None:
-        """Close it."""
         self._enter("close", sock)
 
     def bind(self, sock: ctypes.c_void_p, address: bytes) -> None:
-        """Bind it."""
         self._enter("bind", sock, address, len(address))
 
     def connect(self, sock: ctypes.c_void_p, address: bytes) -> None:
-        """Connect it."""
         self._enter("connect", sock, address, len(address))
 
     def send(self, sock: ctypes.c_void_p, data: bytes) -> int:

@@ -9,9 +9,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from tests.closing import Closing
 from tests.darwin.simulation import SimulatedDarwin
 from tests.xnu.play import Step
 from tests.xnu.releases import Release
@@ -30,24 +30,16 @@ class PanicError(Exception):
     """The kernel gave up, and says why."""
 
 
-class Stage:
-    """A process that plays, started again after a panic; a context manager."""
+class Stage(Closing):
+    """A process that plays, started again after a panic."""
 
     def __init__(self, argv: Sequence[str], environment: dict[str, str] | None = None) -> None:
         self._argv = argv
         self._environment = {**os.environ, **(environment or {})}
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Stage:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._end()
         self._said.close()
 
