@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from ends import End, feths, started
 
 TIMES = 20
 UNIT = 21102
+PAIR = [f"feth{UNIT}", f"feth{UNIT + 10000}"]  # in the order in which they are made
+LEDGERS = Path("/var/run/fethpipe")
 SECONDS = 15.0
 PAUSE = 0.05
 
 
 def main() -> None:
     """Kill the pump and others of the family in turn, at moments up to 1.5 times the start's."""
-    before = feths()
+    before, ledgers = feths(), set(LEDGERS.glob("*.json"))
     with started("--unit", str(UNIT), "--", "cat") as end:
         end.ready()
         usual = time.monotonic() - end.began
@@ -31,22 +35,32 @@ def main() -> None:
             reached += end.is_ready()
             others = [each for each in _family(end) if each != end.process.pid]
             pump = turn % 2 == 0 or not others
-            victim = end.process.pid if pump else others[turn % len(others)]
+            victim = end.process.pid if pump else others[turn // 2 % len(others)]
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
             _wait_ended(end)
-            if not pump:  # it may have been the keeper, which nobody outlives to clean up
+            # Only a keeper that is killed leaves its ledger.
+            abandoned = set(LEDGERS.glob("*.json")) - ledgers
+            if abandoned and pump:
+                sys.exit(f"SIGKILL number {turn} was for the pump, but the keeper died")
+            noted = [name for ledger in abandoned for name in _interfaces(ledger)]
+            if abandoned:
                 subprocess.run([sys.executable, "-m", "fethpipe.ctl", "reap"], check=True)
             left = feths() - before
-            # A keeper that dies between making a side and noting it leaves that one (SECURITY.md).
-            if len(left) == 1 and not pump and not unnoted:
+            # Killed between making a side and noting it, a keeper leaves that one (SECURITY.md).
+            if abandoned and left and left == set(PAIR[len(noted) : len(noted) + 1]):
                 unnoted += 1
                 subprocess.run([sys.executable, "-m", "fethpipe.ctl", "destroy", *left], check=True)
             if feths() != before:
-                sys.exit(f"left after SIGKILL number {turn}: {left}")
+                sys.exit(f"left after SIGKILL number {turn}: {left}; in the ledger: {noted}")
     print(f"{TIMES} times killed, {reached} times after it was ready, and nothing left")
     if unnoted:
-        print("once the keeper died before it had noted the side that it had made")
+        print(f"{unnoted} times the keeper died before it had noted the side that it had made")
+
+
+def _interfaces(ledger: Path) -> list[str]:
+    """Return the names of the interfaces that a keeper had noted."""
+    return [json.loads(line)["interface"] for line in ledger.read_text().splitlines()]
 
 
 def _family(end: End) -> list[int]:
