@@ -13,7 +13,7 @@ from fethpipe.stats import Counters
 from fethpipe.wire.slots import RecordSlots
 from fethpipe.wire.superframe import PLAIN, SuperFrame
 
-_BATCH_FRAMES = 16
+BATCH_FRAMES = 16
 _LARGEST = 1 << 16
 _SHORTEST = 14
 _ROOM = 1 << 18
@@ -48,7 +48,7 @@ class FakeDevice:
         assert not (self.offload and self.offload.enabled), "that would lose super-frames"
         return self.read_batch()
 
-    def read_batch(self, most: int = _BATCH_FRAMES) -> list[bytes]:
+    def read_batch(self, most: int = BATCH_FRAMES) -> list[bytes]:
         self._check()
         frames: list[bytes] = []
         try:
