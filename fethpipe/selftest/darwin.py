@@ -25,7 +25,7 @@ from .facts_ndrv import check_ndrv
 from .facts_route import check_route
 from .frames import measure, try_sizes
 from .pairs import ADDRESS, FethPairs, OpenPair, send_buffer
-from .report import DiffersError, Report
+from .report import Report, expect
 from .writes import measure_writes
 
 _MAC = parse_mac("02:00:5e:00:53:21")
@@ -54,9 +54,7 @@ def try_system(report: Report) -> None:
 
 def _see_settings() -> str:
     altered = altered_setting()
-    if altered:
-        raise DiffersError(f"{altered} is not 0")
-    return ""
+    return expect(not altered, f"{altered} is not 0")
 
 
 def _set_up(stack: ExitStack) -> FethPairs:

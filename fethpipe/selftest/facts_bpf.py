@@ -8,7 +8,6 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 
 from ..abi import darwin
@@ -20,7 +19,7 @@ from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
 from ..system.libc_darwin import ioctl
 from .frames import PATIENCE_SECONDS, drain, is_ours, make_frame, receive
-from .pairs import ADDRESS, FethPairs, buffer_length, refused
+from .pairs import ADDRESS, FethPairs, buffer_length, closed_later, refused
 from .report import DiffersError, NotAvailableError, Report, expect
 
 _BUFFER = 1 << 20
@@ -214,24 +213,13 @@ def _waiting(pairs: FethPairs, frames: list[bytes]) -> bytes:
     Delivery is not instant on a real Mac: the last one is waited for with a second reader.
     """
     pair = pairs.late
-    with closing(_Watcher(pair.primary)) as watcher:
+    with closed_later(open_bpf(pair.primary)) as second:
+        length = buffer_length(second)
         pair.near.write_frames(frames)
-        watcher.wait_for(frames[-1])
+        while select.select([second], [], [], PATIENCE_SECONDS)[0]:
+            if frames[-1] in os.read(second, length):
+                break
     return os.read(pair.far_bpf, buffer_length(pair.far_bpf))
-
-
-class _Watcher:
-    def __init__(self, interface: str) -> None:
-        self._descriptor = open_bpf(interface)
-        self._length = buffer_length(self._descriptor)
-
-    def wait_for(self, frame: bytes) -> None:
-        while select.select([self._descriptor], [], [], PATIENCE_SECONDS)[0]:
-            if frame in os.read(self._descriptor, self._length):
-                return
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 def _read_batch(pairs: FethPairs) -> str:
@@ -271,14 +259,11 @@ def _see_order(pairs: FethPairs) -> str:
 
 
 def _count_drops(pairs: FethPairs) -> str:
-    descriptor = open_bpf(pairs.late.primary, length=_SMALL_BUFFER)
-    try:
+    with closed_later(open_bpf(pairs.late.primary, length=_SMALL_BUFFER)) as descriptor:
         for _ in range(_OVERFLOW // _BURST + 1):
             pairs.late.near.write_frames([make_frame(1000) for _ in range(_BURST)])
             receive(pairs.late.far, _BURST)
         answer = ioctl(descriptor, Request.BIOCGSTATS, bytes(darwin.BPF_STAT_SIZE))
-    finally:
-        os.close(descriptor)
     return expect(darwin.unpack_bpf_drops(answer) > 0, "none is counted")
 
 
@@ -296,11 +281,8 @@ def batch_descriptor(pairs: FethPairs) -> int:
 
 def _write_batch(pairs: FethPairs) -> str:
     frames = [make_frame(_EVEN_SIZE) for _ in range(_BURST)]
-    descriptor = batch_descriptor(pairs)
-    try:
+    with closed_later(batch_descriptor(pairs)) as descriptor:
         BpfBatchWriter(descriptor, pairs.late.io, Counters()).write_frames(frames)
-    finally:
-        os.close(descriptor)
     arrived = receive(pairs.late.far, _BURST)
     return expect(sorted(arrived) == sorted(frames), f"{len(arrived)} of {_BURST} come")
 
@@ -308,11 +290,8 @@ def _write_batch(pairs: FethPairs) -> str:
 def _refuse_batch(pairs: FethPairs) -> str:
     good = darwin.pack_bpf_batch([make_frame(_EVEN_SIZE)] * 2)
     bad = _RECORD_HEADER.pack(60, 61, _HEADER_LENGTH) + make_frame(60)
-    descriptor = batch_descriptor(pairs)
-    try:
+    with closed_later(batch_descriptor(pairs)) as descriptor:
         said = refused(lambda: os.write(descriptor, good + bad), errno.EINVAL, errno.EMSGSIZE)
-    finally:
-        os.close(descriptor)
     if receive(pairs.late.far, 1, seconds=PATIENCE_SECONDS / 10):
         raise DiffersError("those in front of it are sent")
     return said

@@ -9,7 +9,7 @@ from ..abi.darwin import FETH_FRAME_LIMIT, pack_sockaddr_ndrv
 from ..device.ndrv import open_ndrv
 from ..system.libc_darwin import bind
 from .frames import make_frame
-from .pairs import FethPairs, new_ndrv, refused, send_buffer
+from .pairs import FethPairs, closed_later, new_ndrv, refused, send_buffer
 from .report import DiffersError, Report, expect
 
 _DEFAULT_SEND_BUFFER = 8192
@@ -26,12 +26,9 @@ def check_ndrv(report: Report, pairs: FethPairs) -> None:
         return expect(size == _DEFAULT_SEND_BUFFER, f"{size}")
 
     def too_long() -> str:
-        descriptor = open_ndrv(pair.io)
-        try:
+        with closed_later(open_ndrv(pair.io)) as descriptor:
             size = send_buffer(descriptor, _SMALL_SEND_BUFFER)
             return refused(lambda: os.write(descriptor, make_frame(size + 1)), errno.EMSGSIZE)
-        finally:
-            os.close(descriptor)
 
     def enlarged() -> str:
         size = send_buffer(pair.ndrv)

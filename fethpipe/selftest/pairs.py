@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from ..abi.darwin import AF_NDRV, Request, pack_u32, unpack_u32
@@ -82,6 +82,15 @@ def refused(call: Callable[[], object], *expected: int) -> str:
     raise DiffersError(
         f"it works; expected {' or '.join(errno.errorcode[each] for each in expected)}"
     )
+
+
+@contextmanager
+def closed_later(descriptor: int) -> Iterator[int]:
+    """Close a descriptor at the end of the block."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def new_ndrv() -> socket.socket:

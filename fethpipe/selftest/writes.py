@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from ..device.bpf import BpfBatchWriter, open_bpf
 from ..stats import Counters
 from .facts_bpf import batch_descriptor
 from .frames import drain, make_frame
-from .pairs import FethPairs
+from .pairs import FethPairs, closed_later
 from .report import NotAvailableError, Report
 
 _SIZE = 1514
@@ -30,24 +30,18 @@ def measure_writes(report: Report, pairs: FethPairs) -> None:
     Raises OSError or FethpipeError.
     """
     pair = pairs.late
-    opened = [open_bpf(pair.io)]
-    ways: list[tuple[str, int, Write]] = [
-        ("write to AF_NDRV", 1, lambda frames: _write_each(pair.ndrv, frames)),
-        ("write to BPF", 1, lambda frames: _write_each(opened[0], frames)),
-    ]
-    try:
-        try:
-            opened.append(batch_descriptor(pairs))
-        except NotAvailableError:
-            pass
-        else:
-            batches = BpfBatchWriter(opened[1], pair.io, Counters())
+    with ExitStack() as stack:
+        bpf = stack.enter_context(closed_later(open_bpf(pair.io)))
+        ways: list[tuple[str, int, Write]] = [
+            ("write to AF_NDRV", 1, lambda frames: _write_each(pair.ndrv, frames)),
+            ("write to BPF", 1, lambda frames: _write_each(bpf, frames)),
+        ]
+        with suppress(NotAvailableError):
+            descriptor = stack.enter_context(closed_later(batch_descriptor(pairs)))
+            batches = BpfBatchWriter(descriptor, pair.io, Counters())
             ways += [(f"batch of {size} to BPF", size, batches.write_frames) for size in _BATCHES]
         for name, cost in _costs(pairs, ways).items():
             report.measure(name, round(cost * 1e6, 2), "us/frame")
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
 
 
 def _write_each(descriptor: int, frames: Sequence[bytes]) -> None:
