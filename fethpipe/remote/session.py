@@ -26,7 +26,7 @@ class RemoteSession:
     """Starts fethpipe on the remote host, and passes on its stderr.
 
     ``argv`` is the local command that starts it; its stderr must be the ``write_descriptor`` of
-    ``relay``.
+    ``relay``, which the caller closes.
     """
 
     def __init__(self, remote: RemoteEnd) -> None:
@@ -75,10 +75,6 @@ class RemoteSession:
         self.relay.release()
         return stopped
 
-    def last_words(self) -> str:
-        """Return the last line on stderr, after the connection has ended, unless it was logged."""
-        return self.relay.last_words()
-
     def describe(self, failure: NotStartedError, status: int) -> CommandFailedError:
         """Return the error that tells the user why the remote end did not start.
 
@@ -87,10 +83,6 @@ class RemoteSession:
         self.relay.last_words()
         words, from_program = self.relay.last_line, self.relay.from_program
         return describe_failure(self._remote, failure, status, words, from_program=from_program)
-
-    def close(self) -> None:
-        """Close the relay; safe to call twice."""
-        self.relay.close()
 
     def _tell_noise(self, noise: bytes) -> None:
         for line in noise.splitlines():

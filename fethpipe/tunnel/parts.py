@@ -77,7 +77,9 @@ def make_session(config: Config, stack: ExitStack) -> RemoteSession | None:
     from ..remote.session import RemoteSession  # noqa: PLC0415
 
     with system_step("prepare the remote end"):
-        return stack.enter_context(closing(RemoteSession(config.remote)))
+        session = RemoteSession(config.remote)
+    stack.callback(session.relay.close)
+    return session
 
 
 def prepare(

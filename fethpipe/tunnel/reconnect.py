@@ -96,7 +96,7 @@ def _run_once(
         if stopped:
             return stopped
         # A failed COMMAND explains a broken stream better than a wrong framing does.
-        said = session.last_words() if session else ""
+        said = session.relay.last_words() if session else ""
         also = f": {said}" if said else f": {truncated.message}" if truncated else ""
         missing = not session and status == _NOT_FOUND and os.path.basename(command.name) == "ssh"
         hint = "where fethpipe is not installed, use --ssh HOST, which needs Python only"

@@ -219,8 +219,8 @@ def _make_device(
     kind = find_kind(config.device)
     if keeper is None:
         try:
-            if config.dhcp:
-                _require_root()
+            if config.dhcp and os.geteuid() != 0:
+                raise NotAllowedError("only root can get an address by DHCP")  # noqa: TRY301
             if later:  # when the pump may do nothing of that, whatever it may now
                 keeper = stack.enter_context(closing(fork_keeper(later)))
                 return keeper.provision(kind.name, config.request), keeper
@@ -234,11 +234,6 @@ def _make_device(
 
             keeper = stack.enter_context(closing(sudo_keeper(need, signals, STOPPING, later)))
     return keeper.provision(kind.name, config.request), keeper
-
-
-def _require_root() -> None:
-    if os.geteuid() != 0:
-        raise NotAllowedError("only root can get an address by DHCP")
 
 
 class Tunnel:

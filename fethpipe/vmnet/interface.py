@@ -89,16 +89,15 @@ class _Callbacks:
         word, pointer = ctypes.c_uint32, ctypes.c_void_p
         system = library.system
         self.start = make_block(system, self._on_start, SIGNATURE_OF_START, word, pointer)
-        self.event = make_block(system, self._on_event, SIGNATURE_OF_EVENT, word, pointer)
+        self.event = make_block(
+            system, lambda _, __: self.wake(), SIGNATURE_OF_EVENT, word, pointer
+        )
         self.stop = make_block(system, lambda _: self.stopped.set(), SIGNATURE_OF_STOP, word)
 
     def _on_start(self, code: int, dictionary: int | None) -> None:
         # The dictionary is valid during this call only.
         told = _read(self._library, dictionary) if dictionary else _Parameters()
         self.started.put((code, told))
-
-    def _on_event(self, _event: int, _values: int | None) -> None:
-        self.wake()
 
     def wake(self) -> None:
         """Make the descriptor readable. If the pipe is full, it is readable already."""

@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from select import select
 from typing import NoReturn, cast
 
@@ -49,13 +49,9 @@ def main() -> NoReturn:
 
 
 def _serve(control: Channel) -> None:
-    with suppress(ChannelClosedError):
-        _serve_one(control)
-
-
-def _serve_one(control: Channel) -> None:
-    message, (descriptor,) = control.receive(descriptors=True)
-    with socket.socket(fileno=descriptor) as cable:
+    with suppress(ChannelClosedError), ExitStack() as stack:
+        message, (descriptor,) = control.receive(descriptors=True)
+        cable = stack.enter_context(socket.socket(fileno=descriptor))
         try:
             nobody = nobody_account()
             identifier = message["identifier"]
@@ -64,20 +60,16 @@ def _serve_one(control: Channel) -> None:
                 message["mtu"],
                 bytes.fromhex(identifier) if identifier else None,
             )
+            stack.enter_context(closing(interface))
+            if can_become(nobody):
+                drop_privileges(nobody._replace(groups=(nobody.gid,)))
+            confine(framework=True)
         except FethpipeError as error:
             control.send(pack_error(error))
             return
-        with closing(interface):
-            try:
-                if can_become(nobody):
-                    drop_privileges(nobody._replace(groups=(nobody.gid,)))
-                confine(framework=True)
-            except FethpipeError as error:
-                control.send(pack_error(error))
-                return
-            facts = interface.facts._asdict()
-            control.send({"mac": interface.mac.hex(), "mtu": interface.mtu, "facts": facts})
-            _Shuttle(interface, cable, control).run()
+        facts = interface.facts._asdict()
+        control.send({"mac": interface.mac.hex(), "mtu": interface.mtu, "facts": facts})
+        _Shuttle(interface, cable, control).run()
 
 
 class _Shuttle:

@@ -97,7 +97,7 @@ def test_what_the_first_stage_imports_is_needed_anyway() -> None:
 def test_it_is_small(system: str, root: bool) -> None:
     session = RemoteSession(RemoteEnd("host"))
     session.prepare(pack_config(PLAIN), common_modules(PLAIN), partial(late_modules, PLAIN))
-    session.close()
+    session.relay.close()
     assert session.size(FarSystem(system, root)) <= LARGEST
 
 
