@@ -179,7 +179,8 @@ def test_what_a_slow_reader_without_reports_has_unread_is_bounded() -> None:
         while at.device.counters.frames_received <= emitted:
             assert time.monotonic() < deadline, "the device is not read"
             passed += at.read_slowly()
-        # Before it: what lies in the socket, and the batch that the ping is in, if nothing waits.
+        # Before it: what lies in the socket, and the frame whose turn it is; or the batch that the
+        # ping is in, if nothing waits, because this thread stood still for so long.
         ahead = at.unread() // len(UPLOAD) + BATCH_FRAMES
         assert PING in passed or PING in islice(at.payloads, ahead)
 
