@@ -18,6 +18,7 @@ from tests.darwin.simulation import SimulatedDarwin, missing_requirement
 from tests.ledgers import hide_ledgers
 from tests.live.netns import Namespace, require_kernel, require_tools
 from tests.live.peer import Peer
+from tests.live.private import Private
 from tests.live.shell import Shell
 
 NOBODY = 65534
@@ -75,6 +76,13 @@ def peer() -> Iterator[Peer]:
     """The other end of a stream."""
     with Peer() as peer:
         yield peer
+
+
+@pytest.fixture
+def private(left: Namespace) -> Iterator[Private]:
+    """A machine of the left namespace's own."""
+    with Private(left) as private:
+        yield private
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
+from fethpipe.wire.connection import Connection
+from fethpipe.wire.framing import FRAMINGS
+from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello
 from tests.closing import Closing
 from tests.live.ethernet import is_test_frame
 from tests.live.netns import Namespace, readable
@@ -54,6 +57,17 @@ class Peer(Closing):
     def put(self, frame: bytes) -> None:
         """Send a frame."""
         self.send(struct.pack(self._prefix.format, len(frame)) + frame)
+
+    def say_hello(self) -> Connection:
+        """Say hello as one who takes super-frames, and return the connection once both switch."""
+        hello = Hello(bytes(NONCE_LENGTH), mtu=1500, features=Feature.SUPER_FRAMES)
+        connection = Connection(FRAMINGS["u16be"], hello=hello)
+        self.send(connection.send_hello())
+        while connection.peer is None:
+            for payload in self.read():
+                connection.receive(records(payload))
+        self.send(connection.send_switch())
+        return connection
 
     def fileno(self) -> int:
         """Return the descriptor that records come from."""

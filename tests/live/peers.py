@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.closing import Closing
 from tests.live.netns import Namespace, require_tools
 from tests.live.private import pids_in
-from tests.live.programs import LEFT, RIGHT, Lines
+from tests.live.programs import LEFT, RIGHT, listen
 from tests.live.traffic import transfer
 from tests.patience import PATIENCE
 
@@ -71,10 +71,7 @@ class _Console(Closing):
     ) -> None:
         require_tools(argv[0])
         self._stdin, self._keep = os.pipe()
-        output, its_output = os.pipe()
-        self._console = Lines(output)
-        self._process = namespace.popen(argv, stdin=self._stdin, stdout=its_output)
-        os.close(its_output)
+        self._process, self._console = listen(namespace, argv, on="stdout", stdin=self._stdin)
         os.write(self._keep, asked)
         assert self._console.next(containing=ready), f"{argv[0]} did not start"
 

@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.closing import Closing
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.netns import Namespace, readable
+from tests.live.netns import Child, Namespace, readable
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +126,17 @@ class Lines:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def listen(
+    namespace: Namespace, argv: Sequence[str], *, on: str = "stderr", **options: Any
+) -> tuple[Child, Lines]:
+    """Start a program, and return it and the lines that it writes there."""
+    reading, writing = os.pipe()
+    try:
+        return namespace.popen(argv, **{on: writing, **options}), Lines(reading)
+    finally:
+        os.close(writing)
 
 
 class Fethpipe(Closing):

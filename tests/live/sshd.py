@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.closing import Closing
 from tests.live.netns import Namespace, require_kernel, require_tools
 from tests.live.private import descendants
-from tests.live.programs import Lines
+from tests.live.programs import Lines, listen
 
 SSHD = "/usr/sbin/sshd"
 NEAR, FAR = "10.1.0.1", "10.1.0.2"
@@ -113,15 +113,8 @@ class Sshd(Closing):
             ),
         ]
         server = f"exec {SSHD} -D -e -f {shlex.quote(str(self.folder / 'sshd_config'))}"
-        stderr, its_stderr = os.pipe()
-        self._stderr = Lines(stderr)
-        try:
-            process = self._namespace.popen(
-                ["unshare", "--mount", "sh", "-ec", "; ".join([*mounts, server])],
-                stderr=its_stderr,
-            )
-        finally:
-            os.close(its_stderr)
+        argv = ["unshare", "--mount", "sh", "-ec", "; ".join([*mounts, server])]
+        process, self._stderr = listen(self._namespace, argv)
         assert self._stderr.next(containing=_LISTENING), "sshd did not start"
         return process
 

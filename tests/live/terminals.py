@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tests.closing import Closing
 from tests.live.netns import Namespace, readable
 from tests.patience import PATIENCE
+
+
+@contextlib.contextmanager
+def open_terminal() -> Iterator[int]:
+    """Open a terminal, to which nobody may write in the meantime."""
+    control, terminal = os.openpty()
+    try:
+        yield terminal
+        assert not readable(control, 0)
+    finally:
+        os.close(control)
+        os.close(terminal)
 
 
 class TerminalSession(Closing):

@@ -7,19 +7,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fethpipe.wire.connection import Connection
-from fethpipe.wire.framing import FRAMINGS
-from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello
 from tests.ctl.running import Running
 from tests.live.attacks import BEFORE, FETHCTL, outcome, stolen
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
-from tests.live.peer import Peer, records
+from tests.live.peer import Peer
 from tests.live.private import UID, USER, Private, descriptors_of
 from tests.live.programs import Fethpipe
 from tests.live.terminals import TerminalSession
@@ -37,12 +33,6 @@ pytestmark = [
 NOBODY = 65534
 SPEAKING = ("--", "sh", "-c", "printf '\\0\\0'; exec cat")
 """A COMMAND whose first bytes are what the pump is taken over by."""
-
-
-@pytest.fixture
-def private(left: Namespace) -> Iterator[Private]:
-    with Private(left) as private:
-        yield private
 
 
 def attack(
@@ -427,14 +417,8 @@ def test_the_keeper_does_nothing_more_for_a_pump(
 def test_a_super_frame_is_cut_into_no_longer_segments_than_frames_may_be(
     left: Namespace, peer: Peer
 ) -> None:
-    ours = Hello(bytes(NONCE_LENGTH), mtu=1500, features=Feature.SUPER_FRAMES)
-    connection = Connection(FRAMINGS["u16be"], hello=ours)
     with peer.start(left).up() as program:
-        peer.send(connection.send_hello())
-        while connection.peer is None:
-            for payload in peer.read():
-                connection.receive(records(payload))
-        peer.send(connection.send_switch())
+        connection = peer.say_hello()
         for size in (1464, 9000, 40000):
             frame = build(4, TCP, bytes(60000)).frame
             super_frame = header(1, 1, 54, size, 34, 16) + frame

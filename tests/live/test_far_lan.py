@@ -20,7 +20,7 @@ from tests.live.lan import STATIONS, Lan, far_lan
 from tests.live.netns import Namespace
 from tests.live.peers import kill_program, wait_reachable
 from tests.live.private import GID, HOME, UID, USER, Private, pids_in, wait_for_process
-from tests.live.programs import LEFT, Fethpipe, Lines, changed, finish
+from tests.live.programs import LEFT, Fethpipe, changed, finish, listen
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -86,13 +86,8 @@ def test_the_one_command_as_somebody_types_it(left: Namespace, lan: Lan) -> None
     with Private(left, sudoers=sudoers) as private:
         _install_for_user(private, lan)
         typed = "exec sudo fethpipe --dhcp --ssh root@home --remote '--bridge br0'"
-        stderr, its_stderr = os.pipe()
-        said = Lines(stderr)
-        process = left.popen(
-            private.entering(*private.as_user(), "env", f"PATH={path}", "sh", "-c", typed),
-            stderr=its_stderr,
-        )
-        os.close(its_stderr)
+        argv = private.entering(*private.as_user(), "env", f"PATH={path}", "sh", "-c", typed)
+        process, said = listen(left, argv)
         assert said.next(containing="by DHCP")
         for station in STATIONS:
             left.run(["ping", "-c", "1", station])

@@ -51,12 +51,6 @@ _SUDOERS = {
 }
 
 
-@pytest.fixture
-def private(left: Namespace) -> Iterator[Private]:
-    with Private(left) as private:
-        yield private
-
-
 @pytest.fixture(params=list(_SUDOERS.values()), ids=list(_SUDOERS))
 def with_sudo(left: Namespace, request: pytest.FixtureRequest) -> Iterator[Private]:
     with Private(left, sudoers=request.param) as private:

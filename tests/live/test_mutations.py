@@ -13,9 +13,6 @@ from typing import Any
 
 import pytest
 
-from fethpipe.wire.connection import Connection
-from fethpipe.wire.framing import FRAMINGS
-from fethpipe.wire.hello import NONCE_LENGTH, Feature, Hello
 from tests.live.netns import Namespace, require_kernel
 from tests.live.peer import Peer, records
 from tests.live.programs import ROOT, Fethpipe
@@ -155,14 +152,8 @@ def test_mutated_sessions_leave_memory_and_kernel_as_they_were(size: int) -> Non
 
 def _play(program: Fethpipe, peer: Peer, random: Random, *, broken: bool) -> int:
     """Play one session, and return the most memory that the program took."""
-    ours = Hello(bytes(NONCE_LENGTH), mtu=1500, features=Feature.SUPER_FRAMES)
-    connection = Connection(FRAMINGS["u16be"], hello=ours)
     pid = program.ready().pid
-    peer.send(connection.send_hello())
-    while connection.peer is None:
-        for payload in peer.read():
-            connection.receive(records(payload))
-    peer.send(connection.send_switch())
+    connection = peer.say_hello()
     sent = 0
     while sent < _SESSION:
         data = bytearray(b"".join(connection.send_super_frames(_super_frames(random))))

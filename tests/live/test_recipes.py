@@ -25,7 +25,7 @@ from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.lan import HOST6, STATIONS, be_access_point, far_lan
 from tests.live.netns import Namespace, require_tools
 from tests.live.peers import ping_in_turn, wait_reachable
-from tests.live.programs import RIGHT, ROOT, Lines
+from tests.live.programs import RIGHT, ROOT, Lines, listen
 from tests.live.sshd import FAR, SYSTEM_PATH, USER, Sshd, hide, join
 from tests.patience import PATIENCE
 
@@ -68,16 +68,11 @@ class Here:
 
     def start(self, commands: str) -> Lines:
         """Start the commands of a recipe, and return what they say."""
-        stderr, its_stderr = os.pipe()
-        lines = Lines(stderr)
-        self._said.append(lines)
         path = f"{self._folder}:/usr/sbin:/sbin:{SYSTEM_PATH}"
         environment = ["env", f"PATH={path}", f"HOME={self._folder}"]
-        try:
-            shell = [*environment, "sh", "-ec", commands]
-            self._last = self._namespace.popen(shell, stderr=its_stderr)
-        finally:
-            os.close(its_stderr)
+        argv = [*environment, "sh", "-ec", commands]
+        self._last, lines = listen(self._namespace, argv)
+        self._said.append(lines)
         return lines
 
     def stop(self) -> None:

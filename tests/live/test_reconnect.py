@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 
 import pytest
@@ -59,7 +60,7 @@ def test_changes_of_our_own_device_do_not_count(left: Namespace) -> None:
     left.run(["ip", "tuntap", "add", "dev", "other", "mode", "tap"])
     with left.entered():
         changes = NetworkChanges({interface_index("ours")})
-    try:
+    with contextlib.closing(changes):
         for command in (
             "link set ours up",
             "address add 10.9.0.1/24 dev ours",
@@ -77,21 +78,17 @@ def test_changes_of_our_own_device_do_not_count(left: Namespace) -> None:
             left.run(["ip", *command.split()])
             assert changes.read(), command
             assert not changes.read()
-    finally:
-        changes.close()
 
 
 def test_more_changes_than_are_kept_are_a_change(left: Namespace) -> None:
     with left.entered():
         changes = NetworkChanges(())
-    try:
+    with contextlib.closing(changes):
         left.run(["ip", "tuntap", "add", "dev", "other", "mode", "tap"])
         flapping = "for i in $(seq 400); do echo link set other up; echo link set other down; done"
         left.run(["sh", "-c", f"({flapping}) | ip -batch -"])
         assert changes.read()
         assert not changes.read()
-    finally:
-        changes.close()
 
 
 def test_what_speaks_another_language_twice_ends_it(left: Namespace) -> None:

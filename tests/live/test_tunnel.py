@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 import struct
@@ -15,7 +14,7 @@ import pytest
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peers import ping_at_once, wait_reachable
-from tests.live.programs import LEFT, RIGHT, Lines, tunnel
+from tests.live.programs import LEFT, RIGHT, listen, tunnel
 from tests.live.traffic import transfer, transfer_both_ways
 from tests.patience import PATIENCE
 
@@ -154,14 +153,10 @@ def _pinging(namespace: Namespace, address: str) -> Iterator[list[int]]:
     """Ping while this block runs, after a first answer. After the block, the list has the number
     of pings and of answers, up to the first ping after the block.
     """
-    output, its_output = os.pipe()
-    try:
-        argv = ["ping", "-D", "-i", "0.01", "-s", "20", address]
-        process = namespace.popen(argv, stdout=its_output)
-    finally:
-        os.close(its_output)
+    argv = ["ping", "-D", "-i", "0.01", "-s", "20", address]
+    process, said = listen(namespace, argv, on="stdout")
     counts: list[int] = []
-    with contextlib.closing(Lines(output)) as lines:
+    with contextlib.closing(said) as lines:
         assert lines.next(containing="bytes from")
         yield counts
         wait_reachable(namespace, address)  # what went before that is answered now, or lost

@@ -6,10 +6,10 @@ import contextlib
 import os
 import signal
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from tests.live.far_tap import far_tap
 from tests.live.netns import Namespace, readable, require_tools
 from tests.live.peer import records
 from tests.live.peers import check_traffic
-from tests.live.programs import LEFT, RIGHT, ROOT, Lines, on_mac
+from tests.live.programs import LEFT, RIGHT, ROOT, listen, on_mac
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -46,19 +46,16 @@ class Agent(Closing):
     ) -> None:
         stdin, self.stdin = os.pipe()
         self.stdout, stdout = os.pipe()
-        stderr, its_stderr = os.pipe()
-        self.stderr = Lines(stderr)
         agent = [*launcher, sys.executable, "-m", "fethpipe.zerotier_agent", *arguments]
-        self.process: subprocess.Popen[bytes] = namespace.popen(
-            on_mac(darwin, *agent),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=its_stderr,
-            pass_fds=leaked,
-            cwd=ROOT,
-        )
-        for descriptor in (stdin, stdout, its_stderr):
+        pipes: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "pass_fds": leaked, "cwd": ROOT}
+        self.process, self.stderr = listen(namespace, on_mac(darwin, *agent), **pipes)
+        for descriptor in (stdin, stdout):
             os.close(descriptor)
+
+    def up(self) -> Agent:
+        """Wait until it has made its interfaces."""
+        assert self.stderr.next() == UP
+        return self
 
     def write(self, payload: bytes) -> None:
         """Write a request, whatever it is."""
@@ -108,6 +105,7 @@ class Tap(Closing):
         while self.device not in darwin.interfaces():
             assert time.monotonic() < deadline, f"no {self.device} came"
             readable(self.agent.stderr.descriptor, 0.1)
+        self.agent.up()
 
     def add_ip(self, address: str) -> None:
         self._ifconfig("inet6" if ":" in address else "inet", address, "alias")
@@ -176,7 +174,6 @@ class Tap(Closing):
 
 def test_it_does_what_the_service_wants(left: Namespace, darwin: SimulatedDarwin) -> None:
     with Tap(left, darwin) as tap:
-        assert tap.agent.stderr.next() == UP
         found = darwin.interfaces()
         assert sorted(found) == ["feth100", "feth5100"]
         primary, io = found["feth100"], found["feth5100"]
@@ -211,7 +208,6 @@ def test_the_next_network_of_the_service_gets_the_same_interfaces(
 ) -> None:
     for _ in range(3):
         with Tap(left, darwin) as tap:
-            assert tap.agent.stderr.next() == UP
             assert tap.settled().up
             tap.destroy()
     assert darwin.interfaces() == {}
@@ -221,7 +217,6 @@ def test_ip_passes_through_the_service(
     left: Namespace, right: Namespace, darwin: SimulatedDarwin
 ) -> None:
     with Tap(left, darwin) as tap:
-        assert tap.agent.stderr.next() == UP
         tap.add_ip(f"{LEFT}/24")
         tap.settled()
         with far_tap(tap, right, RIGHT, mtu=MTU):
@@ -256,7 +251,6 @@ def test_what_the_service_does_not_send_changes_nothing(
     left: Namespace, darwin: SimulatedDarwin, payload: bytes
 ) -> None:
     with Tap(left, darwin) as tap:
-        assert tap.agent.stderr.next() == UP
         before = tap.settled()
         tap.agent.write(payload)
         assert tap.settled() == before
@@ -266,7 +260,6 @@ def test_what_the_service_does_not_send_changes_nothing(
 
 def test_what_cannot_be_done_is_told(left: Namespace, darwin: SimulatedDarwin) -> None:
     with Tap(left, darwin) as tap:
-        assert tap.agent.stderr.next() == UP
         tap.remove_ip("10.147.17.5/24")
         line = tap.agent.stderr.next()
         assert line.startswith("E cannot remove 10.147.17.5/24 from feth100: SIOCDIFADDR")
@@ -327,8 +320,7 @@ def test_a_device_that_exists_cannot_be_created(
 
 
 def test_the_end_of_the_service_is_a_read_error(left: Namespace, darwin: SimulatedDarwin) -> None:
-    with Agent(left, darwin, *ARGUMENTS) as agent:
-        assert agent.stderr.next() == UP
+    with Agent(left, darwin, *ARGUMENTS).up() as agent:
         agent.hang_up()
         assert agent.end() == 253
     assert darwin.interfaces() == {}
@@ -349,8 +341,7 @@ def test_the_pipes_that_the_service_leaks_keep_no_agent_alive(
 
 
 def test_a_device_that_goes_is_a_read_error(left: Namespace, darwin: SimulatedDarwin) -> None:
-    with Agent(left, darwin, *ARGUMENTS) as agent:
-        assert agent.stderr.next() == UP
+    with Agent(left, darwin, *ARGUMENTS).up() as agent:
         darwin.destroy("feth5100")
         assert agent.end() == 253
         assert agent.stderr.next().startswith("E feth100 has gone")
@@ -361,8 +352,7 @@ def test_a_device_that_goes_is_a_read_error(left: Namespace, darwin: SimulatedDa
 def test_a_signal_is_its_exit_status(
     left: Namespace, darwin: SimulatedDarwin, number: signal.Signals
 ) -> None:
-    with Agent(left, darwin, *ARGUMENTS) as agent:
-        assert agent.stderr.next() == UP
+    with Agent(left, darwin, *ARGUMENTS).up() as agent:
         agent.process.send_signal(number)
         assert agent.end() == number
     assert darwin.interfaces() == {}

@@ -9,6 +9,7 @@ import io
 import os
 import random
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -139,40 +140,39 @@ def test_an_interface_that_goes_is_told(mac: Mac) -> None:
 # ---- a feth that is still being destroyed ----
 
 
-def _leave_detaching(mac: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def _detaching(mac: Mac) -> Iterator[pytest.MonkeyPatch]:
     """Destroy a feth, and let the kernel finish that only when somebody sleeps."""
     Player().create(PRIMARY)
-    monkeypatch.setattr(time, "sleep", lambda seconds: mac.kernel.thaw())
-    mac.kernel.freeze()
-    Player().destroy(PRIMARY)
-    assert mac.kernel.names() == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", lambda seconds: mac.kernel.thaw())
+        mac.kernel.freeze()
+        Player().destroy(PRIMARY)
+        assert mac.kernel.names() == []
+        yield patch
 
 
 @on_apples_code
 def test_the_next_unit_is_taken_while_one_is_being_destroyed(mac: Mac) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        _leave_detaching(mac, patch)
+    with _detaching(mac):
         assert Pair().made == ["feth10001", "feth20001"]
 
 
 @on_apples_code
 def test_a_unit_that_was_asked_for_is_waited_for(mac: Mac) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        _leave_detaching(mac, patch)
+    with _detaching(mac):
         assert Pair(name=PRIMARY).made == [PRIMARY, IO]
 
 
 @on_apples_code
 def test_the_library_waits_for_it_too(mac: Mac) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        _leave_detaching(mac, patch)
+    with _detaching(mac):
         assert create_feth(10000).name == PRIMARY
 
 
 @on_apples_code
 def test_it_is_not_waited_for_for_ever(mac: Mac) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        _leave_detaching(mac, patch)
+    with _detaching(mac) as patch:
         patch.setattr(time, "sleep", lambda seconds: None)
         with pytest.raises(DeviceError, match="feth10000: it is still being destroyed"):
             Pair(name=PRIMARY)
