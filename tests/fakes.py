@@ -76,6 +76,9 @@ class FakeDevice:
             self.counters.frames_sent += 1
             self.counters.bytes_sent += len(frame)
 
+    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
+        self.write_frames([b"".join(buffers)])
+
     def kernel_drops(self) -> int:
         return 0
 
@@ -113,13 +116,6 @@ class FakeDevice:
         self._kernel.send(b"")
 
 
-class VectoredFake(FakeDevice):
-    """One that takes frames in pieces as well."""
-
-    def write_vectored(self, buffers: Sequence[Buffer]) -> None:
-        self.write_frames([b"".join(buffers)])
-
-
 class FakeOffload:
     """What its kernel can do besides single frames. With none of its super-frames is anything left
     to do. ``batches`` and ``filled`` count the calls that fill records, and the records.
@@ -128,15 +124,14 @@ class FakeOffload:
     def __init__(self, device: FakeDevice, *, super_frames: bool) -> None:
         self.super_frames = self.udp = super_frames
         self.header = len(PLAIN) if super_frames else 0
-        self.enabled = self.enabled_udp = self.segments = False
-        self.carrier = True
+        self.enabled = self.enabled_udp = False
         self.batches = self.filled = 0
         self._device = device
         self._lone = False
 
     def enable(self, *, udp: bool, segments: bool = True) -> None:
         assert self.super_frames
-        self.enabled, self.enabled_udp, self.segments = True, udp, segments
+        self.enabled, self.enabled_udp = True, udp
 
     def disable(self) -> None:
         self.enabled = False
@@ -145,7 +140,7 @@ class FakeOffload:
         return 1518
 
     def set_carrier(self, *, up: bool) -> None:
-        self.carrier = up
+        raise AssertionError("nobody asks for it")
 
     def read_super_frames(self) -> list[bytes]:
         assert self.enabled

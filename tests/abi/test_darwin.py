@@ -60,97 +60,63 @@ def test_no_number_of_the_module_goes_unchecked() -> None:
 _V4, _V6 = "10.9.0.1/24", "fd00:9::1/64"
 
 
-@pytest.mark.parametrize(
-    ("packed", "expected", "struct_name"),
-    [
-        pytest.param(darwin.IFREQ.pack(_NAME), layouts.ifreq(_NAME), "ifreq", id="a name"),
-        pytest.param(
-            darwin.IFREQ_NUMBER.pack(_NAME, 9000),
-            layouts.ifreq_number(_NAME, 9000),
-            "ifreq",
-            id="MTU",
-        ),
-        pytest.param(
-            darwin.IFREQ_FLAGS.pack(_NAME, 0x8863),
-            layouts.ifreq_flags(_NAME, 0x8863),
-            "ifreq",
-            id="flags",
-        ),
-        pytest.param(
-            darwin.pack_mac(_NAME, bytes.fromhex("02005e005301")),
-            layouts.ifreq_mac(_NAME, "02:00:5e:00:53:01", family=_CONSTANTS["AF_LINK"]),
-            "ifreq",
-            id="MAC",
-        ),
-        pytest.param(
-            darwin.IFDRV.pack(_NAME, 1, 160, 0x123456789A),
-            layouts.ifdrv(_NAME, 1, 160) + struct.pack("<Q", 0x123456789A),
-            "ifdrv",
-            id="ifdrv",
-        ),
-        pytest.param(
-            darwin.IF_FAKE_REQUEST.pack("feth20000"),
-            layouts.if_fake_request("feth20000"),
-            "if_fake_request",
-            id="peer",
-        ),
-        pytest.param(
-            darwin.IFBREQ.pack("feth10000"),
-            layouts.ifbreq("feth10000"),
-            "ifbreq",
-            id="member of a bridge",
-        ),
-        pytest.param(darwin.IF_FAKE_REQUEST.pack(""), bytes(160), "if_fake_request", id="no peer"),
-        pytest.param(
-            darwin.pack_add_address(_NAME, IPv4Interface(_V4)),
-            layouts.in_aliasreq(_NAME, _V4),
-            "ifaliasreq",
-            id="add IPv4",
-        ),
-        pytest.param(
-            darwin.pack_add_address(_NAME, IPv4Interface("10.9.0.1/31"))[32:48],
-            bytes(16),
-            "sockaddr_in",
-            id="no broadcast address in a network of two",
-        ),
-        pytest.param(
-            darwin.pack_route(1, IPv4Network("192.0.2.0/25"), IPv4Address("10.9.0.2"))[:92],
-            struct.pack("<HBBHHIIiiiii", 140, 5, 1, 0, 0, 0x803, 7, 0, 0, 0, 0, 0) + bytes(56),
-            "rt_msghdr",
-            id="a route",
-        ),
-        pytest.param(
-            darwin.pack_remove_address(_NAME, IPv4Interface(_V4)),
-            layouts.ifreq(_NAME, layouts.sockaddr_in("10.9.0.1")),
-            "ifreq",
-            id="remove IPv4",
-        ),
-        pytest.param(
-            darwin.pack_add_address6(_NAME, IPv6Interface(_V6)),
-            layouts.in6_aliasreq(_NAME, _V6),
-            "in6_aliasreq",
-            id="add IPv6",
-        ),
-        pytest.param(
-            darwin.pack_remove_address6(_NAME, IPv6Interface(_V6)),
-            layouts.in6_ifreq(_NAME, layouts.sockaddr_in6("fd00:9::1")),
-            "in6_ifreq",
-            id="remove IPv6",
-        ),
-        pytest.param(
-            darwin.IFMEDIAREQ.pack(_NAME, 0),
-            layouts.ifreq(_NAME) + bytes(12),
-            "ifmediareq",
-            id="media",
-        ),
-        pytest.param(
-            darwin.pack_sockaddr_ndrv(_NAME),
-            layouts.sockaddr_ndrv(_NAME),
-            "sockaddr_ndrv",
-            id="NDRV",
-        ),
-    ],
-)
+LAYOUTS = {
+    "a name": (darwin.IFREQ.pack(_NAME), layouts.ifreq(_NAME), "ifreq"),
+    "MTU": (darwin.IFREQ_NUMBER.pack(_NAME, 9000), layouts.ifreq_number(_NAME, 9000), "ifreq"),
+    "flags": (darwin.IFREQ_FLAGS.pack(_NAME, 0x8863), layouts.ifreq_flags(_NAME, 0x8863), "ifreq"),
+    "MAC": (
+        darwin.pack_mac(_NAME, bytes.fromhex("02005e005301")),
+        layouts.ifreq_mac(_NAME, "02:00:5e:00:53:01", family=_CONSTANTS["AF_LINK"]),
+        "ifreq",
+    ),
+    "ifdrv": (
+        darwin.IFDRV.pack(_NAME, 1, 160, 0x123456789A),
+        layouts.ifdrv(_NAME, 1, 160) + struct.pack("<Q", 0x123456789A),
+        "ifdrv",
+    ),
+    "peer": (
+        darwin.IF_FAKE_REQUEST.pack("feth20000"),
+        layouts.if_fake_request("feth20000"),
+        "if_fake_request",
+    ),
+    "member of a bridge": (darwin.IFBREQ.pack("feth10000"), layouts.ifbreq("feth10000"), "ifbreq"),
+    "no peer": (darwin.IF_FAKE_REQUEST.pack(""), bytes(160), "if_fake_request"),
+    "add IPv4": (
+        darwin.pack_add_address(_NAME, IPv4Interface(_V4)),
+        layouts.in_aliasreq(_NAME, _V4),
+        "ifaliasreq",
+    ),
+    "no broadcast address in a network of two": (
+        darwin.pack_add_address(_NAME, IPv4Interface("10.9.0.1/31"))[32:48],
+        bytes(16),
+        "sockaddr_in",
+    ),
+    "a route": (
+        darwin.pack_route(1, IPv4Network("192.0.2.0/25"), IPv4Address("10.9.0.2"))[:92],
+        struct.pack("<HBBHHIIiiiii", 140, 5, 1, 0, 0, 0x803, 7, 0, 0, 0, 0, 0) + bytes(56),
+        "rt_msghdr",
+    ),
+    "remove IPv4": (
+        darwin.pack_remove_address(_NAME, IPv4Interface(_V4)),
+        layouts.ifreq(_NAME, layouts.sockaddr_in("10.9.0.1")),
+        "ifreq",
+    ),
+    "add IPv6": (
+        darwin.pack_add_address6(_NAME, IPv6Interface(_V6)),
+        layouts.in6_aliasreq(_NAME, _V6),
+        "in6_aliasreq",
+    ),
+    "remove IPv6": (
+        darwin.pack_remove_address6(_NAME, IPv6Interface(_V6)),
+        layouts.in6_ifreq(_NAME, layouts.sockaddr_in6("fd00:9::1")),
+        "in6_ifreq",
+    ),
+    "media": (darwin.IFMEDIAREQ.pack(_NAME, 0), layouts.ifreq(_NAME) + bytes(12), "ifmediareq"),
+    "NDRV": (darwin.pack_sockaddr_ndrv(_NAME), layouts.sockaddr_ndrv(_NAME), "sockaddr_ndrv"),
+}
+
+
+@pytest.mark.parametrize(("packed", "expected", "struct_name"), LAYOUTS.values(), ids=list(LAYOUTS))
 def test_a_structure_is_laid_out_as_in_the_headers(
     packed: bytes, expected: bytes, struct_name: str
 ) -> None:

@@ -18,7 +18,7 @@ from tests.darwin import simulation
 from tests.darwin.inside import Inside
 from tests.darwin.simulation import SimulatedDarwin
 from tests.device.contracts import CONTRACTS, Ends, Near
-from tests.fakes import VectoredFake
+from tests.fakes import FakeDevice
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace, require_kernel
 from tests.patience import PATIENCE
@@ -45,7 +45,7 @@ class _Stack:
 class _FakeKernel:
     """The side of the kernel that a fake has."""
 
-    def __init__(self, fake: VectoredFake) -> None:
+    def __init__(self, fake: FakeDevice) -> None:
         self._fake = fake
 
     def send(self, frames: Sequence[bytes]) -> None:
@@ -64,7 +64,7 @@ def _open_near(kind: str, request: dict[str, Any]) -> Near:
 
 @contextmanager
 def _fake() -> Iterator[Ends]:
-    fake = VectoredFake()
+    fake = FakeDevice()
     try:
         yield Ends(Near(fake), _FakeKernel(fake), fake.vanish, *_TOO_SHORT, counts_overflow=False)
     finally:

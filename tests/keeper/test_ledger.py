@@ -43,32 +43,25 @@ def test_the_folder_is_made_for_its_owner_alone(path: Path) -> None:
     os.close(open_folder(str(path)))  # and one that is there will do
 
 
-@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777, 0o1777])
-def test_a_folder_that_others_can_write_to_is_refused(path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777, 0o1777, None])
+def test_a_folder_that_others_can_change_is_refused(path: Path, mode: int | None) -> None:
     path.mkdir()
-    path.chmod(mode)
+    path.chmod(mode or 0o700)
+    if mode is None:
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to give a folder away")
+        os.chown(path, 12345, 12345)
     with pytest.raises(PermissionError, match="can be changed by others than root"):
         open_folder(str(path))
 
 
-def test_a_folder_of_somebody_else_is_refused(path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to give a folder away")
-    path.mkdir(mode=0o700)
-    os.chown(path, 12345, 12345)
-    with pytest.raises(PermissionError, match="can be changed by others than root"):
-        open_folder(str(path))
-
-
-def test_a_link_to_a_folder_is_refused(path: Path, tmp_path: Path) -> None:
+def test_a_link_to_a_folder_or_a_file_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     path.symlink_to("elsewhere")
     with pytest.raises(OSError, match=str(path)):
         open_folder(str(path))
     assert not list((tmp_path / "elsewhere").iterdir())
-
-
-def test_a_file_in_its_place_is_refused(path: Path) -> None:
+    path.unlink()
     path.write_text("")
     with pytest.raises(NotADirectoryError):
         open_folder(str(path))
@@ -89,12 +82,6 @@ def test_the_record_of_a_dead_keeper_tells_what_it_made(path: Path, folder: int)
     ledger.remove()
     assert list(path.iterdir()) == []
     ledger.remove()  # somebody else may have been faster
-
-
-def test_a_record_that_is_not_removed_is_there_the_next_time(path: Path, folder: int) -> None:
-    leave(path, FETH)
-    assert [ledger.entries for ledger in abandoned(folder)] == [[FETH]]
-    assert [ledger.entries for ledger in abandoned(folder)] == [[FETH]]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +177,8 @@ def test_the_kernel_lets_go_of_the_record_of_a_keeper_that_is_killed(
     assert list(abandoned(folder)) == []
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert [ledger.entries for ledger in abandoned(folder)] == [[FETH]]
+    for _ in range(2):  # what is not removed is there the next time
+        assert [ledger.entries for ledger in abandoned(folder)] == [[FETH]]
     os.close(ready)
     os.close(its_ready)
 

@@ -14,7 +14,7 @@ import pytest
 
 from fethpipe import DeviceError, EthernetDevice, aio, create_device
 from fethpipe.aio import AsyncDevice
-from tests.fakes import VectoredFake
+from tests.fakes import FakeDevice
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.patience import PATIENCE
@@ -44,8 +44,8 @@ def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run_it
 
 
-def open_fake() -> tuple[AsyncDevice, VectoredFake]:
-    fake = VectoredFake()
+def open_fake() -> tuple[AsyncDevice, FakeDevice]:
+    fake = FakeDevice()
     return AsyncDevice(EthernetDevice(fake)), fake
 
 

@@ -264,15 +264,6 @@ def test_what_the_kernel_refuses_is_counted(inside: Inside, darwin: SimulatedDar
     assert device.kernel_drops() == 0
 
 
-def test_a_device_that_has_gone_says_so(inside: Inside, darwin: SimulatedDarwin) -> None:
-    device = inside.make(io_device, inside.make(create_pair, 0, Side(), 101))
-    darwin.destroy("feth101")
-    with pytest.raises(DeviceError, match="feth101 has gone"):
-        device.receive(PATIENCE)
-    with pytest.raises(DeviceError, match="feth101 has gone"):
-        device.send(make_frame(1))
-
-
 def test_a_closed_device_does_nothing(inside: Inside) -> None:
     device = inside.make(io_device, inside.make(create_pair, 0, Side(), 101))
     device.close()

@@ -24,19 +24,25 @@ PRINTED = b'hello a "quoted" $word back\\slash and `tick`!\n'
 PYTHON = str(Path(sys.executable).resolve())
 
 
+def run(
+    *argv: str | Path, home: Path, path: str = "/usr/bin:/bin"
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        argv,
+        input=PROGRAM,
+        env={"PATH": path, "HOME": str(home)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_takes_it_for_what_it_is(shell: str, tmp_path: Path) -> None:
     path = shutil.which(shell)
     if path is None:
         pytest.skip(f"needs the shell {shell}")
-    done = subprocess.run(
-        [path, "-c", remote_command_line(PYTHON)],
-        input=PROGRAM,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(path, "-c", remote_command_line(PYTHON), home=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, SYSTEM + PRINTED, b"")
 
 
@@ -56,13 +62,7 @@ def test_a_shell_takes_it_for_what_it_is(shell: str, tmp_path: Path) -> None:
 def test_a_python_is_taken_by_its_version(tmp_path: Path, said: str, taken: bool) -> None:
     python = tmp_path / "python"
     make_program(python, f'[ "$1" = -V ] || exec {PYTHON} "$@"; echo "{said}"')
-    done = subprocess.run(
-        ["sh", "-c", remote_command_line(str(python))],
-        input=PROGRAM,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = run("sh", "-c", remote_command_line(str(python)), home=tmp_path)
     assert (done.returncode == 0) is taken
     assert (f"{python} is {said}".encode() in done.stderr) is not taken
 
@@ -87,21 +87,24 @@ def stock_mac(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes
         "echo 'xcode-select: error: Unable to get active developer directory' >&2; exit 2",
     )
 
-    def run(*, developer_tools: bool = False) -> subprocess.CompletedProcess[bytes]:
+    def start(*, developer_tools: bool = False) -> subprocess.CompletedProcess[bytes]:
         if developer_tools:
             make_program(bin_folder / "xcode-select", "echo /Library/Developer/CommandLineTools")
         line = remote_command_line(None)
         mounts = 'mount --bind "$1" /usr/bin/python3; mount -t tmpfs none /usr/local'
-        return subprocess.run(
-            ["unshare", "--mount", "sh", "-ec", f'{mounts}; exec sh -c "$2"', "-", stub, line],
-            input=PROGRAM,
-            env={"PATH": f"{bin_folder}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path)},
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        argv: list[str | Path] = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            f'{mounts}; exec sh -c "$2"',
+            "-",
+            stub,
+            line,
+        ]
+        return run(*argv, home=tmp_path, path=f"{bin_folder}:/usr/bin:/bin:/usr/sbin:/sbin")
 
-    return run
+    return start
 
 
 def make_program(path: Path, script: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from hypothesis import assume, given
@@ -33,14 +33,20 @@ class Far:
         self.near, self.far = socket.socketpair()
         self.noise: list[bytes] = []
 
-    def start(self, block: bytes = b"", *, seconds: float = SECONDS) -> None:
+    def start(
+        self,
+        block: bytes = b"",
+        *,
+        seconds: float = SECONDS,
+        watch: Mapping[int, Callable[[], str | None]] | None = None,
+    ) -> str | None:
         with Stream(self.near.fileno(), self.near.fileno()) as stream:
-            handshake(
+            return handshake(
                 stream,
                 block,
                 MARKER,
                 REST,
-                watch={},
+                watch=watch or {},
                 on_noise=self.noise.append,
                 seconds=seconds,
             )
@@ -183,18 +189,8 @@ def test_silence_is_told(far: Far) -> None:
 def test_whoever_is_watched_can_end_it(far: Far) -> None:
     read, write = os.pipe()
     os.write(write, b"x")
-    with Stream(far.near.fileno(), far.near.fileno()) as stream:
-        answers = iter([None, "enough"])
-        got = handshake(
-            stream,
-            b"",
-            MARKER,
-            REST,
-            watch={read: lambda: next(answers)},
-            on_noise=far.noise.append,
-            seconds=SECONDS,
-        )
-    assert got == "enough"
+    answers = iter([None, "enough"])
+    assert far.start(watch={read: lambda: next(answers)}) == "enough"
     os.close(read)
     os.close(write)
 
