@@ -18,7 +18,6 @@ from ..abi import darwin
 from ..abi.darwin import InterfaceFlag, Request
 from ..errors import DeviceError, step
 from ..system.libc_darwin import (
-    host_uuid,
     interface_addresses,
     ioctl,
     set_sysctl_number,
@@ -274,8 +273,3 @@ def allow_mtu(mtu: int) -> None:
         return
     if limit < mtu:
         set_sysctl_number(darwin.MAX_MTU_SYSCTL, darwin.FETH_MTU[-1])
-
-
-def host_identity() -> bytes:
-    """Return bytes that identify this Mac, the same at every start. Raises OSError."""
-    return host_uuid()

@@ -32,11 +32,11 @@ from ..netif.darwin import (
     all_addresses,
     allow_mtu,
     check_settings,
-    host_identity,
     interface_names,
 )
 from ..netif.existing import existing
 from ..netif.mac import random_mac, stable_mac
+from ..system.libc_darwin import host_uuid
 from .kind import Kind, check_bridge_mtu
 from .request import DEFAULT_MTU, Change, DeviceRequest, MadeHook, Provisioned
 
@@ -332,7 +332,7 @@ def _pair_names(unit: int) -> tuple[str, str]:
 
 def _stable_mac(primary: str) -> bytes:
     with step("get the UUID of this Mac (not needed with --mac)"):
-        return stable_mac(host_identity(), primary)
+        return stable_mac(host_uuid(), primary)
 
 
 def _set_mac(interfaces: DarwinInterfaces, name: str, mac: bytes) -> None:

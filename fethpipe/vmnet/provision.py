@@ -14,7 +14,6 @@ from contextlib import ExitStack
 
 from ..device import Device
 from ..errors import DeviceError, SystemFailureError, UsageError, reason
-from ..netif.darwin import host_identity
 from ..provision.kind import Kind
 from ..provision.request import (
     Change,
@@ -26,6 +25,7 @@ from ..provision.request import (
 )
 from ..system.bundle import STAGE_ARGUMENTS, pack_program
 from ..system.channel import Channel, channel_pair
+from ..system.libc_darwin import host_uuid
 from .cable import make_cable
 from .device import VmnetDevice
 from .identifier import Identifier, claim_identifier
@@ -121,7 +121,7 @@ def provision_vmnet(request: DeviceRequest, on_made: MadeHook) -> Provisioned:
 
 def _claim_identifier(options: VmnetOptions) -> Identifier | None:
     try:
-        return claim_identifier(host_identity(), options)
+        return claim_identifier(host_uuid(), options)
     except OSError:  # this Mac does not tell who it is
         return None
 

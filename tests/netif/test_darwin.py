@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from fethpipe.abi.darwin import InterfaceFlag
-from fethpipe.netif.darwin import DarwinInterfaces, allow_mtu, host_identity, interface_names
+from fethpipe.netif.darwin import DarwinInterfaces, allow_mtu, interface_names
+from fethpipe.system.libc_darwin import host_uuid
 from tests.darwin.inside import Inside
 from tests.darwin.simulation import SimulatedDarwin
 
@@ -167,6 +168,6 @@ def test_a_call_of_the_c_library_that_fails_is_named(
     darwin.fail(call, errno.EAGAIN)
     with _fails_with(errno.EAGAIN, call):
         if call == "gethostuuid":
-            inside.call(host_identity)
+            inside.call(host_uuid)
         else:
             interfaces.mac("en0")
