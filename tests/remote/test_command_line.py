@@ -92,17 +92,10 @@ def stock_mac(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes
             make_program(bin_folder / "xcode-select", "echo /Library/Developer/CommandLineTools")
         line = remote_command_line(None)
         mounts = 'mount --bind "$1" /usr/bin/python3; mount -t tmpfs none /usr/local'
-        argv: list[str | Path] = [
-            "unshare",
-            "--mount",
-            "sh",
-            "-ec",
-            f'{mounts}; exec sh -c "$2"',
-            "-",
-            stub,
-            line,
-        ]
-        return run(*argv, home=tmp_path, path=f"{bin_folder}:/usr/bin:/bin:/usr/sbin:/sbin")
+        argv = ["unshare", "--mount", "sh", "-ec", f'{mounts}; exec sh -c "$2"', "-"]
+        return run(
+            *argv, stub, line, home=tmp_path, path=f"{bin_folder}:/usr/bin:/bin:/usr/sbin:/sbin"
+        )
 
     return start
 
