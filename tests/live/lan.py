@@ -16,10 +16,9 @@ from tests.live.netns import Namespace, require_tools
 from tests.live.sshd import Sshd, join
 
 STATIONS = ("10.9.0.11", "10.9.0.12", "10.9.0.13")
-_SERVER = (
-    *("dnsmasq", "--keep-in-foreground", "--port=0", "--interface=br0", "--bind-interfaces"),
+DHCP_SERVER = (
+    *("dnsmasq", "--keep-in-foreground", "--port=0", "--bind-interfaces", "--no-ping"),
     *("--user=root", "--conf-file=/dev/null", "--pid-file=", "--dhcp-authoritative"),
-    "--no-ping",
     "--dhcp-range=10.9.0.50,10.9.0.99,1h",
 )
 _ROUTER = ("--enable-ra", "--dhcp-range=fd00:9::,ra-only", "--ra-param=br0,4")
@@ -62,7 +61,7 @@ def far_lan(
             plug(right, station, f"port{number}", STATIONS[number])
         if ipv6:
             right.run(["ip", "address", "add", f"{HOST6}/64", "dev", "br0", "nodad"])
-        server = [*_SERVER, *(_ROUTER if ipv6 else ())]
+        server = [*DHCP_SERVER, "--interface=br0", *(_ROUTER if ipv6 else ())]
         right.popen([*server, f"--dhcp-leasefile={tmp_path}/leases"])
         yield Lan(right, stations, stack.enter_context(Sshd(right)))
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.closing import Closing
-from tests.live.netns import Namespace, require_kernel, require_tools
+from tests.live.netns import Namespace, require_tools
 from tests.live.private import descendants
 from tests.live.programs import Lines, listen
 
@@ -57,7 +57,6 @@ class Sshd(Closing):
         settings: Sequence[str] = (),
         home_files: Mapping[str, str] | None = None,
     ) -> None:
-        require_kernel()
         require_tools(SSHD, "ssh", "ssh-keygen", "openssl", "unshare", login_shell)
         # Not a folder of pytest's: USER is not root, and could not look into it.
         self._temporary = tempfile.TemporaryDirectory(prefix="fethpipe-sshd-")

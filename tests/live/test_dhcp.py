@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fethpipe.keeper import dhcp
+from tests.live.lan import DHCP_SERVER
 from tests.live.netns import Namespace, require_tools
 from tests.live.private import pids_in, wait_for_process
 from tests.live.programs import ROOT, Fethpipe, Lines
@@ -30,12 +31,7 @@ _OPTIONS = (
     *("33,198.51.100.1,10.9.0.254", "42,198.51.100.6", "119,other.example"),
     *("121,0.0.0.0/1,10.9.0.254,128.0.0.0/1,10.9.0.254", "249,0.0.0.0/1,10.9.0.254"),
 )
-_SERVER = (
-    *("dnsmasq", "--keep-in-foreground", "--port=0", "--interface=server", "--bind-interfaces"),
-    *("--user=root", "--conf-file=/dev/null", "--pid-file=", "--dhcp-authoritative"),
-    *("--no-ping", "--dhcp-range=10.9.0.50,10.9.0.99,1h"),
-    *(f"--dhcp-option-force={option}" for option in _OPTIONS),
-)
+_FORCED = tuple(f"--dhcp-option-force={option}" for option in _OPTIONS)
 _CLIENT = """
 import sys
 from fethpipe.keeper import dhcp
@@ -65,7 +61,8 @@ def test_a_server_sets_the_address_and_nothing_else(
         pytest.skip(f"needs {client}")
     left.lay_cable("fp0", right, "server")
     right.run(["ip", "address", "add", "10.9.0.254/24", "dev", "server"])
-    right.popen([*_SERVER, f"--dhcp-leasefile={tmp_path}/leases"])
+    files = f"--dhcp-leasefile={tmp_path}/leases"
+    right.popen([*DHCP_SERVER, "--interface=server", *_FORCED, files])
     names = tmp_path / "resolv.conf"
     argv = ["sh", "-ec", _FILES, "sh", str(names), sys.executable, "-c", _CLIENT, client]
     hostname = left.run(["hostname"])

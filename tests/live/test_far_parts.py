@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.netns import Namespace, require_kernel
+from tests.live.netns import Namespace
 from tests.live.peers import wait_reachable
 from tests.live.programs import LEFT, RIGHT, Fethpipe, on_mac
 
@@ -47,13 +47,11 @@ def check(near: Namespace, program: Fethpipe, device: str) -> None:
 
 
 def test_linux_needs_no_more(left: Namespace, right: Namespace, tmp_path: Path) -> None:
-    require_kernel()
     with start(right, left, tmp_path, PYTHON) as program:
         check(right, program, "fp0")
 
 
 def test_options_bring_what_they_need(left: Namespace, right: Namespace, tmp_path: Path) -> None:
-    require_kernel()
     capture, made = tmp_path / "capture", tmp_path / "made"
     options = ("--pcap", str(capture), "--up", f"touch {made}", "--no-hello")
     with start(right, left, tmp_path, PYTHON, *options) as program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.netns import Namespace, require_kernel, require_tools
+from tests.live.netns import Namespace, require_tools
 from tests.live.ordinary import NOBODY
 from tests.live.peers import check_pings, kill_program
 from tests.live.private import let_others_in
@@ -36,7 +37,6 @@ _AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-grou
 @pytest.fixture
 def outside() -> Iterator[tuple[Namespace, Namespace]]:
     """The namespace of passt, and that of a server behind a router."""
-    require_kernel()
     require_tools("passt", "socat", "setpriv", "udhcpc", "nsenter")
     with Namespace(ipv6=True) as host, Namespace(ipv6=True) as server:
         host.lay_cable("out0", server, "srv0")
@@ -78,6 +78,16 @@ def start(
     options = ["--framing", "u32be", "--mtu", str(mtu)]
     program = Fethpipe(inside, *options, launcher=["sh", "-c", script, "sh"])
     return program, program.ready()
+
+
+@contextlib.contextmanager
+def guest(
+    inside: Namespace, host: Namespace, folder: Path, *, mtu: int = 1500
+) -> Iterator[Fethpipe]:
+    """Start both, and get an address by DHCP."""
+    with start(inside, host, folder, mtu=mtu)[0] as program:
+        lease(inside, folder)
+        yield program
 
 
 def lease(inside: Namespace, folder: Path) -> None:
@@ -136,9 +146,7 @@ def test_an_address_by_dhcp_reaches_a_server(
     inside: Namespace, outside: tuple[Namespace, Namespace], tmp_path: Path
 ) -> None:
     host, server = outside
-    program, _ = start(inside, host, tmp_path)
-    with program:
-        lease(inside, tmp_path)
+    with guest(inside, host, tmp_path):
         assert f"inet {HOST}/24" in inside.run(["ip", "address", "show", "dev", "fp0"])
         exchange(inside, server, SERVER, 1 << 20)
         check_pings(inside, SERVER)
@@ -149,9 +157,7 @@ def test_bulk_passes_out_and_in(
     inside: Namespace, outside: tuple[Namespace, Namespace], tmp_path: Path, mtu: int
 ) -> None:
     host, server = outside
-    program, _ = start(inside, host, tmp_path, mtu=mtu)
-    with program:
-        lease(inside, tmp_path)
+    with guest(inside, host, tmp_path, mtu=mtu):
         transfer(inside, server, SERVER, 10_000_000)
         send_in(inside, server, 10_000_000)
 
@@ -178,8 +184,6 @@ def test_a_passt_that_dies_is_the_end(
     inside: Namespace, outside: tuple[Namespace, Namespace], tmp_path: Path
 ) -> None:
     host, _ = outside
-    program, _ = start(inside, host, tmp_path)
-    with program:
-        lease(inside, tmp_path)
+    with guest(inside, host, tmp_path) as program:
         kill_program(host, "passt")
         program.ends(0, "the peer closed the stream")

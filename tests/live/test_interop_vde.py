@@ -22,12 +22,12 @@ _LONGEST = 1518
 """The bytes that a vde_switch cuts frames to."""
 
 
-def plug_into_tap(left: Namespace, right: Namespace, *, mtu: int = 1500) -> Fethpipe:
+def plug_into_tap(left: Namespace, right: Namespace, *options: str, mtu: int = 1500) -> Fethpipe:
     """Start a fethpipe whose vde_plug is joined to a TAP in another namespace."""
     require_tools("vde_plug", "nsenter")
     right.make_tap("vde0", address=RIGHT, mtu=mtu)
     plug = ["nsenter", f"--net={right.path}", "vde_plug", "tap://vde0"]
-    return Fethpipe(left, "--address", f"{LEFT}/24", "--mtu", str(mtu), "--", *plug)
+    return Fethpipe(left, "--address", f"{LEFT}/24", "--mtu", str(mtu), *options, "--", *plug)
 
 
 # 9216 is the largest MTU that vde_plug knows; it loses everything longer.
@@ -63,10 +63,7 @@ def test_a_plug_that_is_killed_is_told(left: Namespace, right: Namespace) -> Non
 
 
 def test_a_plug_that_is_killed_is_started_again(left: Namespace, right: Namespace) -> None:
-    require_tools("vde_plug", "nsenter")
-    right.make_tap("vde0", address=RIGHT)
-    plug = ["nsenter", f"--net={right.path}", "vde_plug", "tap://vde0"]
-    with Fethpipe(left, "--reconnect", "--address", f"{LEFT}/24", "--", *plug).up() as program:
+    with plug_into_tap(left, right, "--reconnect").up() as program:
         wait_reachable(left, RIGHT)
         kill_program(right, "vde_plug")
         assert program.stderr.next(containing="starting again")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.darwin.simulation import SimulatedDarwin
-from tests.live.netns import Namespace, require_kernel
+from tests.live.netns import Namespace
 from tests.xnu.build import library, missing_tool
 from tests.xnu.releases import RELEASES, Release, how_to_get_them, sources
 from tests.xnu.stage import Stage, on_apples_code, on_the_simulation
@@ -44,7 +44,6 @@ class Stages(NamedTuple):
 @pytest.fixture(scope="session")
 def stages(release: Release, apples_library: Path) -> Iterator[Stages]:
     """Apple's code and the simulation, side by side."""
-    require_kernel()
     with ExitStack() as stack:
         namespace = stack.enter_context(Namespace()).path
         darwin = stack.enter_context(SimulatedDarwin(release.darwin, namespace=namespace))

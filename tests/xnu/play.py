@@ -144,24 +144,13 @@ class Player:
     def join(self, name: str, peer: str) -> None:
         self._requests.set_peer(name, peer)
 
-    def peer(self, name: str) -> str:
-        return self._requests.peer(name)
-
-    def up(self, name: str) -> None:
-        self._requests.up(name)
-
-    def down(self, name: str) -> None:
-        self._requests.down(name)
-
-    def flags(self, name: str) -> int:
-        return self._requests.flags(name)
+    def __getattr__(self, name: str) -> Any:
+        """What is asked as it stands: peer, up, down, flags, mtu."""
+        return getattr(self._requests, name)
 
     def active(self, name: str) -> int:
         answer = self._requests("SIOCGIFMEDIA", ifreq(name).ljust(44, b"\0"))
         return int.from_bytes(answer[16 + 4 * _MEDIA_ACTIVE :][:4], "little")
-
-    def mtu(self, name: str) -> int:
-        return self._requests.mtu(name)
 
     def set_mtu(self, name: str, mtu: int) -> int:
         self._requests.set_mtu(name, mtu)
