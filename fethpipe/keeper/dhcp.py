@@ -222,19 +222,26 @@ def _read(path: Path) -> str:
 
 
 def _prepare_child() -> None:
-    """Let it end when the keeper dies, and by the signals that the keeper ignores."""
+    """Let it end when the keeper dies, and by the signals that the keeper ignores.
+
+    SIGKILL would leave the privileged process of dhcpcd 9 behind: it does not notice that the one
+    it serves has ended without a word (src/privsep.c: datagram sockets).
+    """
     os.setsid()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    end_with_parent(signal.SIGKILL)
+    end_with_parent(signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the client; with all its processes if it does not end by itself, as dhcpcd 9, which
+    loses a signal that comes while it starts.
+    """
     process.terminate()
     try:
         process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

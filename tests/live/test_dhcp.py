@@ -16,7 +16,7 @@ import pytest
 from fethpipe.keeper import dhcp
 from tests.live.lan import DHCP_SERVER
 from tests.live.netns import Namespace, require_tools
-from tests.live.private import pids_in, wait_for_process
+from tests.live.private import descendants, pids_in, wait_for_process
 from tests.live.programs import ROOT, Fethpipe, Lines
 from tests.patience import PATIENCE
 
@@ -36,11 +36,13 @@ _CLIENT = """
 import sys
 from fethpipe.keeper import dhcp
 dhcp.CLIENTS = tuple(each for each in dhcp.CLIENTS if each.name == sys.argv[1])
+dhcp._END_SECONDS = 0.1
 lease = dhcp.AddressLease()
 lease.start("fp0", 1)
 sys.stdin.read()
 lease.end()
 """
+# A second dhcpcd for an interface of the same name would only speak to the first one.
 _FILES = """
 touch "$1"
 mount --bind "$1" /etc/resolv.conf
@@ -50,6 +52,11 @@ mkdir /var/lib/dhcpcd
 shift
 exec "$@"
 """
+
+
+def with_own_files(names: Path) -> list[str]:
+    """Return what gives a program a /run, a /var/lib, and these name servers."""
+    return ["unshare", "--mount", "--uts", "sh", "-ec", _FILES, "sh", str(names)]
 
 
 @pytest.mark.parametrize("client", [each.name for each in dhcp.CLIENTS])
@@ -64,11 +71,10 @@ def test_a_server_sets_the_address_and_nothing_else(
     files = f"--dhcp-leasefile={tmp_path}/leases"
     right.popen([*DHCP_SERVER, "--interface=server", *_FORCED, files])
     names = tmp_path / "resolv.conf"
-    argv = ["sh", "-ec", _FILES, "sh", str(names), sys.executable, "-c", _CLIENT, client]
+    argv = [*with_own_files(names), sys.executable, "-c", _CLIENT, client]
     hostname = left.run(["hostname"])
     monitor = left.popen(["ip", "-4", "monitor", "address"], stdout=subprocess.PIPE)
     assert monitor.stdout is not None
-    argv = ["unshare", "--mount", "--uts", *argv]
     with left.popen(argv, stdin=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdin is not None
         assert Lines(os.dup(monitor.stdout.fileno())).next(containing="10.9.0.")
@@ -81,8 +87,12 @@ def test_a_server_sets_the_address_and_nothing_else(
             assert (
                 left.run(["nsenter", f"--uts=/proc/{process.pid}/ns/uts", "hostname"]) == hostname
             )
+        family = descendants(process.pid)
+        os.kill(family[0], signal.SIGSTOP)  # a client that does not answer ends too
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
+        for pid in family:
+            wait_for_process(pid, time.monotonic() + PATIENCE)
     monitor.kill()
 
 
@@ -102,10 +112,12 @@ sys.exit(main())
 
 @pytest.mark.parametrize("victim", ["fethpipe-keeper", "fethpipe-pump"])
 @pytest.mark.parametrize("client", [each.name for each in dhcp.CLIENTS])
-def test_a_client_ends_with_its_tunnel(left: Namespace, client: str, victim: str) -> None:
+def test_a_client_ends_with_its_tunnel(
+    left: Namespace, tmp_path: Path, client: str, victim: str
+) -> None:
     if not shutil.which(client, path=dhcp.SEARCH_PATH):
         pytest.skip(f"needs {client}")
-    launcher = [sys.executable, "-c", _TUNNEL, client]
+    launcher = [*with_own_files(tmp_path / "resolv.conf"), sys.executable, "-c", _TUNNEL, client]
     with Fethpipe(left, "--dhcp", stdin=subprocess.PIPE, launcher=launcher) as program:
         assert program.stderr.next(containing=f"{client} asks for an address")
         before = sorted(pids_in(left))
