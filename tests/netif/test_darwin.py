@@ -140,6 +140,14 @@ def test_an_interface_of_another_kind_has_a_status_too(interfaces: Any) -> None:
     assert IPv4Interface("192.0.2.10/24") in status.addresses
 
 
+def test_no_socket_stays_open(inside: Inside, interfaces: Any) -> None:
+    interfaces.create("feth1")
+    interfaces.add_address("feth1", IPv6Interface("fd00:9::1/64"))
+    before = inside.call(os.listdir, "/proc/self/fd")
+    interfaces.__exit__()
+    assert len(inside.call(os.listdir, "/proc/self/fd")) == len(before) - 2
+
+
 @pytest.mark.parametrize("before", [2048, 9000, 16370])
 def test_the_limit_of_the_mtu_is_raised_and_never_lowered(
     inside: Inside, darwin: SimulatedDarwin, before: int
