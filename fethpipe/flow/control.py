@@ -148,7 +148,8 @@ class Control:
     def _adapt_to_rate(self) -> None:
         window = self.window
         fast = 2 * _SLOW if self.slow else _SLOW
-        self.slow = 0 < window.rate < fast and not window.near
+        if window.near or not window.starting:  # the rate may still be only that of some pings
+            self.slow = 0 < window.rate < fast and not window.near
         rate = 0.0 if window.starting else window.rate
         self.queue.adapt(rate=rate, round_trip=window.round_trip)
         self._set_limits()

@@ -12,7 +12,7 @@ The window is the rate times (the rest of the round trip and a little). The litt
 is meant to stand, so that the line is never idle; it is also what is looked at:
 
 1. Where it does not stand although the window was full, the line can do more: add the little. If
-   there is still no queue after that, start again.
+   more arrives after that, and there is still no queue, start again.
 2. Where more stands for a whole round, the rate of that round is what the line does, whatever it
    did before: set the window by it.
 3. Where that does not help, and the rate fell with the window instead of the queue, the queue is
@@ -34,9 +34,10 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-FIRST = 8 * 1518
-"""Bytes that may be on the way before the first report: what a TCP below sends at once, whose
-window begins with ten segments (RFC 6928).
+FIRST = 12 * 1518
+"""Bytes that may be on the way before the first report: what a TCP inside sends at once, whose
+window begins with ten segments (RFC 6928), and a little. Where its slow start finds a queue,
+it ends early, and cubic needs ten seconds for the rest of a long line.
 """
 
 LEAST = 4 * 1518
@@ -52,8 +53,8 @@ NEAR_MARK_BYTES = 1 << 22
 
 _MOST = 1 << 26
 
-# The queue that is meant to stand, in seconds.
-_LITTLE_PART, _LITTLE_LEAST, _LITTLE_MOST = 1 / 8, 0.012, 0.018
+# The queue that is meant to stand, in seconds: with both directions busy, a ping meets two.
+_LITTLE = 0.0125
 # A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
 # the line. There the kernel's buffers are full long before the window is.
 _NEAR = 0.004
@@ -67,7 +68,9 @@ _EXCESS = 0.015  # of the queue, more than noise
 _LEAST_ROUND = 0.02
 _LONG_ROUND = 0.3
 _GROWING = 1.2
+_MORE = 1.1
 _FLAT_ROUNDS = 2
+_STANDING_ROUNDS = 2
 _REMEMBERED_ROUNDS = 3
 _STUBBORN_ROUNDS = 3
 _YIELDED = 0.75
@@ -172,8 +175,11 @@ class Window:
         self._settling = False
         self._flat = 0
         self._held = False
+        self._standing = 0
+        self._floor = FIRST
         self._best = 0.0
         self._growth = 0
+        self._slower = 0.0
         self._stubborn = 0
         self._fixed = 0.0
 
@@ -236,7 +242,8 @@ class Window:
             self._set(_MOST)
         if self.starting and self.queue > self._some and self.rate and not self._held:
             self._held = True
-            self._set(min(self.size, max(self.on_the_way, self.rate * self.round_trip)))
+            known = max(self._floor, self.on_the_way, self.rate * self.round_trip)
+            self._set(min(self.size, known))
         self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
         # Where the rate has fallen, what is on the way takes many round trips.
         longest = max(_LONG_ROUND, 2 * (self.round_trip + self._little))
@@ -283,8 +290,7 @@ class Window:
         """Seconds of queue that are meant to stand."""
         if self.foreign:
             return min(self.round_trip, _FOREIGN_MOST)
-        part = min(_LITTLE_MOST, max(_LITTLE_LEAST, _LITTLE_PART * self.round_trip))
-        return max(part, 2 * self._frame)
+        return _LITTLE
 
     @property
     def _frame(self) -> float:
@@ -317,30 +323,35 @@ class Window:
             self._grow()
 
     def _grow(self) -> None:
-        """Have a little more on the way; if no queue stands after that, start again.
+        """Have a little more on the way; if that makes more arrive and no queue, start again.
 
         What this round sends arrives in the next one, so only the one after can tell.
         """
         if self._growth == 0:
+            self._slower = self.rate
             self._set(self.size + self.rate * self._little)
+        elif self._growth == 2 and self.rate < _MORE * self._slower:
+            self._set(self.rate * (self.round_trip + self._little))
         elif self._growth == 2:
-            self.starting, self._held = True, False
-            self._best, self._flat = self.rate, 0
+            self.starting, self._held, self._floor = True, False, LEAST
+            self._best, self._flat, self._standing = self.rate, 0, 0
         self._growth = (self._growth + 1) % 3
 
     def _start(self, done: _Round) -> bool:
         """Go on growing while the rate grows; return whether it does.
 
-        The first of a queue only stops the growth until the next round: it may be a stall, or the
-        slow start of a TCP below, as well. One that stands ends the start.
+        The first of a queue only stops the growth: it may be a stall, or the slow start of the TCP
+        below, as well. One that stands for two rounds ends the start.
         """
-        held, self._held = self._held, False
+        held = self._held
+        self._standing = self._standing + 1 if done.queue >= self._some else 0
         self.rate = max(self._rates, default=done.rate)
         if done.rate > _GROWING * self._best:
             self._best, self._flat = done.rate, 0
         elif done.full or held:
             self._flat += 1
-        self.starting = self._flat < _FLAT_ROUNDS and done.queue < self._some
+        self.starting = self._flat < _FLAT_ROUNDS and self._standing < _STANDING_ROUNDS
+        self._held = self.starting and self._standing > 0
         return self.starting
 
     def _shrink(self, done: _Round) -> None:

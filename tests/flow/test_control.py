@@ -56,6 +56,18 @@ def test_the_rate_of_a_trickle_is_not_the_lines() -> None:
     assert control.describe().startswith("line at least 0.016 Mbit/s, round trip 50 ms, ")
 
 
+def test_pings_do_not_make_a_line_slow() -> None:
+    """Short frames from the beginning would end the slow start of a TCP inside early."""
+    control = Control(0.0)
+    control.start(0, 0.0)
+    for step in range(1, 40):
+        control.on_send(2000 * step, step * 0.2)
+        assert control.on_report(2000 * step, step * 200_000, step * 0.2 + 0.05)
+
+    assert control.window.rate > 0
+    assert not control.slow
+
+
 def test_a_pipe_is_no_line() -> None:
     control = Control(0.0)
     assert control.describe() == ""

@@ -94,6 +94,49 @@ def test_a_trickle_says_nothing_about_the_rate() -> None:
     assert line.run(5.5)[-2].rate >= 0.8 * rate
 
 
+def test_a_slow_start_below_does_not_end_ours() -> None:
+    """After pings alone, the TCP below lets ten segments go; the rest of a burst waits for it."""
+    window, trip = Window(0.0), 0.15
+    taken = 0
+
+    def report(count: int, sent: float, late: float = 0.0) -> None:
+        nonlocal taken
+        taken += count
+        arrived = sent + trip / 2 + late
+        assert window.on_report(taken, int(arrived * 1e6), arrived + trip / 2)
+
+    for step in range(20):
+        window.on_send(100, step * 0.2)
+        window.on_starved()
+        report(100, step * 0.2)
+    for _ in range(10):
+        window.on_send(FRAME, 4.0)
+    report(8 * FRAME, 4.0, late=0.055)
+    report(2 * FRAME, 4.0, late=0.06)
+
+    assert window.starting
+    assert window.room >= 12 * FRAME
+
+
+def test_it_starts_again_only_if_more_arrives() -> None:
+    """Where frames arrive in bunches, one of each has not waited, however many are on the way."""
+    window, one_way, bunch, period = Window(0.0), 0.02, 6 * FRAME, 0.05
+    starts = []
+    taken = 0
+    for step in range(1, 1200):
+        now = step * period
+        was = window.starting
+        taken = min(window.sent, taken + bunch)
+        assert window.on_report(taken, int(now * 1e6), now + one_way)
+        if window.starting and not was:
+            starts.append(now)
+        while window.room > 0:  # what is sent last arrives with the next bunch, at once
+            window.on_send(FRAME, now + period - one_way)
+
+    assert len(starts) <= 1
+    assert taken >= 0.9 * bunch * 1199
+
+
 def test_a_pipe_is_never_what_the_window_limits() -> None:
     pipe, rate = 1 << 20, 30 << 20  # slow for a pipe: small frames, and the processor limits
     window = Window(0.0)
