@@ -47,6 +47,7 @@ from tests.darwin.rig import (
     open_ndrv,
 )
 from tests.darwin.simulation import SimulatedDarwin
+from tests.live.netns import Namespace
 
 pytestmark = pytest.mark.live
 
@@ -292,6 +293,16 @@ def test_what_is_wrong_is_reported(
     wrong(program, make_pair(program))
     (violation,) = darwin.violations(forget=True)
     assert reported in violation
+
+
+def test_what_a_program_was_killed_while_it_made_is_no_interface(
+    darwin: SimulatedDarwin, requests: Requests, left: Namespace
+) -> None:
+    left.run(["ip", "link", "add", PRIMARY, "type", "veth", "peer", "name", "h10000"])
+    assert PRIMARY not in darwin.interfaces()
+    requests.create(PRIMARY)
+    requests.destroy(PRIMARY)
+    assert PRIMARY not in left.interfaces()
 
 
 def test_a_program_without_its_state_does_not_run_as_if_on_linux(darwin: SimulatedDarwin) -> None:

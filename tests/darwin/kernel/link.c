@@ -389,14 +389,25 @@ static int find_down_device(void)
     return error != 0 ? error : find_index("hdown", &kernel->down_index);
 }
 
+/* Removes what a killed process has made or destroyed only in part: on a Mac, SIGKILL does not cut
+ * a request short. */
+static void remove_remains(const struct interface *interface)
+{
+    struct interface remains = {.index = 0};
+
+    if (find_index(interface->name, &remains.index) == 0)
+        link_destroy(&remains);
+}
+
 int link_create(struct interface *interface)
 {
     char hidden[NAME_SIZE];
     int error = find_down_device();
 
-    if (error == 0)
+    if (error == 0) {
+        remove_remains(interface);
         error = make_pair(interface);
-
+    }
     if (error != 0)
         return error;
     hidden_name(interface, hidden);
