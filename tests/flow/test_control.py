@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+
+import pytest
+
 from fethpipe.flow.control import Control
 from tests.flow.packets import tcp
 
@@ -97,3 +101,60 @@ def test_what_waits_for_a_slow_line_leaves_in_small_pieces() -> None:
 
     assert went == 30
     assert 30 * 1514 / (now - 5.0) <= 2.3 * 20 * MBIT
+
+
+class PacketsOfSsh:
+    """A full line in virtual time, of so many bytes a second and seconds one way, below ssh: that
+    makes one packet of all that is given to it at once, and the packet arrives as a whole.
+    """
+
+    def __init__(self, control: Control, rate: float, one_way: float) -> None:
+        self._control = control
+        self._rate, self._one_way = rate, one_way
+        self._busy = 0.0
+        self._sent = self._taken = 0
+        self._events: list[
+            tuple[float, int, int]
+        ] = []  # when, bytes that arrive then, taken so far
+
+    def run(self, seconds: float) -> float:
+        """Return how many bytes arrived each second, after the first half."""
+        control = self._control
+        control.start(0, 0.0)
+        now, before = 0.0, 0
+        while now < seconds:
+            self._send(now)
+            if now < seconds / 2:
+                before = self._taken
+            now, arrived, taken = heapq.heappop(self._events)
+            if arrived:
+                self._taken += arrived
+                heapq.heappush(self._events, (now + self._one_way, 0, self._taken))
+            elif taken:
+                clock = int((now - self._one_way) * 1e6)
+                assert control.on_report(taken, clock, now)
+        return (self._taken - before) / (seconds / 2)
+
+    def _send(self, now: float) -> None:
+        control = self._control
+        control.put([tcp(1, 1514)] * (64 - len(control.queue)), now)
+        while True:
+            packet = sum(map(len, control.take(now)))
+            if not packet:
+                break
+            self._sent += packet
+            control.on_send(self._sent, now)
+            self._busy = max(self._busy, now) + packet / self._rate
+            heapq.heappush(self._events, (self._busy + self._one_way, packet, 0))
+        pause = control.pause(now)
+        if pause > 0 and control.window.room > 0:
+            heapq.heappush(self._events, (now + pause, 0, 0))
+
+
+@pytest.mark.parametrize("mbits", [2, 10, 20])
+@pytest.mark.parametrize("one_way", [0.02, 0.075])
+def test_what_waits_is_given_to_ssh_little_by_little(mbits: int, one_way: float) -> None:
+    """A window's worth at once would queue behind itself, and that line never looks empty."""
+    rate = mbits * MBIT
+
+    assert PacketsOfSsh(Control(0.0), rate, one_way).run(8.0) >= 0.9 * rate
