@@ -28,6 +28,8 @@ _MOST_TAKEN = 1 << 16
 # that arrives as a whole, having queued behind itself: half the line would look full for ever.
 _PACE = 2.0
 _STEP_SECONDS = 0.001
+# What a stall or a trickle was like may be all that is known of the rate.
+_LONGEST_PAUSE = 0.0125
 
 
 class Control:
@@ -38,7 +40,8 @@ class Control:
 
     ``limits`` while the line can be what limits, which that of a pipe or a LAN cannot; ``waiting``
     while frames do. ``slow`` while frames had better be short, as what waits behind them waits
-    long. ``next_mark`` is the count of bytes sent from which on ``on_send`` is to be called.
+    long; while the window is starting, it stays as it was. ``next_mark`` is the count of bytes sent
+    from which on ``on_send`` is to be called.
     ``now`` is in seconds of a monotonic clock.
     """
 
@@ -111,7 +114,8 @@ class Control:
             frames.append(frame)
             room -= len(frame)
         if pace:
-            self._next = max(self._next, now - _STEP_SECONDS) + sum(map(len, frames)) / pace
+            left = max(self._next, now - _STEP_SECONDS) + sum(map(len, frames)) / pace
+            self._next = min(left, now + _LONGEST_PAUSE)
         self._set_limits()
         return frames
 

@@ -37,7 +37,8 @@ from typing import NamedTuple
 FIRST = 12 * 1518
 """Bytes that may be on the way before the first report: what a TCP inside sends at once, whose
 window begins with ten segments (RFC 6928), and a little. Where its slow start finds a queue,
-it ends early, and cubic needs ten seconds for the rest of a long line.
+it ends early, and cubic needs ten seconds for the rest of a long line. So the window is not held at
+less before the first start is over.
 """
 
 LEAST = 4 * 1518
@@ -203,7 +204,8 @@ class Window:
         self.sent += count
         if self.sent >= self.next_mark:
             self._marks.append(_Mark(self.sent, now))
-            self.next_mark = self.sent + (NEAR_MARK_BYTES if self.near else MARK_BYTES)
+            step = NEAR_MARK_BYTES if self.near else max(MARK_BYTES, int(self.size) >> 12)
+            self.next_mark = self.sent + step
 
     def on_starved(self) -> None:
         """Note that nothing waits to be sent although there is room."""
@@ -329,7 +331,8 @@ class Window:
         """
         if self._growth == 0:
             self._slower = self.rate
-            self._set(self.size + self.rate * self._little)
+            more = max(self._little, self.round_trip * (_MORE - 1))
+            self._set(self.size + self.rate * more)
         elif self._growth == 2 and self.rate < _MORE * self._slower:
             self._set(self.rate * (self.round_trip + self._little))
         elif self._growth == 2:
@@ -340,7 +343,7 @@ class Window:
     def _start(self, done: _Round) -> bool:
         """Go on growing while the rate grows; return whether it does.
 
-        The first of a queue only stops the growth: it may be a stall, or the slow start of the TCP
+        The first of a queue only holds the window: it may be a stall, or the slow start of the TCP
         below, as well. One that stands for two rounds ends the start.
         """
         held = self._held

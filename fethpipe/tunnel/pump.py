@@ -153,10 +153,10 @@ class Pump:
                     self._receive()
                 else:
                     self._attend(descriptor)
-            if control.waiting or stream.sent >= control.next_mark:
-                self._forward.release(time.monotonic())
             if stream.received >= self._next_report:
                 self._report(time.monotonic())
+            if control.waiting or stream.sent >= control.next_mark:
+                self._forward.release(time.monotonic())
             if timers:
                 self._tick()
         if self._ending is None:

@@ -72,6 +72,16 @@ def test_pings_do_not_make_a_line_slow() -> None:
     assert not control.slow
 
 
+def test_no_rate_makes_frames_wait_long() -> None:
+    """That of a stall or of a few frames can be far below the line's."""
+    control = after(4.0, rate=2 * MBIT, one_way=0.02)
+    control.window.rate = 100.0
+    control.put([tcp(1, 1514)] * 3, 4.0)
+
+    assert control.take(4.1)
+    assert control.pause(4.1) < 0.02
+
+
 def test_a_pipe_is_no_line() -> None:
     control = Control(0.0)
     assert control.describe() == ""

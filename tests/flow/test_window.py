@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean, median
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +117,13 @@ def test_a_slow_start_below_does_not_end_ours() -> None:
 
     assert window.starting
     assert window.room >= 12 * FRAME
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.4])
+def test_a_faster_line_is_found_out(delay: float) -> None:
+    line = Line(lambda now: (5 if now < 5 else 20) * MBIT, delay)
+
+    assert share(line.run(15.0)[20:-1], 20 * MBIT) >= 0.85
 
 
 def test_it_starts_again_only_if_more_arrives() -> None:
