@@ -153,6 +153,7 @@ class Pump:
                     self._receive()
                 else:
                     self._attend(descriptor)
+            # The report first: what is sent without a mark would seem to come back in no time.
             if stream.received >= self._next_report:
                 self._report(time.monotonic())
             if control.waiting or stream.sent >= control.next_mark:
