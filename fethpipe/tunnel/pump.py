@@ -143,10 +143,13 @@ class Pump:
                     stream.write(b"")
             else:
                 readable, _, _ = select(with_device, nothing, nothing, timeout)
+            # Read before anything is sent: what is marked too late seems to arrive too soon, and
+            # the line would look shorter than it is.
+            now = time.monotonic()
             for descriptor in readable:
                 if descriptor == device:
                     if control.limits:
-                        self._move_within()
+                        self._move_within(now)
                     elif not stream.pending:
                         self._forward.move()
                 elif descriptor == incoming:
@@ -155,9 +158,9 @@ class Pump:
                     self._attend(descriptor)
             # The report first: what is sent without a mark would seem to come back in no time.
             if stream.received >= self._next_report:
-                self._report(time.monotonic())
+                self._report(now)
             if control.waiting or stream.sent >= control.next_mark:
-                self._forward.release(time.monotonic())
+                self._forward.release(now)
             if timers:
                 self._tick()
         if self._ending is None:
@@ -191,9 +194,9 @@ class Pump:
         if greeting:
             self._stream.write(greeting)
 
-    def _move_within(self) -> None:
+    def _move_within(self, now: float) -> None:
         if self.control.waiting or not self._stream.pending:  # else the device waits, see rule 1
-            self._forward.move_within(time.monotonic())
+            self._forward.move_within(now)
 
     def _report(self, now: float) -> None:
         """Tell the peer what was taken, if that is due."""

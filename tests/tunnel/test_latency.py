@@ -25,6 +25,7 @@ from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
 from fethpipe.wire.hello import Feature, Hello
 from fethpipe.wire.report import REPORT_LENGTH, Report, decode_report, encode_report
+from fethpipe.wire.superframe import PLAIN
 from tests.fakes import BATCH_FRAMES, FakeDevice
 from tests.flow.packets import tcp
 from tests.patience import PATIENCE
@@ -210,3 +211,43 @@ def test_a_report_of_more_than_was_sent_is_counted() -> None:
             assert at.device.absorb(seconds=PATIENCE) == PING
 
     assert at.device.counters.drops == {"report that cannot be true": 1}
+
+
+class Interrupted(Stream):
+    """Whenever something was written, another process gets the processor for a while."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        super().write(data)
+        select([], [], [], 0.03)
+
+
+def test_a_busy_processor_does_not_make_the_line_look_short() -> None:
+    features = Feature.REPORTS | Feature.SUPER_FRAMES
+    ours, theirs = OURS._replace(features=features), THEIRS._replace(features=features)
+    with ExitStack() as stack:
+        device = FakeDevice(offload=True)
+        stack.callback(device.close)
+        near, far = map(stack.enter_context, socket.socketpair())
+        far.settimeout(PATIENCE)
+        stream = stack.enter_context(Interrupted(near.fileno(), near.fileno()))
+        pump = Pump(device, stream, Connection(FRAMINGS["u16be"], device.counters, hello=ours))
+        running = stack.enter_context(ThreadPoolExecutor(1)).submit(pump.run)
+        stack.callback(far.shutdown, socket.SHUT_WR)
+        peer = Connection(FRAMINGS["u16be"], hello=theirs)
+        far.sendall(peer.send_hello())
+        taken = 0
+        for _ in range(2):  # the second one goes directly, as one came alone before
+            device.emit(PING, seconds=PATIENCE)
+            while not (data := far.recv(1 << 16)).endswith(PING):
+                taken += len(data)
+                peer.receive(data)
+            taken += len(data)
+        select([], [], [], 0.01)  # the way back
+
+        report = peer.send_report(taken, 0.0, near=False)
+        far.sendall(report + peer.send_switch())
+        far.sendall(b"".join(peer.send_super_frames([PLAIN + PING])))
+
+        assert device.absorb(seconds=PATIENCE) == PING
+        assert not pump.control.window.near
+    assert isinstance(running.result(PATIENCE), Ending)
