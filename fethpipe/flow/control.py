@@ -138,7 +138,7 @@ class Control:
             return "line faster than what is sent" if self.active else ""
         if not window.rate:
             return ""
-        least = "at least " if window.starting else ""
+        least = "" if window.settled else "at least "
         queued = f" ({window.queue * 1e3:.0f} ms queued)" if window.on_the_way >> 10 else ""
         waited = f" ({queue.delay * 1e3:.0f} ms)" if queue else ""
         trip = f"round trip {_round(max(0.0, window.round_trip) * 1e3)} ms, " if self.active else ""
@@ -154,7 +154,7 @@ class Control:
         fast = 2 * _SLOW if self.slow else _SLOW
         if window.near or not window.starting:  # the rate may still be only that of some pings
             self.slow = 0 < window.rate < fast and not window.near
-        rate = 0.0 if window.starting else window.rate
+        rate = window.rate if window.settled else 0.0
         self.queue.adapt(rate=rate, round_trip=window.round_trip)
         self._set_limits()
 

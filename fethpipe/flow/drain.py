@@ -33,6 +33,7 @@ class Drain:
     """
 
     starting = False
+    settled = True
     round_trip = 0.0
     next_mark = _UNLIMITED
 

@@ -72,6 +72,8 @@ _GROWING = 1.2
 _MORE = 1.1
 _FLAT_ROUNDS = 2
 _STANDING_ROUNDS = 2
+# The TCP below may go on growing for so long, where its own slow start ended early.
+_SETTLING_ROUNDS = 4
 _REMEMBERED_ROUNDS = 3
 _STUBBORN_ROUNDS = 3
 _YIELDED = 0.75
@@ -176,7 +178,7 @@ class Window:
         self._settling = False
         self._flat = 0
         self._held = False
-        self._standing = 0
+        self._standing = self._since_start = 0
         self._floor = FIRST
         self._best = 0.0
         self._growth = 0
@@ -188,6 +190,11 @@ class Window:
     def room(self) -> int:
         """Bytes that may be sent now, 0 or less while the window is full."""
         return self.limit - self.sent
+
+    @property
+    def settled(self) -> bool:
+        """Whether the line does no more than ``rate``: a few rounds have shown that."""
+        return self._since_start > _SETTLING_ROUNDS
 
     @property
     def on_the_way(self) -> int:
@@ -313,6 +320,7 @@ class Window:
         little = self._little
         if self.starting and self._start(done):
             return
+        self._since_start += 1
         self.rate = max(self._rates, default=0.0)
         if self._is_foreign(done):
             self._count_as_line(done, now)
@@ -338,6 +346,7 @@ class Window:
         elif self._growth == 2:
             self.starting, self._held, self._floor = True, False, LEAST
             self._best, self._flat, self._standing = self.rate, 0, 0
+            self._since_start = 0
         self._growth = (self._growth + 1) % 3
 
     def _start(self, done: _Round) -> bool:

@@ -168,3 +168,14 @@ def test_what_waits_is_given_to_ssh_little_by_little(mbits: int, one_way: float)
     rate = mbits * MBIT
 
     assert PacketsOfSsh(Control(0.0), rate, one_way).run(8.0) >= 0.9 * rate
+
+
+def test_nothing_is_dropped_before_the_rate_has_settled() -> None:
+    """Below, ssh's TCP may still grow; the TCP inside would remember a drop for many seconds."""
+    control = Control(0.0)
+    PacketsOfSsh(control, 5 * MBIT, 0.02).run(0.6)
+    assert control.queue.dropped == 0
+
+    control = Control(0.0)
+    PacketsOfSsh(control, 5 * MBIT, 0.02).run(2.0)
+    assert control.queue.dropped > 0
