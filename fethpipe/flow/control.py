@@ -24,9 +24,11 @@ _UNLIMITED = 1 << 62
 # On a slower line the longest super-frame alone takes 5 ms. From twice that rate on, it is fast.
 _SLOW = 13e6
 _MOST_TAKEN = 1 << 16
-# What waits leaves at twice the rate, a millisecond at a time. ssh makes one packet of a burst, and
-# that arrives as a whole, having queued behind itself: half the line would look full for ever.
-_PACE = 2.0
+# What waits leaves a little faster than the line takes it, a millisecond at a time. ssh makes one
+# packet of a burst, and that arrives as a whole, having queued behind itself: half the line would
+# look full for ever. Beside somebody else's queue, who is slower gets less.
+_PACE = 1.4
+_PACE_BESIDE_FOREIGN = 2.0
 _STEP_SECONDS = 0.001
 # What a stall or a trickle was like may be all that is known of the rate.
 _LONGEST_PAUSE = 0.0125
@@ -102,7 +104,7 @@ class Control:
         if self.pause(now) > 0:
             return []
         room = min(self.window.room, _MOST_TAKEN)
-        pace = self.window.rate * _PACE if self._paced else 0.0
+        pace = self._pace
         if pace:
             room = min(room, max(1, int(pace * _STEP_SECONDS)))
         frames: list[bytes] = []
@@ -126,6 +128,13 @@ class Control:
     @property
     def _paced(self) -> bool:
         return self.active and self.slow and not self.window.starting
+
+    @property
+    def _pace(self) -> float:
+        """Bytes a second, 0 for as fast as can be."""
+        if not self._paced:
+            return 0.0
+        return self.window.rate * (_PACE_BESIDE_FOREIGN if self.window.foreign else _PACE)
 
     def add_headers(self, header: bytes) -> None:
         """Have this in front of the frames that wait; those that come now have it already."""

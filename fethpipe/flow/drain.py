@@ -34,6 +34,7 @@ class Drain:
 
     starting = False
     settled = True
+    foreign = False
     round_trip = 0.0
     next_mark = _UNLIMITED
 

@@ -41,8 +41,10 @@ it ends early, and cubic needs ten seconds for the rest of a long line. So the w
 less before the first start is over.
 """
 
-LEAST = 4 * 1518
-"""Bytes that always may: with less than a few frames, the TCP below would wait for itself."""
+LEAST = 3 * 1518
+"""Bytes that always may: with less than a few frames, the TCP below would wait for itself. At 1
+Mbit/s they take 40 ms.
+"""
 
 MARK_BYTES = 64
 """The time of sending is remembered once for so many bytes: for each ping, whose report would else
@@ -54,8 +56,9 @@ NEAR_MARK_BYTES = 1 << 22
 
 _MOST = 1 << 26
 
-# The queue that is meant to stand, in seconds: with both directions busy, a ping meets two.
-_LITTLE = 0.0125
+# The queue that is meant to stand, in seconds, beside a frame that is just being sent: with both
+# directions busy, a ping meets two.
+_LITTLE = 0.01
 # A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
 # the line. There the kernel's buffers are full long before the window is.
 _NEAR = 0.004
@@ -63,7 +66,7 @@ _NEAR = 0.004
 _FOREIGN_MOST = 0.1
 _FOREIGN_SECONDS = 60.0
 _FRAME = 1518
-_LONGEST_FRAME = 0.0125
+_LONGEST_FRAME = 0.0135  # at 1 Mbit/s, with what ssh and TCP add
 _EXCESS = 0.015  # of the queue, more than noise
 
 _LEAST_ROUND = 0.02
@@ -299,7 +302,7 @@ class Window:
         """Seconds of queue that are meant to stand."""
         if self.foreign:
             return min(self.round_trip, _FOREIGN_MOST)
-        return _LITTLE
+        return _LITTLE + self._frame
 
     @property
     def _frame(self) -> float:
@@ -309,7 +312,7 @@ class Window:
     @property
     def _some(self) -> float:
         """Seconds of queue that are as much as is meant to stand."""
-        return self._little + 2 * self._frame
+        return self._little + self._frame
 
     @property
     def _much(self) -> float:
