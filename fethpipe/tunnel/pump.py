@@ -132,20 +132,20 @@ class Pump:
             timeout = self._timeout() if timers or stream.received >= self._next_report else None
             if control.look and (control.waiting or stream.pending):
                 timeout = self._look(timeout)
-            elif control.waiting and control.window.room > 0:
+            elif control.waiting and control.window.room > 0 and not stream.pending:
                 pause = max(0.0, control.pause(time.monotonic()))
                 timeout = pause if timeout is None else min(timeout, pause)
             if stream.pending:
                 slow = control.waiting and not control.window.near
                 watched = with_device if slow else others  # see rule 1
                 readable, writable, _ = select(watched, outgoing, nothing, timeout)
+                now = time.monotonic()
                 if writable:
                     stream.write(b"")
             else:
                 readable, _, _ = select(with_device, nothing, nothing, timeout)
-            # Read before anything is sent: what is marked too late seems to arrive too soon, and
-            # the line would look shorter than it is.
-            now = time.monotonic()
+                # Before anything is sent: a mark that is too late makes the line look too short.
+                now = time.monotonic()
             for descriptor in readable:
                 if descriptor == device:
                     if control.limits:
