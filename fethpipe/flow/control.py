@@ -26,10 +26,12 @@ _SLOW = 13e6
 _MOST_TAKEN = 1 << 16
 # What waits leaves a little faster than the line takes it, a millisecond at a time. ssh makes one
 # packet of a burst, and that arrives as a whole, having queued behind itself: half the line would
-# look full for ever. Beside somebody else's queue, who is slower gets less.
+# look full for ever. Whoever sends more slowly beside somebody else's queue gets less of the line.
 _PACE = 1.4
 _PACE_BESIDE_FOREIGN = 2.0
 _STEP_SECONDS = 0.001
+# So much may be made up for where the process wakes up late.
+_LATE_SECONDS = 0.005
 # What a stall or a trickle was like may be all that is known of the rate.
 _LONGEST_PAUSE = 0.0125
 
@@ -95,6 +97,8 @@ class Control:
 
     def put(self, frames: Iterable[bytes], now: float) -> None:
         """Have frames wait."""
+        if not self.queue:  # nothing was late before
+            self._next = max(self._next, now - _STEP_SECONDS)
         for frame in frames:
             self.queue.put(frame, now)
         self._set_limits()
@@ -116,7 +120,7 @@ class Control:
             frames.append(frame)
             room -= len(frame)
         if pace:
-            left = max(self._next, now - _STEP_SECONDS) + sum(map(len, frames)) / pace
+            left = max(self._next, now - _LATE_SECONDS) + sum(map(len, frames)) / pace
             self._next = min(left, now + _LONGEST_PAUSE)
         self._set_limits()
         return frames

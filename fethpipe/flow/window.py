@@ -56,8 +56,8 @@ NEAR_MARK_BYTES = 1 << 22
 
 _MOST = 1 << 26
 
-# The queue that is meant to stand, in seconds, beside a frame that is just being sent: with both
-# directions busy, a ping meets two.
+# The queue that is meant to stand, in seconds, without the frame that is being sent. If both
+# directions are busy, a ping meets one such queue each way.
 _LITTLE = 0.01
 # A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
 # the line. There the kernel's buffers are full long before the window is.
@@ -178,7 +178,7 @@ class Window:
         self._least = self._lowest = float("inf")
         self._least_at = self._lowest_at = now
         self._draining = 0
-        self._settling = False
+        self._refilling = False
         self._flat = 0
         self._held = False
         self._standing = self._since_start = 0
@@ -196,8 +196,8 @@ class Window:
 
     @property
     def settled(self) -> bool:
-        """Whether the line does no more than ``rate``: a few rounds have shown that."""
-        return self._since_start > _SETTLING_ROUNDS
+        """Whether some rounds have passed since the first start, and there is no other."""
+        return not self.starting and self._since_start > _SETTLING_ROUNDS
 
     @property
     def on_the_way(self) -> int:
@@ -283,8 +283,8 @@ class Window:
         if self._draining:
             self._drain(done, now)
             return
-        if self._settling:
-            self._settling = False
+        if self._refilling:
+            self._refilling = False
             return
         if done.full or done.rate > self.rate or done.queue > 2 * self._little:
             self._rates.append(done.rate)
@@ -349,7 +349,6 @@ class Window:
         elif self._growth == 2:
             self.starting, self._held, self._floor = True, False, LEAST
             self._best, self._flat, self._standing = self.rate, 0, 0
-            self._since_start = 0
         self._growth = (self._growth + 1) % 3
 
     def _start(self, done: _Round) -> bool:
@@ -420,7 +419,7 @@ class Window:
         self._least, self._least_at = self._drained, now
         self.foreign = self._drained > self._lowest + _EXCESS
         self._set(self._kept)
-        self._settling = True
+        self._refilling = True
 
     def _set(self, size: float) -> None:
         self.size = _MOST if self.near else min(_MOST, max(LEAST, size))

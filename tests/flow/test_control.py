@@ -118,8 +118,9 @@ class PacketsOfSsh:
     makes one packet of all that is given to it at once, and the packet arrives as a whole.
     """
 
-    def __init__(self, control: Control, rate: float, one_way: float) -> None:
+    def __init__(self, control: Control, rate: float, one_way: float, *, late: float = 0.0) -> None:
         self._control = control
+        self._late = late  # seconds after the end of a pause
         self._rate, self._one_way = rate, one_way
         self._busy = 0.0
         self._sent = self._taken = 0
@@ -158,7 +159,7 @@ class PacketsOfSsh:
             heapq.heappush(self._events, (self._busy + self._one_way, packet, 0))
         pause = control.pause(now)
         if pause > 0 and control.window.room > 0:
-            heapq.heappush(self._events, (now + pause, 0, 0))
+            heapq.heappush(self._events, (now + pause + self._late, 0, 0))
 
 
 @pytest.mark.parametrize("mbits", [2, 10, 20])
@@ -170,12 +171,19 @@ def test_what_waits_is_given_to_ssh_little_by_little(mbits: int, one_way: float)
     assert PacketsOfSsh(Control(0.0), rate, one_way).run(8.0) >= 0.9 * rate
 
 
+@pytest.mark.parametrize("late", [0.001, 0.002, 0.004])
+def test_a_process_that_wakes_up_late_makes_up_for_it(late: float) -> None:
+    rate = 20 * MBIT
+
+    assert PacketsOfSsh(Control(0.0), rate, 0.02, late=late).run(6.0) >= 0.9 * rate
+
+
 def test_nothing_is_dropped_before_the_rate_has_settled() -> None:
     """Below, ssh's TCP may still grow; the TCP inside would remember a drop for many seconds."""
     control = Control(0.0)
-    PacketsOfSsh(control, 5 * MBIT, 0.02).run(0.6)
+    PacketsOfSsh(control, 20 * MBIT, 0.02).run(0.75)
     assert control.queue.dropped == 0
 
     control = Control(0.0)
-    PacketsOfSsh(control, 5 * MBIT, 0.02).run(2.0)
+    PacketsOfSsh(control, 20 * MBIT, 0.02).run(2.0)
     assert control.queue.dropped > 0

@@ -15,9 +15,9 @@ MBIT = 125_000
 
 
 def allowed_queue(rate: float) -> float:
-    """Return half of what users are promised, since a ping may meet a queue each way: 30 ms, twice
-    that where frames take long. What is measured here has the time of one frame in it, and there
-    may be another, which the window lets begin and not end.
+    """Return what one direction may add to a ping: half of the 30 ms that users are promised, or
+    of the 60 ms where frames take long. The time of two frames comes on top: the one that is
+    measured, and one that the window lets begin when there is room for a part of it.
     """
     return (0.015 if rate >= 5 * MBIT else 0.03) + 2 * FRAME / rate
 
