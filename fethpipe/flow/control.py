@@ -53,6 +53,7 @@ class Control:
         self.window: Window | Drain = Window(now)
         self.look: float | None = None
         self._next = now
+        self._blocked = False
         self.queue = FairQueue()
         self.active = self.limits = self.waiting = self.slow = False
         self.lone_limit = self.batch_limit = self.next_mark = _UNLIMITED
@@ -97,8 +98,8 @@ class Control:
 
     def put(self, frames: Iterable[bytes], now: float) -> None:
         """Have frames wait."""
-        if not self.queue:  # nothing was late before
-            self._next = max(self._next, now - _STEP_SECONDS)
+        if not self.queue:
+            self._blocked = True  # until now by nothing to send
         for frame in frames:
             self.queue.put(frame, now)
         self._set_limits()
@@ -107,7 +108,10 @@ class Control:
         """Return the frames that go next, as many as there is room for, up to some 64 KiB."""
         if self.pause(now) > 0:
             return []
-        room = min(self.window.room, _MOST_TAKEN)
+        left = self.window.room
+        if self._blocked and left > 0:  # it was not we who were late
+            self._next = max(self._next, now - _STEP_SECONDS)
+        room = min(left, _MOST_TAKEN)
         pace = self._pace
         if pace:
             room = min(room, max(1, int(pace * _STEP_SECONDS)))
@@ -119,9 +123,11 @@ class Control:
                 break
             frames.append(frame)
             room -= len(frame)
+        size = sum(map(len, frames))
+        self._blocked = size >= left
         if pace:
-            left = max(self._next, now - _LATE_SECONDS) + sum(map(len, frames)) / pace
-            self._next = min(left, now + _LONGEST_PAUSE)
+            end = max(self._next, now - _LATE_SECONDS) + size / pace
+            self._next = min(end, now + _LONGEST_PAUSE)
         self._set_limits()
         return frames
 
