@@ -131,6 +131,16 @@ class Control:
         self._set_limits()
         return frames
 
+    def patience(self, now: float) -> float:
+        """Return for how many seconds a report may wait for the next frame.
+
+        ssh makes one packet of both: a report alone costs a slow line, with the acknowledgements of
+        TCP, a tenth of what a frame does.
+        """
+        if not (self._paced and self.waiting) or (self.window.room > 0 and self.pause(now) <= 0):
+            return 0.0
+        return self.window.frame
+
     def pause(self, now: float) -> float:
         """Return for how many seconds nothing more may go, 0 or less for none."""
         return self._next - now if self._paced else 0.0

@@ -37,6 +37,7 @@ class Drain:
     foreign = False
     round_trip = 0.0
     next_mark = _UNLIMITED
+    frame = 0.0
 
     def __init__(self) -> None:
         self.sent = self.taken = 0

@@ -24,12 +24,21 @@ class Reporter:
         self.near = False
         self.next = STEP
         self._last = now - INTERVAL
+        self._since: float | None = None  # there is enough to tell
 
-    def due(self, taken: int) -> float | None:
-        """Return when the next report is due, None if there is too little to tell."""
-        return self._last + INTERVAL if taken >= self.next else None
+    def due(self, taken: int, now: float, *, patience: float = 0.0) -> float | None:
+        """Return when the next report is due, None if there is too little to tell.
+
+        It may wait for so many seconds of ``patience`` after there was enough.
+        """
+        if taken < self.next:
+            return None
+        if self._since is None:
+            self._since = now
+        return max(self._last + INTERVAL, self._since + patience)
 
     def on_report(self, taken: int, now: float) -> None:
         """Note that so much has been reported."""
         self._last = now
+        self._since = None
         self.next = taken + (NEAR_STEP if self.near else STEP)

@@ -302,17 +302,17 @@ class Window:
         """Seconds of queue that are meant to stand."""
         if self.foreign:
             return min(self.round_trip, _FOREIGN_MOST)
-        return _LITTLE + self._frame
+        return _LITTLE + self.frame
 
     @property
-    def _frame(self) -> float:
-        """Seconds that a full frame takes, but on a line that is very slow."""
+    def frame(self) -> float:
+        """Seconds that a full frame takes, at most those at 1 Mbit/s; 0 before a rate is known."""
         return min(_LONGEST_FRAME, _FRAME / self.rate) if self.rate else 0.0
 
     @property
     def _some(self) -> float:
         """Seconds of queue that are as much as is meant to stand."""
-        return self._little + self._frame
+        return self._little + self.frame
 
     @property
     def _much(self) -> float:

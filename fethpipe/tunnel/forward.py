@@ -76,8 +76,8 @@ class Forward:
             self._write([self._connection.send(frames)])
             self._choose_slots(frames)
 
-    def release(self, now: float) -> None:
-        """Note what was sent, and send what waits as far as there is room for it."""
+    def release(self, now: float, report: bytes = b"") -> None:
+        """Note what was sent, and send a report and what waits as far as there is room for it."""
         control, stream = self._control, self._stream
         control.on_send(stream.sent, now)
         while control.waiting and not stream.pending:
@@ -86,9 +86,14 @@ class Forward:
             if not frames:
                 break
             if self._offload:
-                self._write(self._connection.send_super_frames(frames))
+                records = self._connection.send_super_frames(frames)
             else:
-                self._write([self._connection.send(frames)])
+                records = [self._connection.send(frames)]
+            self._write([report, *records] if report else records)
+            report = b""
+            control.on_send(stream.sent, now)
+        if report:
+            stream.write(report)
             control.on_send(stream.sent, now)
         if control.queue.dropped > self._dropped:
             dropped = control.queue.dropped

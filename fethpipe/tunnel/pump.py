@@ -156,11 +156,9 @@ class Pump:
                     self._receive()
                 else:
                     self._attend(descriptor)
-            # The report first: what is sent without a mark would seem to come back in no time.
-            if stream.received >= self._next_report:
-                self._report(now)
-            if control.waiting or stream.sent >= control.next_mark:
-                self._forward.release(now)
+            report = self._report(now) if stream.received >= self._next_report else b""
+            if report or control.waiting or stream.sent >= control.next_mark:
+                self._forward.release(now, report)
             if timers:
                 self._tick()
         if self._ending is None:
@@ -198,15 +196,25 @@ class Pump:
         if self.control.waiting or not self._stream.pending:  # else the device waits, see rule 1
             self._forward.move_within(now)
 
-    def _report(self, now: float) -> None:
-        """Tell the peer what was taken, if that is due."""
+    def _report(self, now: float) -> bytes:
+        """Return the record that tells the peer what was taken, b"" unless that is due."""
         reporter, stream = self._reporter, self._stream
-        if reporter and now >= (reporter.due(stream.received) or now) and not stream.pending:
-            near = self.control.window.near
-            taken_at = now if reporter.near else self._received_at
-            stream.write(self._connection.send_report(stream.received, taken_at, near=near))
-            reporter.on_report(stream.received, now)
-            self._next_report = reporter.next
+        due = self._report_due(now)
+        if reporter is None or due is None or now < due:
+            return b""
+        taken_at = now if reporter.near else self._received_at
+        near = self.control.window.near
+        record = self._connection.send_report(stream.received, taken_at, near=near)
+        reporter.on_report(stream.received, now)
+        self._next_report = reporter.next
+        return record
+
+    def _report_due(self, now: float) -> float | None:
+        """Return when to report, None if there is nothing to tell, or the stream is full."""
+        if self._reporter is None or self._stream.pending:
+            return None
+        patience = self.control.patience(now)
+        return self._reporter.due(self._stream.received, now, patience=patience)
 
     def _receive(self) -> None:
         connection = self._connection
@@ -291,12 +299,12 @@ class Pump:
 
     def _timeout(self) -> float | None:
         """Return for how long nothing is to be done but wait."""
+        now = time.monotonic()
         dues = [timer.due for timer in self._timers]
-        if self._reporter and not self._stream.pending:
-            due = self._reporter.due(self._stream.received)
-            if due is not None:
-                dues.append(due)
-        return max(0.0, min(dues) - time.monotonic()) if dues else None
+        report = self._report_due(now)
+        if report is not None:
+            dues.append(report)
+        return max(0.0, min(dues) - now) if dues else None
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -114,6 +114,31 @@ def test_what_waits_for_a_slow_line_leaves_in_small_pieces() -> None:
     assert 30 * 1514 / (now - 5.0) <= 2.3 * 20 * MBIT
 
 
+def test_a_report_waits_for_a_frame_while_the_window_of_a_slow_line_is_full() -> None:
+    control = after(4.0, rate=MBIT, one_way=0.02)
+    now = 4.1
+    assert not control.patience(now), "no frame waits"
+
+    control.put([tcp(1, 1514)] * 20, now)
+    while control.window.room > 0:
+        sent = control.window.sent + sum(map(len, control.take(now)))
+        control.on_send(sent, now)
+        assert (control.patience(now) > 0) == (control.window.room <= 0 or control.pause(now) > 0)
+        now += max(0.0, control.pause(now))
+
+    assert 0.01 < control.patience(now) < 0.02, "what a frame takes"
+    assert control.on_report(control.window.sent, int(now * 1e6), now)
+    assert not control.patience(now + 1), "frames go at once"
+
+
+def test_a_report_never_waits_on_a_fast_line() -> None:
+    control = after(4.0, rate=200 * MBIT, one_way=0.02)
+    control.put([tcp(1, 1514)] * 20, 4.0)
+    control.on_send(control.window.limit, 4.0)
+    assert control.window.room <= 0
+    assert not control.patience(4.0)
+
+
 class PacketsOfSsh:
     """A full line in virtual time, of so many bytes a second and seconds one way, below ssh: that
     makes one packet of all that is given to it at once, and the packet arrives as a whole.
@@ -190,7 +215,8 @@ def test_a_process_that_wakes_up_late_makes_up_for_it(tick: float) -> None:
 def test_nothing_is_dropped_before_the_rate_has_settled() -> None:
     """Below, ssh's TCP may still grow; the TCP inside would remember a drop for many seconds."""
     control = Control(0.0)
-    PacketsOfSsh(control, 20 * MBIT, 0.02).run(0.75)
+    PacketsOfSsh(control, 20 * MBIT, 0.02).run(0.55)
+    assert not control.window.settled
     assert control.queue.dropped == 0
 
     control = Control(0.0)

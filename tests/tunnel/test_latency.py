@@ -7,7 +7,7 @@ import socket
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -15,11 +15,12 @@ from select import select
 
 import pytest
 
-from fethpipe.flow.control import BATCH
+from fethpipe.flow.control import BATCH, Control
 from fethpipe.flow.reporter import STEP
 from fethpipe.flow.window import FIRST
 from fethpipe.system.stream import Stream
 from fethpipe.tunnel.ending import Ending
+from fethpipe.tunnel.forward import Forward
 from fethpipe.tunnel.pump import Pump
 from fethpipe.wire.connection import Connection
 from fethpipe.wire.framing import FRAMINGS
@@ -211,6 +212,62 @@ def test_a_report_of_more_than_was_sent_is_counted() -> None:
             assert at.device.absorb(seconds=PATIENCE) == PING
 
     assert at.device.counters.drops == {"report that cannot be true": 1}
+
+
+class Recorded(Stream):
+    """Remembers what was written at once."""
+
+    def __init__(self, read_descriptor: int, write_descriptor: int) -> None:
+        super().__init__(read_descriptor, write_descriptor)
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.writes.append(bytes(data))
+        super().write(data)
+
+    def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> None:
+        self.writes.append(b"".join(pieces))
+        super().write_pieces(pieces)
+
+
+@contextmanager
+def recorded_forward(control: Control) -> Iterator[tuple[Forward, Connection, Recorded]]:
+    with ExitStack() as stack:
+        device = FakeDevice()
+        stack.callback(device.close)
+        near, _far = map(stack.enter_context, socket.socketpair())
+        stream = Recorded(near.fileno(), near.fileno())
+        stack.enter_context(stream)
+        connection = Connection(FRAMINGS["u16be"], device.counters, hello=OURS)
+        connection.receive(Connection(FRAMINGS["u16be"], hello=THEIRS).send_hello())
+        control.start(0, 0.0)
+        yield Forward(device, connection, stream, control), connection, stream
+
+
+def test_a_report_and_the_frames_behind_it_are_written_at_once() -> None:
+    """Or ssh makes two packets of them."""
+    control = Control(0.0)
+    with recorded_forward(control) as (forward, connection, stream):
+        control.put([PING, UPLOAD], 0.0)
+        report = connection.send_report(STEP, 0.0)
+
+        forward.release(0.0, report)
+
+        assert stream.writes == [report + connection.send([PING, UPLOAD])]
+        assert control.window.sent == stream.sent
+
+
+def test_a_report_goes_alone_where_the_window_is_full() -> None:
+    control = Control(0.0)
+    with recorded_forward(control) as (forward, connection, stream):
+        stream.sent = int(control.window.limit)
+        control.put([UPLOAD], 0.0)
+        report = connection.send_report(STEP, 0.0)
+
+        forward.release(0.0, report)
+
+        assert stream.writes == [report]
+        assert control.window.sent == stream.sent
 
 
 class Interrupted(Stream):

@@ -1,0 +1,28 @@
+"""When a report is due."""
+
+from __future__ import annotations
+
+from fethpipe.flow.reporter import INTERVAL, STEP, Reporter
+
+
+def test_a_report_is_due_once_there_is_enough_to_tell() -> None:
+    reporter = Reporter(0.0)
+    assert reporter.due(STEP - 1, 1.0) is None
+    due = reporter.due(STEP, 1.0)
+    assert due is not None
+    assert due <= 1.0
+
+
+def test_reports_are_not_closer_than_the_interval() -> None:
+    reporter = Reporter(0.0)
+    reporter.on_report(STEP, 1.0)
+    assert reporter.due(2 * STEP - 1, 1.0) is None
+    assert reporter.due(2 * STEP, 1.0) == 1.0 + INTERVAL
+
+
+def test_patience_is_counted_from_when_there_was_enough() -> None:
+    reporter = Reporter(0.0)
+    for step in range(5):
+        assert reporter.due(STEP * (1 + step), 1.0 + step / 100, patience=0.015) == 1.015
+    reporter.on_report(5 * STEP, 1.015)
+    assert reporter.due(6 * STEP, 2.0, patience=0.015) == 2.015
