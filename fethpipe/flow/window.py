@@ -378,7 +378,7 @@ class Window:
 
     def _is_foreign(self, done: _Round) -> bool:
         """Return whether a queue stands that does not become shorter although we send less."""
-        if done.queue < self._some or not done.full:
+        if done.queue < self._much or not done.full:
             self._stubborn = 0
             return False
         self._stubborn += 1
