@@ -26,8 +26,9 @@ _SLOW = 13e6
 _MOST_TAKEN = 1 << 16
 # What waits leaves a little faster than the line takes it, a millisecond at a time. ssh makes one
 # packet of a burst, and that arrives as a whole, having queued behind itself: half the line would
-# look full for ever. Whoever sends more slowly beside somebody else's queue gets less of the line.
-_PACE = 1.4
+# look full for ever, or, where the window has few frames, be idle between two bursts. Whoever sends
+# more slowly beside somebody else's queue gets less of the line.
+_PACE = 1.2
 _PACE_BESIDE_FOREIGN = 2.0
 _STEP_SECONDS = 0.001
 # So much may be made up for where the process wakes up late.

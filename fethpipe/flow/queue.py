@@ -38,7 +38,7 @@ _PATIENT_TARGET = 0.5
 # answer; and TCP that lets go of 30 % after a mark, as cubic does, must find as much queued.
 _INTERVAL_PART = 2.0
 _TARGET_PART = 0.4
-_TARGET_FRAMES = 4
+_TARGET_FRAMES = 8
 # RFC 8290, section 4.1.3: many at once, since to find the longest queue is the dear part.
 _MOST_DROPPED = 64
 

@@ -58,7 +58,7 @@ _MOST = 1 << 26
 
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
 # directions are busy, a ping meets one such queue each way.
-_LITTLE = 0.01
+_LITTLE = 0.009
 # A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
 # the line. There the kernel's buffers are full long before the window is.
 _NEAR = 0.004
