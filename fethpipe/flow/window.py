@@ -34,11 +34,10 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-FIRST = 12 * 1518
-"""Bytes that may be on the way before the first report: what a TCP inside sends at once, whose
-window begins with ten segments (RFC 6928), and a little. Where its slow start finds a queue,
-it ends early, and cubic needs ten seconds for the rest of a long line. So the window is not held at
-less before the first start is over.
+FIRST = 6 * 1518
+"""Bytes that may be on the way before the first report: what the queue of a line of 1 Mbit/s holds,
+where a TCP inside sends ten segments at once (RFC 6928). If the last of them were lost, ssh would
+wait for it for half a second.
 """
 
 LEAST = 3 * 1518
@@ -55,6 +54,12 @@ NEAR_MARK_BYTES = 1 << 22
 """So many bytes where the window does not limit."""
 
 _MOST = 1 << 26
+# Where the slow start of the TCP inside finds a queue, it ends early, and cubic needs ten seconds
+# for the rest of a long line. So the window becomes _SECOND, which is ahead of that TCP, once half
+# of FIRST has arrived without a queue; and until the first start is over, a queue may hold it, but
+# at no less than _HELD.
+_SECOND = 24 * 1518
+_HELD = 12 * 1518
 
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
 # directions are busy, a ping meets one such queue each way.
@@ -182,7 +187,8 @@ class Window:
         self._flat = 0
         self._held = False
         self._standing = self._since_start = 0
-        self._floor = FIRST
+        self._first_start = True
+        self._grown = 0
         self._best = 0.0
         self._growth = 0
         self._slower = 0.0
@@ -232,14 +238,15 @@ class Window:
             return False
         self._clock = clock
         self._time += passed * 1e-6
-        if self.starting and not self._held and 2 * self.on_the_way > self.size:
-            self._set(self.size + more)
+        growing = self.starting and 2 * self.on_the_way > self.size
         self.taken += more
         mark = None
         while self._marks and self._marks[0].end <= self.taken:
             mark = self._marks.popleft()
         if mark:
             self._sample(mark, now)
+        if growing and self.starting and not self._held:
+            self._grow_at_start(more)
         self.limit = self.taken + int(self.size)
         return True
 
@@ -252,9 +259,10 @@ class Window:
         if round_trip < _NEAR and not self.near:
             self.near = True
             self._set(_MOST)
-        if self.starting and self.queue > self._some and self.rate and not self._held:
+        if self.starting and not self._held and self._queues_at_start():
             self._held = True
-            known = max(self._floor, self.on_the_way, self.rate * self.round_trip)
+            least = _HELD if self._first_start else LEAST
+            known = max(least, self.on_the_way, self.rate * self.round_trip)
             self._set(min(self.size, known))
         self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
         # Where the rate has fallen, what is on the way takes many round trips.
@@ -319,6 +327,21 @@ class Window:
         """Seconds of queue that are more than is meant to stand."""
         return self._some + _EXCESS
 
+    def _grow_at_start(self, more: int) -> None:
+        self._grown += more
+        fast = self._first_start and self._grown > FIRST // 2 and self.queue < _LITTLE
+        self._set(max(self.size + more, _SECOND if fast else 0))
+
+    def _queues_at_start(self) -> bool:
+        """Return whether the window had better not grow for now.
+
+        The first bytes fit into the first window of the TCP below, so they queue on the line only;
+        what queues later may wait for that TCP.
+        """
+        if self._first_start and self.size < 2 * FIRST:
+            return self.queue > _LITTLE
+        return self.queue > self._some and self.rate > 0
+
     def _adapt(self, done: _Round, now: float) -> None:
         little = self._little
         if self.starting and self._start(done):
@@ -347,7 +370,7 @@ class Window:
         elif self._growth == 2 and self.rate < _MORE * self._slower:
             self._set(self.rate * (self.round_trip + self._little))
         elif self._growth == 2:
-            self.starting, self._held, self._floor = True, False, LEAST
+            self.starting, self._held, self._first_start = True, False, False
             self._best, self._flat, self._standing = self.rate, 0, 0
         self._growth = (self._growth + 1) % 3
 

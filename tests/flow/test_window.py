@@ -97,6 +97,29 @@ def test_a_trickle_says_nothing_about_the_rate() -> None:
     assert line.run(5.5)[-2].rate >= 0.8 * rate
 
 
+def first_burst(*, rate: float) -> Window:
+    """Return the window after the first bytes came over a line of so many bytes a second."""
+    window = Window(0.0)
+    for _ in range(FIRST // FRAME):
+        window.on_send(FRAME, 0.0)
+    for number in range(1, FIRST // FRAME + 1):
+        arrived = number * FRAME / rate + 0.02
+        assert window.on_report(number * FRAME, int(arrived * 1e6), arrived + 0.02)
+        window.on_send(max(0, window.room), arrived + 0.02)
+    return window
+
+
+def test_the_first_bytes_fit_into_the_queue_of_a_slow_line() -> None:
+    """A tenth of a second, as modems have it. Whatever is lost at the end, ssh misses late."""
+    assert FIRST <= 0.1 * MBIT
+    assert first_burst(rate=MBIT).size <= FIRST + 2 * FRAME
+
+
+def test_on_a_fast_line_the_window_is_ahead_of_the_slow_start_inside() -> None:
+    """That sent ten segments, and sends twenty when it sees them acknowledged."""
+    assert first_burst(rate=20 * MBIT).size >= 20 * FRAME
+
+
 def test_a_slow_start_below_does_not_end_ours() -> None:
     """After pings alone, the TCP below lets ten segments go; the rest of a burst waits for it."""
     window, trip = Window(0.0), 0.15
@@ -112,10 +135,13 @@ def test_a_slow_start_below_does_not_end_ours() -> None:
         window.on_send(100, step * 0.2)
         window.on_starved()
         report(100, step * 0.2)
-    for _ in range(10):
+    for _ in range(6):
         window.on_send(FRAME, 4.0)
-    report(8 * FRAME, 4.0, late=0.055)
-    report(2 * FRAME, 4.0, late=0.06)
+        report(FRAME, 4.0)
+    for _ in range(20):
+        window.on_send(FRAME, 4.2)
+    report(9 * FRAME, 4.2)
+    report(11 * FRAME, 4.2, late=trip)
 
     assert window.starting
     assert window.room >= 12 * FRAME
