@@ -83,6 +83,8 @@ class Control:
 
     def on_send(self, sent: int, now: float) -> None:
         """Note how many bytes the stream has been given since its start."""
+        if self.look is None and not self.active:
+            return  # nobody will report what became of them
         window = self.window
         window.on_send(sent - window.sent, now)
         if sent <= self.lone_limit:

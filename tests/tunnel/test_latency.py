@@ -17,7 +17,7 @@ import pytest
 
 from fethpipe.flow.control import BATCH, Control
 from fethpipe.flow.reporter import STEP
-from fethpipe.flow.window import FIRST
+from fethpipe.flow.window import FIRST, Window
 from fethpipe.system.stream import Stream
 from fethpipe.tunnel.ending import Ending
 from fethpipe.tunnel.forward import Forward
@@ -40,8 +40,11 @@ MORE_THAN_THE_DEVICE_HOLDS = 600
 class Rig:
     """A pump whose peer and whose device's kernel are the test."""
 
-    def __init__(self, device: FakeDevice, peer: socket.socket, said: bytes) -> None:
+    def __init__(
+        self, device: FakeDevice, peer: socket.socket, control: Control, said: bytes
+    ) -> None:
         self.device = device
+        self.control = control
         self.peer = peer
         self.sent = len(said)  # to the pump
         self.taken = 0  # from it
@@ -107,7 +110,7 @@ def rig(
         running = pool.submit(pump.run)
         hello = Connection(FRAMINGS["u16be"], hello=theirs).send_hello()
         try:
-            yield Rig(device, peer, hello)
+            yield Rig(device, peer, pump.control, hello)
         finally:
             peer.shutdown(socket.SHUT_WR)
         assert isinstance(running.result(PATIENCE), Ending)
@@ -214,6 +217,31 @@ def test_a_report_of_more_than_was_sent_is_counted() -> None:
     assert at.device.counters.drops == {"report that cannot be true": 1}
 
 
+def test_without_latency_control_nothing_is_remembered_of_what_was_sent() -> None:
+    control = Control(0.0)
+    with recorded_forward(control, start=False) as (forward, connection, _):
+        forward.release(0.0, connection.send_report(STEP, 0.0))
+        assert control.next_mark > 1 << 60
+
+
+def test_a_report_waits_for_a_frame_no_longer_than_a_frame_takes() -> None:
+    with rig() as at:
+        fill(at)
+        play_full_line_of_1_mbit(at.control)
+        begin = time.monotonic()
+        at.say(UPLOAD)
+
+        assert len(next(at.payloads)) == REPORT_LENGTH
+
+        assert time.monotonic() - begin >= at.control.window.frame > 0.01
+
+
+def play_full_line_of_1_mbit(control: Control) -> None:
+    window = control.window
+    assert isinstance(window, Window)
+    window.starting, window.rate, control.slow = False, 1.25e5, True
+
+
 class Recorded(Stream):
     """Remembers what was written at once."""
 
@@ -231,7 +259,9 @@ class Recorded(Stream):
 
 
 @contextmanager
-def recorded_forward(control: Control) -> Iterator[tuple[Forward, Connection, Recorded]]:
+def recorded_forward(
+    control: Control, *, start: bool = True
+) -> Iterator[tuple[Forward, Connection, Recorded]]:
     with ExitStack() as stack:
         device = FakeDevice()
         stack.callback(device.close)
@@ -240,7 +270,8 @@ def recorded_forward(control: Control) -> Iterator[tuple[Forward, Connection, Re
         stack.enter_context(stream)
         connection = Connection(FRAMINGS["u16be"], device.counters, hello=OURS)
         connection.receive(Connection(FRAMINGS["u16be"], hello=THEIRS).send_hello())
-        control.start(0, 0.0)
+        if start:
+            control.start(0, 0.0)
         yield Forward(device, connection, stream, control), connection, stream
 
 
