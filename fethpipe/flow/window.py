@@ -20,7 +20,8 @@ is meant to stand, so that the line is never idle; it is also what is looked at:
    competition to the TCP below.
 
 At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
-grows, too. What was sent while nothing more waited says nothing about the rate.
+grows, too; once it jumps ahead. What was sent while nothing more waited says nothing about the
+rate.
 
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
@@ -35,9 +36,9 @@ from collections import deque
 from typing import NamedTuple
 
 FIRST = 6 * 1518
-"""Bytes that may be on the way before the first report: what the queue of a line of 1 Mbit/s holds,
-where a TCP inside sends ten segments at once (RFC 6928). If the last of them were lost, ssh would
-wait for it for half a second.
+"""Bytes that may be on the way before the first report. A TCP inside sends ten segments at once
+(RFC 6928); more than six overflow the queue of a line of 1 Mbit/s. If the last is lost, nothing
+follows that would show it, and ssh's TCP waits for a timeout.
 """
 
 LEAST = 3 * 1518
@@ -56,8 +57,8 @@ NEAR_MARK_BYTES = 1 << 22
 _MOST = 1 << 26
 # Where the slow start of the TCP inside finds a queue, it ends early, and cubic needs ten seconds
 # for the rest of a long line. So the window becomes _SECOND, which is ahead of that TCP, once half
-# of FIRST has arrived without a queue; and until the first start is over, a queue may hold it, but
-# at no less than _HELD.
+# of FIRST has been reported and no queue is seen; and until the first start is over, a queue may
+# hold it, but at no less than _HELD.
 _SECOND = 24 * 1518
 _HELD = 12 * 1518
 
@@ -193,6 +194,7 @@ class Window:
         self._growth = 0
         self._slower = 0.0
         self._stubborn = 0
+        self._too_long = False
         self._fixed = 0.0
 
     @property
@@ -401,9 +403,11 @@ class Window:
 
     def _is_foreign(self, done: _Round) -> bool:
         """Return whether a queue stands that does not become shorter although we send less."""
-        if done.queue < self._much or not done.full:
-            self._stubborn = 0
+        if done.queue < self._some or not done.full:
+            self._stubborn, self._too_long = 0, False
             return False
+        if done.queue >= self._much and not self._too_long:
+            self._stubborn, self._too_long = 0, True  # the rounds before may be of another rate
         self._stubborn += 1
         if self._stubborn <= 2:  # now the rate is that of the line even if it has just changed
             self._fixed = done.rate
