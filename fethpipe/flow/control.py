@@ -26,9 +26,11 @@ _SLOW = 13e6
 _MOST_TAKEN = 1 << 16
 # What waits leaves a little faster than the line takes it, a millisecond at a time. ssh makes one
 # packet of a burst, and that arrives as a whole, having queued behind itself: half the line would
-# look full for ever, or, where the window has few frames, be idle between two bursts. Whoever sends
-# more slowly beside somebody else's queue gets less of the line.
+# look full for ever, or, where the window has few frames, be idle between two bursts. The faster
+# the line, the more of it is lost where a processor that is busy wakes up late. Whoever sends more
+# slowly beside somebody else's queue gets less of the line.
 _PACE = 1.2
+_PACE_OF_FAST_LINES = 1.4
 _PACE_BESIDE_FOREIGN = 2.0
 _STEP_SECONDS = 0.001
 # So much may be made up for where the process wakes up late.
@@ -157,7 +159,11 @@ class Control:
         """Bytes a second, 0 for as fast as can be."""
         if not self._paced:
             return 0.0
-        return self.window.rate * (_PACE_BESIDE_FOREIGN if self.window.foreign else _PACE)
+        rate = self.window.rate
+        if self.window.foreign:
+            return rate * _PACE_BESIDE_FOREIGN
+        fast = min(1.0, rate / _SLOW)
+        return rate * (_PACE + fast * (_PACE_OF_FAST_LINES - _PACE))
 
     def add_headers(self, header: bytes) -> None:
         """Have this in front of the frames that wait; those that come now have it already."""
