@@ -58,9 +58,9 @@ _MOST = 1 << 26
 # Where the slow start of the TCP inside finds a queue, it ends early, and cubic needs ten seconds
 # for the rest of a long line. So the window becomes _SECOND, which is ahead of that TCP, once half
 # of FIRST has been reported and no queue is seen; and until the first start is over, a queue may
-# hold it, but at no less than _HELD.
+# hold it, but at no less than _LEAST_AT_START.
 _SECOND = 24 * 1518
-_HELD = 12 * 1518
+_LEAST_AT_START = 12 * 1518
 
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
 # directions are busy, a ping meets one such queue each way.
@@ -263,7 +263,7 @@ class Window:
             self._set(_MOST)
         if self.starting and not self._held and self._queues_at_start():
             self._held = True
-            least = _HELD if self._first_start else LEAST
+            least = _LEAST_AT_START if self._first_start else LEAST
             known = max(least, self.on_the_way, self.rate * self.round_trip)
             self._set(min(self.size, known))
         self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
@@ -331,8 +331,10 @@ class Window:
 
     def _grow_at_start(self, more: int) -> None:
         self._grown += more
-        fast = self._first_start and self._grown > FIRST // 2 and self.queue < _LITTLE
-        self._set(max(self.size + more, _SECOND if fast else 0))
+        size = self.size + more
+        if self._first_start and self._grown > FIRST // 2 and self.queue < _LITTLE:
+            size = max(size, _SECOND)
+        self._set(size)
 
     def _queues_at_start(self) -> bool:
         """Return whether the window had better not grow for now.
