@@ -96,6 +96,7 @@ class Pump:
         if self._keepalive:
             periodic = (*periodic, (self._keepalive.interval, self._keep_alive))
         self._timers = [_Timer(interval, now + interval, call) for interval, call in periodic]
+        self._next_tick = now
         self._passed = (0, 0)  # bytes, both ways, when the keepalive looked last
         self._on_first = on_first
         self._on_configure = on_configure
@@ -128,8 +129,11 @@ class Pump:
         nothing = ()
         timers = self._timers
         control = self.control
+        now = time.monotonic()
         while self._ending is None and not stream.reader_gone:
-            timeout = self._timeout() if timers or stream.received >= self._next_report else None
+            timeout = max(0.0, self._next_tick - now) if timers else None
+            if stream.received >= self._next_report:
+                timeout = self._await_report(timeout, now)
             if control.look and (control.waiting or stream.pending):
                 timeout = self._look(timeout)
             elif control.waiting and control.window.room > 0 and not stream.pending:
@@ -159,7 +163,7 @@ class Pump:
             report = self._report(now) if stream.received >= self._next_report else b""
             if report or control.waiting or stream.sent >= control.next_mark:
                 self._forward.release(now, report)
-            if timers:
+            if timers and now >= self._next_tick:
                 self._tick()
         if self._ending is None:
             self._hear_out()
@@ -297,14 +301,13 @@ class Pump:
     def _attend(self, descriptor: int) -> None:
         self._ending = self._watch[descriptor]() or self._ending
 
-    def _timeout(self) -> float | None:
-        """Return for how long nothing is to be done but wait."""
-        now = time.monotonic()
-        dues = [timer.due for timer in self._timers]
-        report = self._report_due(now)
-        if report is not None:
-            dues.append(report)
-        return max(0.0, min(dues) - now) if dues else None
+    def _await_report(self, timeout: float | None, now: float) -> float | None:
+        """Return for how long to wait at most if a report may be due earlier."""
+        due = self._report_due(now)
+        if due is None:
+            return timeout
+        left = max(0.0, due - now)
+        return left if timeout is None else min(timeout, left)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -312,6 +315,7 @@ class Pump:
             if now >= timer.due:
                 timer.due = now + timer.interval
                 timer.call()
+        self._next_tick = min(timer.due for timer in self._timers)
 
     def _keep_alive(self) -> None:
         keepalive = self._keepalive
