@@ -16,12 +16,13 @@ is meant to stand, so that the line is never idle; it is also what is looked at:
 2. Where more stands for a whole round, the rate of that round is what the line does, whatever it
    did before: set the window by it.
 3. Where that does not help, and the rate fell with the window instead of the queue, the queue is
-   somebody else's: count it as part of the line, let more stand beside it, and leave the
-   competition to the TCP below.
+   somebody else's, unless it grows quickly: count it as part of the line, let more stand beside it,
+   and leave the competition to the TCP below.
 
 At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
-grows, too; once it jumps ahead. What was sent while nothing more waited says nothing about the
-rate.
+grows, too; once it jumps ahead. Where it starts again, it grows by half of that: what it has too
+much before the queue is seen then fits into the queue of most lines. What was sent while nothing
+more waited says nothing about the rate.
 
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
@@ -85,6 +86,7 @@ _STANDING_ROUNDS = 2
 _SETTLING_ROUNDS = 4
 _REMEMBERED_ROUNDS = 3
 _STUBBORN_ROUNDS = 3
+_STANDING_STILL = 1.25
 _YIELDED = 0.75
 _DRAIN_SECONDS = 8.0
 _DRAIN_GAIN = 0.8
@@ -194,7 +196,7 @@ class Window:
         self._growth = 0
         self._slower = 0.0
         self._stubborn = 0
-        self._too_long = False
+        self._stood = 0.0
         self._fixed = 0.0
 
     @property
@@ -331,7 +333,7 @@ class Window:
 
     def _grow_at_start(self, more: int) -> None:
         self._grown += more
-        size = self.size + more
+        size = self.size + (more if self._first_start else more / 2)
         if self._first_start and self._grown > FIRST // 2 and self.queue < _LITTLE:
             size = max(size, _SECOND)
         self._set(size)
@@ -405,11 +407,14 @@ class Window:
 
     def _is_foreign(self, done: _Round) -> bool:
         """Return whether a queue stands that does not become shorter although we send less."""
+        if self.on_the_way > _MORE * self.size:
+            return False  # what stands may be what was sent before the window became smaller
+        before, self._stood = self._stood, done.queue
         if done.queue < self._some or not done.full:
-            self._stubborn, self._too_long = 0, False
+            self._stubborn, self._stood = 0, 0.0
             return False
-        if done.queue >= self._much and not self._too_long:
-            self._stubborn, self._too_long = 0, True  # the rounds before may be of another rate
+        if done.queue > _STANDING_STILL * before + _EXCESS:
+            self._stubborn = 0  # the rounds before were of another rate
         self._stubborn += 1
         if self._stubborn <= 2:  # now the rate is that of the line even if it has just changed
             self._fixed = done.rate

@@ -97,10 +97,10 @@ def test_a_pipe_is_no_line() -> None:
 def test_what_waits_for_a_slow_line_leaves_in_small_pieces() -> None:
     control = after(4.0, rate=20 * MBIT, one_way=0.02)
     assert control.slow
-    control.put([tcp(1, 1514)] * 30, 5.0)
-    assert control.on_report(control.window.sent, 5_000_000, 5.0)  # all the window is free at once
+    control.put([tcp(1, 1514)] * 30, 4.1)
+    assert control.on_report(control.window.sent, 4_080_000, 4.1)  # all the window is free at once
 
-    now, went = 5.0, 0
+    now, went = 4.1, 0
     while control.waiting:
         frames = control.take(now)
         assert len(frames) <= 4

@@ -70,6 +70,25 @@ def test_three_seconds_after_a_change_all_is_well(mbits: int, delay: int, falls:
     assert queued(settled) <= allowed_queue(then)
 
 
+@pytest.mark.parametrize(("mbits", "delay"), [(20, 0.15), (50, 0.2)])
+@pytest.mark.parametrize(("between", "seconds"), [(0.3, 0.5), (0.3, 0.8), (0.5, 0.8)])
+def test_a_fall_in_two_steps_leaves_no_queue_of_somebody_else(
+    mbits: int, delay: float, between: float, seconds: float
+) -> None:
+    """What was sent at the old rate arrives for seconds, at a rate that falls once more."""
+    high = mbits * MBIT
+
+    def rate(now: float) -> float:
+        return high * (1 if now < 8 else between if now < 8 + seconds else 0.1)
+
+    line = Line(rate, delay)
+    settled = [part for part in line.run(16.0)[:-1] if part.time >= 11 + seconds]
+
+    assert not line.window.foreign
+    assert share(settled, high / 10) >= 0.9
+    assert queued(settled) <= allowed_queue(high / 10)
+
+
 @settings(max_examples=6, deadline=None)
 @given(st.sampled_from([5, 50]), st.sampled_from([10, 40, 200]), st.sampled_from([0.05, 0.3]))
 def test_stalls_are_no_slow_line(mbits: int, delay: int, stall: float) -> None:
@@ -156,6 +175,19 @@ def test_a_faster_line_is_found_out(delay: float) -> None:
     line = Line(lambda now: (5 if now < 5 else 20) * MBIT, delay)
 
     assert share(line.run(15.0)[20:-1], 20 * MBIT) >= 0.85
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.2])
+@pytest.mark.parametrize("factor", [1.15, 1.4])
+def test_a_line_that_becomes_a_little_faster_keeps_a_short_queue(
+    delay: float, factor: float
+) -> None:
+    """A modem has a queue of some 100 ms. What overflows it holds up everything behind it."""
+    rate = 5 * MBIT
+    parts = Line(lambda now: rate * (1 if now < 8 else factor), delay).run(16.0)
+
+    assert share(parts[20:-1], factor * rate) >= 0.9
+    assert max(queued for part in parts[16:-1] for queued in part.queued) <= 0.65 * delay + 0.02
 
 
 def test_it_starts_again_only_if_more_arrives() -> None:
