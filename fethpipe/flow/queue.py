@@ -107,7 +107,8 @@ class FairQueue:
         if flow is None:
             flow = self._flows[key] = _Flow(key)
             self._new.append(flow)
-        flow.frames.append((now, frame))
+        # Many frames were read into buffers of 64 KiB, whose rest would stay with each that waits.
+        flow.frames.append((now, bytes(memoryview(frame))))
         charge = len(frame) + OVERHEAD
         flow.bytes += charge
         self._charged += charge

@@ -141,3 +141,16 @@ def test_headers_can_be_put_in_front_of_what_waits() -> None:
 
     assert drain(queue, 0.001) == [bytes(10) + tcp(1), bytes(10) + tcp(1, 200)]
     assert queue.size == 0
+
+
+def test_a_frame_that_waits_takes_only_its_own_memory() -> None:
+    """A read makes room for the longest super-frame, and the block stays that of the frame."""
+    queue = FairQueue()
+    reads = [bytes(bytearray(tcp(port, 1000))) for port in range(4)]
+    for each in reads:
+        queue.put(each, 0.0)
+
+    waiting = [queue.get(0.0) for _ in reads]
+
+    assert waiting == reads
+    assert not {id(each) for each in waiting} & {id(each) for each in reads}
