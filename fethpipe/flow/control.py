@@ -98,6 +98,7 @@ class Control:
         window = self.window
         if isinstance(window, Drain) or not window.on_report(taken, clock, now):
             return False
+        self.next_mark = window.next_mark
         self._adapt_to_rate()
         return True
 

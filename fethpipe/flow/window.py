@@ -16,13 +16,14 @@ is meant to stand, so that the line is never idle; it is also what is looked at:
 2. Where more stands for a whole round, the rate of that round is what the line does, whatever it
    did before: set the window by it.
 3. Where that does not help, and the rate fell with the window instead of the queue, the queue is
-   somebody else's, unless it grows quickly: count it as part of the line, let more stand beside it,
-   and leave the competition to the TCP below.
+   somebody else's: count it as part of the line, let more stand beside it, and leave the
+   competition to the TCP below. As long as more is on the way than the window, or the queue grows
+   quickly, nobody can tell whose it is.
 
 At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
 grows, too; once it jumps ahead. Where it starts again, it grows by half of that: what it has too
-much before the queue is seen then fits into the queue of most lines. What was sent while nothing
-more waited says nothing about the rate.
+much before the queue is seen is then half a round trip's worth, which the queue of most lines has
+room for. What was sent while nothing more waited says nothing about the rate.
 
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
@@ -66,9 +67,13 @@ _LEAST_AT_START = 12 * 1518
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
 # directions are busy, a ping meets one such queue each way.
 _LITTLE = 0.009
-# A shorter round trip, even once, is that of a pipe or a LAN, where the processor limits and not
-# the line. There the kernel's buffers are full long before the window is.
+# A shorter round trip is that of a pipe or a LAN, where the processor limits and not the line: the
+# kernel's buffers there are full long before the window is. A slow line may be as short. But on it
+# bytes queue for so long, in two reports in a row; then only such a rate is that of a LAN.
 _NEAR = 0.004
+_NEAR_QUEUE = 0.1
+_NEAR_LATE = 2
+_NEAR_RATE = 12.5e6
 # Beside somebody else's queue, the window is at most so much larger than it.
 _FOREIGN_MOST = 0.1
 _FOREIGN_SECONDS = 60.0
@@ -86,7 +91,8 @@ _STANDING_ROUNDS = 2
 _SETTLING_ROUNDS = 4
 _REMEMBERED_ROUNDS = 3
 _STUBBORN_ROUNDS = 3
-_STANDING_STILL = 1.25
+_NO_MORE = 1.1
+_GROWN = 1.25
 _YIELDED = 0.75
 _DRAIN_SECONDS = 8.0
 _DRAIN_GAIN = 0.8
@@ -176,6 +182,8 @@ class Window:
         self.starting = True
         self.foreign = False
         self.near = False
+        self._was_near = False
+        self._late = 0
         self._marks: deque[_Mark] = deque()
         self.next_mark = MARK_BYTES
         self._clock: int | None = None
@@ -196,7 +204,7 @@ class Window:
         self._growth = 0
         self._slower = 0.0
         self._stubborn = 0
-        self._stood = 0.0
+        self._last_queue = 0.0
         self._fixed = 0.0
 
     @property
@@ -247,6 +255,8 @@ class Window:
         mark = None
         while self._marks and self._marks[0].end <= self.taken:
             mark = self._marks.popleft()
+        if self.near:
+            self._doubt(more, passed * 1e-6, now)
         if mark:
             self._sample(mark, now)
         if growing and self.starting and not self._held:
@@ -260,7 +270,8 @@ class Window:
         self.queue = one_way - self._least
         round_trip = now - mark.time
         rest = round_trip - self.queue
-        if round_trip < _NEAR and not self.near:
+        fast = not self._was_near or self.rate > _NEAR_RATE
+        if round_trip < _NEAR and fast and not self.near:
             self.near = True
             self._set(_MOST)
         if self.starting and not self._held and self._queues_at_start():
@@ -279,11 +290,29 @@ class Window:
         if done or (not self._rates and self._rounds.end == 0):
             self._rounds.open(self.sent, mark, self.taken, self._time, now)
 
+    def _doubt(self, more: int, passed: float, now: float) -> None:
+        """Limit what is sent after all if the line is slow. In these seconds, so much was taken."""
+        marks = self._marks
+        late = bool(marks) and self._time - marks[0].time - self._least > _NEAR_QUEUE
+        self._late = self._late + 1 if late else 0
+        if not marks or marks[-1].end < self.sent:
+            marks.append(_Mark(self.sent, now))
+        if self._late < _NEAR_LATE or not passed:
+            return
+        self.near, self._was_near = False, True
+        self.starting = self._first_start = False
+        self.rate = more / passed
+        self._rates.clear()
+        self._rounds = _Rounds()
+        self._marks.clear()
+        self.next_mark = self.sent + MARK_BYTES
+        self._set(self.rate * (self.round_trip + self._little))
+
     def _keep_least(self, one_way: float, now: float) -> None:
         if one_way < self._lowest or now - self._lowest_at > _FOREIGN_SECONDS:
             self._lowest, self._lowest_at = one_way, now
             self.foreign = False
-        if one_way < self._least + _TOUCH:
+        if one_way < self._least + _TOUCH and not self.foreign:
             self._least_at = now
         self._least = min(self._least, one_way)
         if self._least < self._lowest + _EXCESS:
@@ -407,20 +436,22 @@ class Window:
 
     def _is_foreign(self, done: _Round) -> bool:
         """Return whether a queue stands that does not become shorter although we send less."""
-        if self.on_the_way > _MORE * self.size:
+        least = self.size <= LEAST
+        if not least and self.on_the_way > _NO_MORE * self.size:
             return False  # what stands may be what was sent before the window became smaller
-        before, self._stood = self._stood, done.queue
+        before, self._last_queue = self._last_queue, done.queue
         if done.queue < self._some or not done.full:
-            self._stubborn, self._stood = 0, 0.0
+            self._stubborn, self._last_queue = 0, 0.0
             return False
-        if done.queue > _STANDING_STILL * before + _EXCESS:
-            self._stubborn = 0  # the rounds before were of another rate
+        if not least and done.queue > _GROWN * before + _EXCESS:
+            self._stubborn = 0  # the line itself may be becoming slower
         self._stubborn += 1
-        if self._stubborn <= 2:  # now the rate is that of the line even if it has just changed
+        if self._stubborn <= 2 and self.size > 2 * LEAST:
+            # That of the line, even if it has just changed. Some frames get only what others leave.
             self._fixed = done.rate
         if self._stubborn <= _STUBBORN_ROUNDS:
             return False
-        return done.rate < _YIELDED * self._fixed or self.size <= LEAST
+        return least or done.rate < _YIELDED * self._fixed
 
     def _count_as_line(self, done: _Round, now: float) -> None:
         """Take somebody else's queue for a part of the line, until it is looked at again."""

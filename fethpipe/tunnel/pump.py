@@ -103,6 +103,7 @@ class Pump:
         offload = device.offload
         self._super_frames = offload if offload and offload.super_frames else None
         self._next_report = _NEVER
+        self._next_report_time = float("inf")
         self._next_look = now
         if latency_control:
             self.control.start_looking()
@@ -160,7 +161,9 @@ class Pump:
                     self._receive()
                 else:
                     self._attend(descriptor)
-            report = self._report(now) if stream.received >= self._next_report else b""
+            report = b""
+            if stream.received >= self._next_report or now >= self._next_report_time:
+                report = self._report(now)
             if report or control.waiting or stream.sent >= control.next_mark:
                 self._forward.release(now, report)
             if timers and now >= self._next_tick:
@@ -210,7 +213,7 @@ class Pump:
         near = self.control.window.near
         record = self._connection.send_report(stream.received, taken_at, near=near)
         reporter.on_report(stream.received, now)
-        self._next_report = reporter.next
+        self._next_report, self._next_report_time = reporter.next, reporter.next_time
         return record
 
     def _report_due(self, now: float) -> float | None:
@@ -274,13 +277,20 @@ class Pump:
     def _limit(self, report: Report) -> None:
         """Let the peer's report decide how much may be on the way."""
         control, now = self.control, time.monotonic()
-        if self._reporter:
-            self._reporter.near = report.near
+        was_near = control.window.near
         if control.active:
             control.on_send(self._stream.sent, now)  # it may tell of what was sent just now
             if not control.on_report(report.taken, report.clock, now):
                 self._connection.counters.drop("report that cannot be true")
             self._forward.adapt()
+        reporter = self._reporter
+        if reporter:
+            if reporter.near:
+                self._received_at = now  # not noted until now
+            reporter.on_peer(near=report.near)
+            if was_near and not control.window.near:
+                reporter.hurry()  # the peer still reports rarely, and the window is full
+            self._next_report, self._next_report_time = reporter.next, reporter.next_time
 
     def _hear_out(self) -> None:
         """Read what is left from a peer that no longer reads: it may say why, or have ended too."""
@@ -302,7 +312,7 @@ class Pump:
         self._ending = self._watch[descriptor]() or self._ending
 
     def _await_report(self, timeout: float | None, now: float) -> float | None:
-        """Return for how long to wait at most if a report may be due earlier."""
+        """Return the shorter of this timeout and the time until a report is due."""
         due = self._report_due(now)
         if due is None:
             return timeout

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fethpipe.flow.reporter import INTERVAL, STEP
+from fethpipe.flow.reporter import INTERVAL, NEAR_INTERVAL, STEP
 from fethpipe.flow.window import Window
 
 FRAME = 1518
@@ -38,7 +38,7 @@ class Line:
 
     ``bunch`` holds reports back to multiples of so many seconds. ``pause`` is how long the sender
     waits after each frame at a time, None for not at all. ``stall`` stops the receiver for so many
-    seconds at the end of each two.
+    seconds at the end of each two. ``buffers`` is how many bytes the stream and the line hold.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Line:
         competitor: int = 0,
         stall: float = 0.0,
         pause: Callable[[float], float] | None = None,
+        buffers: int = 1 << 62,
     ) -> None:
         self.window = Window(0.0)
         self.parts: list[Part] = []
@@ -59,6 +60,7 @@ class Line:
         self._bunch = bunch
         self._stall = stall
         self._pause = pause
+        self._buffers = buffers
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
         self._now = 0.0
@@ -89,7 +91,7 @@ class Line:
         heapq.heappush(self._events, (time, self._number, call, arguments))
 
     def _fill(self) -> None:
-        while self.window.room > 0:
+        while self.window.room > 0 and self.window.on_the_way < self._buffers:
             self._send()
         self._transmit()
 
@@ -132,7 +134,8 @@ class Line:
         self._at(self._now + self._delay / 2, self._acknowledge)
         if not self._owed and self._taken - self._reported >= STEP:
             self._owed = True
-            due = max(self._now, self._last_report + INTERVAL)
+            interval = NEAR_INTERVAL if self.window.near else INTERVAL
+            due = max(self._now, self._last_report + interval)
             if self._bunch:
                 due = (due // self._bunch + 1) * self._bunch
             self._at(due, self._report)

@@ -182,7 +182,7 @@ def test_a_faster_line_is_found_out(delay: float) -> None:
 def test_a_line_that_becomes_a_little_faster_keeps_a_short_queue(
     delay: float, factor: float
 ) -> None:
-    """A modem has a queue of some 100 ms. What overflows it holds up everything behind it."""
+    """What overflows the queue of the modem holds up everything behind it."""
     rate = 5 * MBIT
     parts = Line(lambda now: rate * (1 if now < 8 else factor), delay).run(16.0)
 
@@ -219,6 +219,27 @@ def test_a_pipe_is_never_what_the_window_limits() -> None:
         assert window.on_report(taken, int(now * 1e6), now + 0.0001)
 
     assert window.room > pipe
+
+
+@pytest.mark.parametrize("mbits", [2, 10, 50])
+@pytest.mark.parametrize("delay", [0.001, 0.003])
+def test_a_slow_line_that_is_short_is_no_pipe(mbits: int, delay: float) -> None:
+    """A ping on it takes no longer than on a LAN, so at first nothing is limited."""
+    rate = mbits * MBIT
+    line = Line(lambda _: rate, delay, pause=lambda now: 0.2 if now < 3 else 0.0, buffers=rate // 2)
+    parts = line.run(12.0)
+
+    assert not line.window.near
+    assert share(parts[10:-1], rate) >= 0.9
+    assert queued(parts[10:-1]) <= allowed_queue(rate)
+
+
+def test_a_pipe_whose_reader_stops_is_a_pipe_again() -> None:
+    rate = 4000 * MBIT
+    line = Line(lambda _: rate, 0.0005, stall=0.3, buffers=1 << 20)
+    line.run(5.9)
+
+    assert line.window.near
 
 
 def test_a_report_that_cannot_be_true_changes_nothing() -> None:

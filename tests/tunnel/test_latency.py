@@ -62,8 +62,14 @@ class Rig:
         self.sent += len(record)
         self.peer.sendall(record)
 
-    def report(self, seconds: float) -> None:
-        self.say(encode_report(self.taken, seconds))
+    def report(self, seconds: float, *, near: bool = False) -> None:
+        self.say(encode_report(self.taken, seconds, near=near))
+
+    def read_report(self) -> Report:
+        """Return the next report, and pass over frames."""
+        while len(payload := next(self.payloads)) != REPORT_LENGTH:
+            pass
+        return decode_report(payload)
 
     def has_more(self) -> bool:
         self.peer.settimeout(0.2)
@@ -203,6 +209,37 @@ def test_what_is_taken_is_reported(latency_control: bool) -> None:
             reports.append(decode_report(payload))
 
         assert reports[-1].taken <= at.sent
+
+
+def test_the_clock_of_reports_goes_on_when_the_peer_is_no_longer_near() -> None:
+    """A report whose clock goes back is dropped, and with a full window nothing follows."""
+    with rig() as at:
+        clocks = []
+        for near in True, False, True, False:
+            at.report(1.0, near=near)
+            at.say(UPLOAD)
+            while not at.has_more():  # a near one is told ten times a second
+                at.say(UPLOAD)
+            clocks.append(at.read_report().clock)
+
+        assert clocks == sorted(clocks)
+
+
+def test_a_short_line_that_turns_out_slow_is_limited_and_the_peer_hears_of_it() -> None:
+    with rig() as at:
+        while not at.control.window.near:  # once the answer to a ping is quick enough
+            at.emit(PING)
+            assert next(at.payloads) == PING
+            at.report(1.0)
+        at.emit(*[UPLOAD] * 100)
+        taken = at.taken
+        for seconds in 1.2, 1.4, 1.6, 1.8:  # nothing of what was sent arrives
+            at.say(encode_report(taken, seconds))
+
+        while at.read_report().near:
+            pass
+
+        assert not at.control.window.near
 
 
 def test_a_report_of_more_than_was_sent_is_counted() -> None:
