@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import select
 import socket
 import stat
 import sys
@@ -12,7 +13,6 @@ import termios
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from select import select
 
 _PIPE_SIZE = 1 << 20
 """In bytes: the most that an ordinary user gets (proc_sys_fs(5): pipe-max-size). It holds several
@@ -110,12 +110,19 @@ class Stream:
             return None
         return count[0]
 
+    def check_reader(self) -> None:
+        """Notice a reader that has closed its end, without writing."""
+        poll = select.poll()
+        poll.register(self.write_descriptor, 0)
+        if poll.poll(0):
+            self._lose_reader()
+
     def flush(self, seconds: float) -> None:
         """Wait until the stream has taken what is pending, at most this many seconds."""
         deadline = time.monotonic() + seconds
         while self.pending:
             left = deadline - time.monotonic()
-            if left <= 0 or not select([], [self.write_descriptor], [], left)[1]:
+            if left <= 0 or not select.select([], [self.write_descriptor], [], left)[1]:
                 return
             self.write(b"")
 

@@ -48,6 +48,7 @@ FLUSH_SECONDS = 1.0
 
 _NO_READER = Ending("the peer no longer reads the stream")
 _LAST_READS = 64
+_CHECK_SECONDS = 1.0
 _NEVER = 1 << 62
 
 # Bytes that one read takes. Frames: as much as stays in the processor's cache until the last one is
@@ -119,7 +120,7 @@ class Pump:
         with closing(self._forward):
             return self._run()
 
-    def _run(self) -> Ending:  # noqa: PLR0912 - a call for each part of a wake-up would cost
+    def _run(self) -> Ending:  # noqa: PLR0912, PLR0915 - a call for each part of a wake-up would cost
         self._greet()
         stream = self._stream
         device = self._device.fileno()
@@ -140,6 +141,8 @@ class Pump:
             elif control.waiting and control.window.room > 0 and not stream.pending:
                 pause = max(0.0, control.pause(time.monotonic()))
                 timeout = pause if timeout is None else min(timeout, pause)
+            elif control.waiting and not stream.pending:
+                timeout = self._check_reader(timeout, now)
             if stream.pending:
                 slow = control.waiting and not control.window.near
                 watched = with_device if slow else others  # see rule 1
@@ -191,6 +194,13 @@ class Pump:
             self._next_look = now + (control.look or 0)
         left = max(0.0, self._next_look - now)
         return left if timeout is None else min(timeout, left)
+
+    def _check_reader(self, timeout: float | None, now: float) -> float:
+        """Look now and then whether anybody reads while nothing may be sent. Return the timeout."""
+        if now >= self._next_look:
+            self._stream.check_reader()
+            self._next_look = now + _CHECK_SECONDS
+        return _CHECK_SECONDS if timeout is None else min(timeout, _CHECK_SECONDS)
 
     def _greet(self) -> None:
         greeting = self._connection.send_hello()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import sys
 import termios
@@ -227,12 +228,15 @@ def test_the_clock_of_reports_goes_on_when_the_peer_is_no_longer_near() -> None:
 
 def test_a_short_line_that_turns_out_slow_is_limited_and_the_peer_hears_of_it() -> None:
     with rig() as at:
+        at.say(PING)  # once it is through, the hello before it has been read
+        assert at.device.absorb(seconds=PATIENCE) == PING
         while not at.control.window.near:  # once the answer to a ping is quick enough
             at.emit(PING)
             assert next(at.payloads) == PING
             at.report(1.0)
-        at.emit(*[UPLOAD] * 100)
         taken = at.taken
+        at.emit(*[UPLOAD] * 100)
+        assert all(len(next(at.payloads)) == len(UPLOAD) for _ in range(100))
         for seconds in 1.2, 1.4, 1.6, 1.8:  # nothing of what was sent arrives
             at.say(encode_report(taken, seconds))
 
@@ -240,6 +244,28 @@ def test_a_short_line_that_turns_out_slow_is_limited_and_the_peer_hears_of_it() 
             pass
 
         assert not at.control.window.near
+
+
+def test_a_reader_that_has_gone_is_noticed_while_nothing_may_be_sent() -> None:
+    device = FakeDevice()
+    hello = Connection(FRAMINGS["u16be"], hello=THEIRS).send_hello()
+    with ExitStack() as stack:
+        stack.callback(device.close)
+        (incoming, to_us), (from_us, outgoing) = os.pipe(), os.pipe()
+        for descriptor in incoming, to_us, outgoing:
+            stack.callback(os.close, descriptor)
+        stream = stack.enter_context(Stream(incoming, outgoing))
+        connection = Connection(FRAMINGS["u16be"], device.counters, hello=OURS)
+        pump = Pump(device, stream, connection)
+        running = stack.enter_context(ThreadPoolExecutor(1)).submit(pump.run)
+        os.write(to_us, hello + len(PING).to_bytes(2, "big") + PING)
+        assert device.absorb(seconds=PATIENCE) == PING
+        for _ in range(MORE_THAN_THE_DEVICE_HOLDS):
+            assert device.emit(UPLOAD, seconds=PATIENCE)
+
+        os.close(from_us)
+
+        assert running.result(PATIENCE).reason == "the peer no longer reads the stream"
 
 
 def test_a_report_of_more_than_was_sent_is_counted() -> None:
