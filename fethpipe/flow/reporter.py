@@ -28,6 +28,7 @@ class Reporter:
         self.next = STEP
         self.next_time = float("inf")
         self._told = 0
+        self._hurried = False
         self._last = now - INTERVAL
         self._since: float | None = None  # there is enough to tell
 
@@ -46,6 +47,7 @@ class Reporter:
         """Note that so much has been reported."""
         self._last = now
         self._since = None
+        self._hurried = False
         self._told = taken
         self._set_next()
 
@@ -57,8 +59,10 @@ class Reporter:
 
     def hurry(self) -> None:
         """Have the next report be due even if there is little to tell of."""
-        self.next = 0
+        self._hurried = True
+        self._set_next()
 
     def _set_next(self) -> None:
-        self.next = self._told + (NEAR_STEP if self.near else STEP)
+        step = 0 if self._hurried else NEAR_STEP if self.near else STEP
+        self.next = self._told + step
         self.next_time = self._last + NEAR_INTERVAL if self.near else float("inf")

@@ -68,12 +68,15 @@ _LEAST_AT_START = 12 * 1518
 # directions are busy, a ping meets one such queue each way.
 _LITTLE = 0.009
 # A shorter round trip is that of a pipe or a LAN, where the processor limits and not the line: the
-# kernel's buffers there are full long before the window is. A slow line may be as short. But on it
-# bytes queue for so long, in two reports in a row; then only such a rate is that of a LAN.
+# kernel's buffers there are full long before the window is.
 _NEAR = 0.004
-_NEAR_QUEUE = 0.1
+# A slow line may be as short. But on it bytes are on the way for longer than this, less than the
+# interval of reports, in so many reports in a row.
+_NEAR_QUEUE = 0.08
 _NEAR_LATE = 2
+# Once that was seen, only this rate is that of a LAN, in bytes a second.
 _NEAR_RATE = 12.5e6
+_NEAR_MARKS = 64
 # Beside somebody else's queue, the window is at most so much larger than it.
 _FOREIGN_MOST = 0.1
 _FOREIGN_SECONDS = 60.0
@@ -91,7 +94,7 @@ _STANDING_ROUNDS = 2
 _SETTLING_ROUNDS = 4
 _REMEMBERED_ROUNDS = 3
 _STUBBORN_ROUNDS = 3
-_NO_MORE = 1.1
+_STILL_THERE = 1.1
 _GROWN = 1.25
 _YIELDED = 0.75
 _DRAIN_SECONDS = 8.0
@@ -184,6 +187,7 @@ class Window:
         self.near = False
         self._was_near = False
         self._late = 0
+        self._before_late = (0, 0.0)
         self._marks: deque[_Mark] = deque()
         self.next_mark = MARK_BYTES
         self._clock: int | None = None
@@ -256,7 +260,7 @@ class Window:
         while self._marks and self._marks[0].end <= self.taken:
             mark = self._marks.popleft()
         if self.near:
-            self._doubt(more, passed * 1e-6, now)
+            self._doubt()
         if mark:
             self._sample(mark, now)
         if growing and self.starting and not self._held:
@@ -290,18 +294,26 @@ class Window:
         if done or (not self._rates and self._rounds.end == 0):
             self._rounds.open(self.sent, mark, self.taken, self._time, now)
 
-    def _doubt(self, more: int, passed: float, now: float) -> None:
-        """Limit what is sent after all if the line is slow. In these seconds, so much was taken."""
+    def _doubt(self) -> None:
+        """Limit what is sent after all if too much of it is late."""
         marks = self._marks
         late = bool(marks) and self._time - marks[0].time - self._least > _NEAR_QUEUE
         self._late = self._late + 1 if late else 0
-        if not marks or marks[-1].end < self.sent:
-            marks.append(_Mark(self.sent, now))
-        if self._late < _NEAR_LATE or not passed:
+        if not late:
+            self._before_late = (self.taken, self._time)
+        if len(marks) < _NEAR_MARKS:
+            self.next_mark = self.sent + 1
+        if self._late >= _NEAR_LATE:
+            self._leave_near()
+
+    def _leave_near(self) -> None:
+        taken, time = self._before_late
+        if self._time <= time:
             return
         self.near, self._was_near = False, True
-        self.starting = self._first_start = False
-        self.rate = more / passed
+        self.starting = self._first_start = self._held = self._refilling = False
+        self._late = self._draining = self._growth = self._stubborn = 0
+        self.rate = (self.taken - taken) / (self._time - time)
         self._rates.clear()
         self._rounds = _Rounds()
         self._marks.clear()
@@ -312,6 +324,10 @@ class Window:
         if one_way < self._lowest or now - self._lowest_at > _FOREIGN_SECONDS:
             self._lowest, self._lowest_at = one_way, now
             self.foreign = False
+        if self.near and now - self._least_at > _DRAIN_SECONDS:
+            # Nobody drains it, and clocks drift.
+            self._least = self._lowest = one_way
+            self._least_at = self._lowest_at = now
         if one_way < self._least + _TOUCH and not self.foreign:
             self._least_at = now
         self._least = min(self._least, one_way)
@@ -437,7 +453,7 @@ class Window:
     def _is_foreign(self, done: _Round) -> bool:
         """Return whether a queue stands that does not become shorter although we send less."""
         least = self.size <= LEAST
-        if not least and self.on_the_way > _NO_MORE * self.size:
+        if not least and self.on_the_way > _STILL_THERE * self.size:
             return False  # what stands may be what was sent before the window became smaller
         before, self._last_queue = self._last_queue, done.queue
         if done.queue < self._some or not done.full:

@@ -111,10 +111,13 @@ class Stream:
         return count[0]
 
     def check_reader(self) -> None:
-        """Notice a reader that has closed its end, without writing."""
+        """Find out, without writing, whether the reader has closed its end.
+
+        macOS tells it only those who wait to write (bsd/kern/sys_generic.c: poll_nocancel).
+        """
         poll = select.poll()
-        poll.register(self.write_descriptor, 0)
-        if poll.poll(0):
+        poll.register(self.write_descriptor, select.POLLOUT)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             self._lose_reader()
 
     def flush(self, seconds: float) -> None:

@@ -200,6 +200,8 @@ class Pump:
         if now >= self._next_look:
             self._stream.check_reader()
             self._next_look = now + _CHECK_SECONDS
+        if self._stream.reader_gone:
+            return 0.0
         return _CHECK_SECONDS if timeout is None else min(timeout, _CHECK_SECONDS)
 
     def _greet(self) -> None:

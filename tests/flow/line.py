@@ -91,7 +91,7 @@ class Line:
         heapq.heappush(self._events, (time, self._number, call, arguments))
 
     def _fill(self) -> None:
-        while self.window.room > 0 and self.window.on_the_way < self._buffers:
+        while self.window.room > 0 and self.window.sent - self._taken < self._buffers:
             self._send()
         self._transmit()
 
@@ -132,6 +132,8 @@ class Line:
         self.parts[-1].queued.append(self._now - sent - self._delay / 2)
         self.parts[-1].rate += FRAME / 0.5
         self._at(self._now + self._delay / 2, self._acknowledge)
+        if self.window.near and not self._pause:
+            self._fill()
         if not self._owed and self._taken - self._reported >= STEP:
             self._owed = True
             interval = NEAR_INTERVAL if self.window.near else INTERVAL

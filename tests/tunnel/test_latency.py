@@ -252,12 +252,13 @@ def test_a_reader_that_has_gone_is_noticed_while_nothing_may_be_sent() -> None:
     with ExitStack() as stack:
         stack.callback(device.close)
         (incoming, to_us), (from_us, outgoing) = os.pipe(), os.pipe()
-        for descriptor in incoming, to_us, outgoing:
+        for descriptor in incoming, outgoing:
             stack.callback(os.close, descriptor)
         stream = stack.enter_context(Stream(incoming, outgoing))
         connection = Connection(FRAMINGS["u16be"], device.counters, hello=OURS)
         pump = Pump(device, stream, connection)
         running = stack.enter_context(ThreadPoolExecutor(1)).submit(pump.run)
+        stack.callback(os.close, to_us)  # ends the pump, whatever happened
         os.write(to_us, hello + len(PING).to_bytes(2, "big") + PING)
         assert device.absorb(seconds=PATIENCE) == PING
         for _ in range(MORE_THAN_THE_DEVICE_HOLDS):
