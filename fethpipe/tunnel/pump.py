@@ -120,7 +120,7 @@ class Pump:
         with closing(self._forward):
             return self._run()
 
-    def _run(self) -> Ending:  # noqa: PLR0912, PLR0915 - a call for each part of a wake-up would cost
+    def _run(self) -> Ending:  # noqa: PLR0912 - a call for each part of a wake-up would cost
         self._greet()
         stream = self._stream
         device = self._device.fileno()
@@ -139,8 +139,7 @@ class Pump:
             if control.look and (control.waiting or stream.pending):
                 timeout = self._look(timeout)
             elif control.waiting and control.window.room > 0 and not stream.pending:
-                pause = max(0.0, control.pause(time.monotonic()))
-                timeout = pause if timeout is None else min(timeout, pause)
+                timeout = _shorter(timeout, control.pause(time.monotonic()))
             elif control.waiting and not stream.pending:
                 timeout = self._check_reader(timeout, now)
             if stream.pending:
@@ -192,8 +191,7 @@ class Pump:
             if control.waiting and control.window.room > 0 and not self._stream.pending:
                 self._forward.release(now)
             self._next_look = now + (control.look or 0)
-        left = max(0.0, self._next_look - now)
-        return left if timeout is None else min(timeout, left)
+        return _shorter(timeout, self._next_look - now)
 
     def _check_reader(self, timeout: float | None, now: float) -> float:
         """Look now and then whether anybody reads while nothing may be sent. Return the timeout."""
@@ -202,7 +200,7 @@ class Pump:
             self._next_look = now + _CHECK_SECONDS
         if self._stream.reader_gone:
             return 0.0
-        return _CHECK_SECONDS if timeout is None else min(timeout, _CHECK_SECONDS)
+        return _shorter(timeout, _CHECK_SECONDS)
 
     def _greet(self) -> None:
         greeting = self._connection.send_hello()
@@ -225,8 +223,12 @@ class Pump:
         near = self.control.window.near
         record = self._connection.send_report(stream.received, taken_at, near=near)
         reporter.on_report(stream.received, now)
-        self._next_report, self._next_report_time = reporter.next, reporter.next_time
+        self._plan_report(reporter)
         return record
+
+    def _plan_report(self, reporter: Reporter) -> None:
+        """Note from when on a report may be due: each wake-up compares with that."""
+        self._next_report, self._next_report_time = reporter.next, reporter.next_time
 
     def _report_due(self, now: float) -> float | None:
         """Return when to report, None if there is nothing to tell, or the stream is full."""
@@ -270,7 +272,7 @@ class Pump:
                 self._keepalive.expect(hello.keepalive / 1000)
             if Feature.REPORTS in hello.features:
                 self._reporter = Reporter(time.monotonic())
-                self._next_report = self._reporter.next
+                self._plan_report(self._reporter)
                 if self._limits:
                     self.control.start(self._stream.sent, time.monotonic())
             if self._super_frames and Feature.SUPER_FRAMES in hello.features:
@@ -302,7 +304,7 @@ class Pump:
             reporter.on_peer(near=report.near)
             if was_near and not control.window.near:
                 reporter.hurry()  # the peer still reports rarely, and the window is full
-            self._next_report, self._next_report_time = reporter.next, reporter.next_time
+            self._plan_report(reporter)
 
     def _hear_out(self) -> None:
         """Read what is left from a peer that no longer reads: it may say why, or have ended too."""
@@ -326,10 +328,7 @@ class Pump:
     def _await_report(self, timeout: float | None, now: float) -> float | None:
         """Return the shorter of this timeout and the time until a report is due."""
         due = self._report_due(now)
-        if due is None:
-            return timeout
-        left = max(0.0, due - now)
-        return left if timeout is None else min(timeout, left)
+        return timeout if due is None else _shorter(timeout, due - now)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -356,6 +355,12 @@ class Pump:
             )
         if keepalive.owing and not self._stream.pending:  # otherwise the stream takes nothing
             self._stream.write(self._connection.send_keepalive())
+
+
+def _shorter(timeout: float | None, seconds: float) -> float:
+    """Return the shorter time to wait: a timeout for select, or these seconds, 0 if negative."""
+    left = max(0.0, seconds)
+    return left if timeout is None else min(timeout, left)
 
 
 def _keep_freed_memory() -> None:
