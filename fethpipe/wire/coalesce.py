@@ -29,14 +29,11 @@ _LONGEST = 65535
 _U16 = struct.Struct(">H")
 _IP_START, _DONT_FRAGMENT, _PROTOCOL = b"\x08\x00\x45", b"\x40\0", 17
 
-flow = itemgetter(slice(_IP + 4), slice(_IP + 6, _IP + 10), slice(_IP + 12, _DATA))
-"""The bytes that are the same in datagrams that can be joined: all headers in front of their data,
-except the identification and the checksum of IP."""
 _data = itemgetter(slice(_DATA, None))
 
 
 def join_datagrams(datagrams: Sequence[bytes]) -> Sequence[bytes]:
-    """Return checked super-frames of one ``flow``, joined to as few as possible.
+    """Return checked super-frames of one flow, joined to as few as possible.
 
     Super-frames that are not UDP over IPv4 with a missing checksum are returned as they are.
     """

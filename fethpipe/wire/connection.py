@@ -14,6 +14,7 @@ from typing import NamedTuple, Union
 from ..errors import ProtocolError
 from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
+from .coalesce import join_datagrams
 from .framing import SUPER_FRAMES, AgentCommand, Framing, RecordDecoder
 from .hello import Feature, Hello, decode_hello, encode_hello, encode_switch
 from .offload import SHORTEST, SegmentLimit, add_headers, check_super_frames, find_fault
@@ -122,7 +123,8 @@ class Connection:
         takes = hello is not None and Feature.SUPER_FRAMES in hello.features
         self._switch = encode_switch(hello.nonce) if hello and takes else None
         # A device that takes super-frames of UDP also takes joined datagrams.
-        self._joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
+        joins = hello is not None and Feature.UDP_SEGMENTS in hello.features
+        self._join = join_datagrams if joins else None
         self._takes_reports = False  # until the peer has said that it sends them
         self._decoder = RecordDecoder(framing)
         self._heard: tuple[Hello, bytes]
@@ -345,7 +347,7 @@ class Connection:
             super_frames = [each for each in super_frames if each]
         short: list[SuperFrame] = []
         checked = check_super_frames(
-            super_frames, self.counters, join=self._joins, limit=self._limit, short=short
+            super_frames, self.counters, join=self._join, limit=self._limit, short=short
         )
         reports = self._read_short(short) if short else []
         return [SuperFramesReceived(checked), *reports] if checked else reports

@@ -16,7 +16,6 @@ from typing import NamedTuple, cast
 
 from ..ether.frame import HEADER_LENGTH
 from ..stats import Counters
-from .coalesce import flow, join_datagrams
 from .superframe import (
     DATA_VALID,
     ECN,
@@ -65,6 +64,11 @@ _USUAL = {
     for fragment in (b"\0\0", b"\x40\0")
 }
 _USUAL_LENGTH = SHORTEST + 20 + _HEADER_LENGTHS[_TCP]
+
+# The bytes that are the same in datagrams of one flow: all headers in front of their data, except
+# the identification and the checksum of IP.
+_IP, _DATA = SHORTEST, SHORTEST + 20 + _HEADER_LENGTHS[_UDP]
+_flow = itemgetter(slice(_IP + 4), slice(_IP + 6, _IP + 10), slice(_IP + 12, _DATA))
 
 _LONGER_THAN_ANY = 1 << 32
 _NOTHING_TO_DO = bytes((0, DATA_VALID))  # flags
@@ -123,27 +127,27 @@ def check_super_frames(
     super_frames: Sequence[SuperFrame],
     counters: Counters,
     *,
-    join: bool = False,
+    join: Callable[[Sequence[bytes]], Sequence[bytes]] | None = None,
     limit: SegmentLimit = _NO_LIMIT,
     short: list[SuperFrame] | None = None,
 ) -> Sequence[SuperFrame]:
     """Return the super-frames that may go to the kernel. The others are dropped and counted.
 
-    They are all bytes or all views, as a decoder returns them. With ``join``, datagrams of one flow
-    are joined to one super-frame. ``short`` gets those that are too short, uncounted.
+    They are all bytes or all views, as a decoder returns them. ``join`` gets those of one flow, and
+    returns fewer if it can. ``short`` gets those that are too short, uncounted.
     """
     if len(super_frames) == 1 and not find_fault(super_frames[0], limit):
         return super_frames
     if len(super_frames) <= 1 or not isinstance(super_frames[0], bytes):
         return _drop_faulty(super_frames, counters, limit, short)
     checked: list[SuperFrame] = []
-    for _, group in groupby(cast("Sequence[bytes]", super_frames), flow):
+    for _, group in groupby(cast("Sequence[bytes]", super_frames), _flow):
         run = list(group)
         # All that find_fault checks in a usual super-frame is the same in the whole flow.
         if len(min(run, key=len)) < _USUAL_LENGTH or _usual(run[0]) not in _USUAL:
             checked += _drop_faulty(run, counters, limit, short)
         elif join and limit.allows(len(max(run, key=len)) - VNET_LENGTH):
-            checked += join_datagrams(run)
+            checked += join(run)
         else:
             checked += run
     return checked

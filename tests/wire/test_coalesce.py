@@ -71,7 +71,7 @@ def anonymous(packets: list[bytes]) -> list[bytes]:
 def received(packets: list[bytes]) -> list[bytes]:
     """Return what comes out at the far side, having asserted that a kernel may see it."""
     counters = Counters()
-    joined = check_super_frames(packets, counters, join=True)
+    joined = check_super_frames(packets, counters, join=join_datagrams)
     assert not counters.drops
     assert [find_fault(packet) for packet in joined] == [""] * len(joined)
     return [datagram for packet in joined for datagram in cut(bytes(packet))]
@@ -132,7 +132,7 @@ def test_few_are_not_worth_it() -> None:
 )
 def test_others_are_left_as_they_are(packets: list[bytes]) -> None:
     counters = Counters()
-    checked = check_super_frames(packets, counters, join=True)
+    checked = check_super_frames(packets, counters, join=join_datagrams)
     assert not any(packet[1] for packet in checked)
     assert len(checked) + sum(counters.drops.values()) == len(packets)
 
@@ -146,7 +146,7 @@ def test_a_faulty_one_among_many_is_dropped() -> None:
     packets = [datagram(bytes((number,)), number) for number in range(9)]
     packets[4] = b"\x07" + packets[4][1:]
     counters = Counters()
-    checked = check_super_frames(packets, counters, join=True)
+    checked = check_super_frames(packets, counters, join=join_datagrams)
     left = [each for packet in checked for each in cut(bytes(packet))]
     assert anonymous(left) == anonymous(packets[:4] + packets[5:])
     assert counters.drops == {"super-frame with unknown flags": 1}

@@ -10,6 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fethpipe.stats import Counters
+from fethpipe.wire.coalesce import join_datagrams
 from fethpipe.wire.offload import (
     SegmentLimit,
     add_headers,
@@ -214,7 +215,9 @@ def test_datagrams_that_are_too_long_are_not_joined() -> None:
     packets = [packet] * 3
     for longest, joined in ((2042, 1), (2041, 3)):
         limit = SegmentLimit(lambda: longest)  # noqa: B023 - asked at once
-        assert len(check_super_frames(packets, Counters(), join=True, limit=limit)) == joined
+        assert (
+            len(check_super_frames(packets, Counters(), join=join_datagrams, limit=limit)) == joined
+        )
 
 
 @pytest.mark.parametrize("byte", [6, 7], ids=["more fragments", "a later fragment"])
