@@ -37,20 +37,18 @@ class RemoteSession:
         self._block = self._marker = b""
         self._rest: dict[FarSystem, bytes] = {}
 
-    def prepare(
-        self, config: Mapping[str, Any], common: Sequence[str], late: Callable[..., Sequence[str]]
-    ) -> None:
-        """Pack what is sent: the config of the other end, the modules that it needs everywhere, and
-        those that it needs on one system (``late(system, root=...)``).
+    def prepare(self, config: Mapping[str, Any], modules: Callable[..., Sequence[str]]) -> None:
+        """Pack what is sent: the config of the other end, what starts it everywhere, and the
+        further modules that it needs on one system (``modules(system, root=...)``).
         """
         nonce = make_nonce()
         self._marker = make_marker(nonce)
         packer = Packer(_FAR_MAIN, [config, nonce])
-        self._block = packer.pack(common, more=True)
+        self._block = packer.pack(more=True)
         for system in SYSTEMS:
             for root in (False, True):
-                modules = late(system, root=root)
-                self._rest[FarSystem(system, root)] = packer.copy().pack(modules)
+                rest = packer.copy().pack(modules(system, root=root))
+                self._rest[FarSystem(system, root)] = rest
 
     def size(self, system: FarSystem) -> int:
         """Return how many bytes are sent to a host with this system."""

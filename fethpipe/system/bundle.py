@@ -39,8 +39,10 @@ _DOCSTRING = '"' * 3
 _COMMENT = re.compile(r"  # [^\"']*$")
 _RETURNED = re.compile(r"\) -> [^\"']*:$")
 
-EARLY = "hashlib, json, os, sys, zlib, ctypes, ipaddress, logging, pathlib, socket, traceback"
-"""What the first stage imports, while the program is still on its way: it imports all that, too."""
+EARLY = "hashlib, json, os, sys, zlib, ctypes, ipaddress, logging, socket, termios, traceback"
+"""What the first stage imports, while the program is still on its way: it imports all that, too.
+Some of it only when it is another user, who may not be able to read it.
+"""
 
 # The lines are words of a command line, in double quotes, and every login shell has to leave them
 # as they are: no ", $, `, \ or !, and none so long that an old csh refuses it.

@@ -63,39 +63,28 @@ def unpack_config(packed: Mapping[str, Any]) -> Config:
     return Config(request=request, **{name: packed[name] for name in _SENT})
 
 
-def common_modules(config: Config) -> list[str]:
-    """Return the modules that an end needs on every system, besides the one that starts it."""
-    return _named(
-        {
-            "tunnel.pump": True,
-            "device.capture": bool(config.pcap),
-            "tunnel.hooks": bool(config.up or config.down),
-            "keeper.dhcp": config.dhcp,
-            "system.changes": config.dhcp,
-        }
-    )
-
-
-def late_modules(config: Config, system: str, *, root: bool) -> list[str]:
-    """Return the further modules that an end needs on this system, as root or another user."""
+def far_modules(config: Config, system: str, *, root: bool) -> list[str]:
+    """Return the modules that an end needs besides the one that starts it, on this system, as root
+    or another user. Those come first that make the device.
+    """
     mac = system == "Darwin"
     vmnet = config.device == "vmnet"
-    return _named(
-        {
-            "provision.tap": not mac,
-            "provision.feth": mac and not vmnet,
-            "vmnet.provision": mac and vmnet,
-            "vmnet.process": mac and vmnet,
-            "netif.darwin": mac,
-            "system.libc_darwin": mac,
-            "system.parting": root,
-            "keeper.sudo": not root,
-            "keeper.trust": not root,
-            "keeper.main": not root,
-        }
-    )
-
-
-def _named(modules: Mapping[str, bool]) -> list[str]:
+    needed = {
+        "provision.tap": not mac,
+        "provision.feth": mac and not vmnet,
+        "vmnet.provision": mac and vmnet,
+        "vmnet.process": mac and vmnet,
+        "netif.darwin": mac,
+        "system.libc_darwin": mac,
+        "system.parting": root,
+        "keeper.sudo": not root,
+        "keeper.trust": not root,
+        "keeper.main": not root,
+        "keeper.dhcp": config.dhcp,
+        "device.capture": bool(config.pcap),
+        "tunnel.hooks": bool(config.up or config.down),
+        "tunnel.tunnel": True,
+        "system.changes": config.dhcp,
+    }
     package = __name__.partition(".")[0]
-    return [f"{package}.{name}" for name, needed in modules.items() if needed]
+    return [f"{package}.{name}" for name, is_needed in needed.items() if is_needed]

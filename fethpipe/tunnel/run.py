@@ -13,24 +13,21 @@ from typing import TYPE_CHECKING
 
 from ..device import Device
 from ..device.inspected import InspectedDevice
-from ..errors import FethpipeError, NotAllowedError, SystemFailureError, reason, system_step
+from ..errors import NotAllowedError, system_step
 from ..keeper.client import KeeperProcess, StoppedError, fork_keeper
 from ..keeper.messages import Later
-from ..netif.name import interface_index
 from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import Provisioned
-from ..stats import format_counters
 from ..system.confinement import confine, empty_bounding_set
 from ..system.descriptors import has_terminal, open_standard
 from ..system.privileges import drop_privileges
 from ..system.signals import STOPPING, SignalPipe
-from ..system.stderr import only_write_terminal, without_waiting
-from ..system.stream import Stream
+from ..system.stderr import only_write_terminal
 from ..system.title import set_title
 from ..wire.framing import FRAMINGS
 from .addresses import warn_of_networks
-from .carrier import SetLink, find_link, link_up
-from .config import Config, common_modules, late_modules, pack_config
+from .carrier import SetLink, find_link
+from .config import Config, far_modules, pack_config
 from .ending import Ending
 from .parts import (
     leaves_terminal,
@@ -40,24 +37,16 @@ from .parts import (
     open_capture,
     prepare,
 )
-from .peer import compare_ends, make_hello
 from .people import People, choose_people
-from .ready import Announcer
-from .ring import TICK_SECONDS, RingGuard
 from .starter import Starter
-from .upkeep import LeaseGuard, look_after
-from .zerotier import parse_configuration
 
 if TYPE_CHECKING:
     from ..remote.session import RemoteSession
     from ..system.parting import Link
     from .command import Command
-    from .retry import Retry
 
 log = logging.getLogger("fethpipe")
 
-# How often a device is checked whose descriptors do not show every failure.
-_CHECK_SECONDS = 5.0
 # SIGINFO is Ctrl-T on macOS and the BSDs.
 _COUNTING = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGINFO") if hasattr(signal, name))
 
@@ -73,8 +62,8 @@ def run(
     """Run a tunnel until it ends cleanly. Return why it ended, None if it was stopped before.
 
     Without a COMMAND or a remote end, the stream is ``stdin`` and ``stdout``. ``on_ready`` is
-    called when the device is up, before anything is written to the stream. ``load_late`` loads the
-    pump only then, as may be done where everybody can read it. Raises FethpipeError.
+    called when the device is up, before anything is written to the stream. ``load_late`` loads what
+    moves frames only then, as may be done where everybody can read it. Raises FethpipeError.
 
     The order matters: first fork what has to keep our privileges. Then have the device made, and
     load what another user may not read, while COMMAND starts. Then give up our privileges for good,
@@ -115,6 +104,10 @@ def run(
         stack.callback(announcer.end)
         announcer.start(provisioned, device)
         warn_of_networks(provisioned)
+        if on_ready:
+            on_ready()
+        from .tunnel import Tunnel  # noqa: PLC0415 - the rest of the program, see load_late
+
         tunnel = Tunnel(
             config,
             device,
@@ -127,10 +120,7 @@ def run(
         tunnel.watch_processes(signals, session, link)
         if config.dhcp:
             tunnel.watch_addresses(kind, stack)
-        tunnel.check_device(look_after(kind, provisioned, keeper, addresses=later != "change"))
-        if on_ready:
-            on_ready()
-        importlib.import_module(".pump", __package__)
+        tunnel.check_device(kind, addresses=later != "change")
         _confine()
         if command:
             from .reconnect import run_command  # noqa: PLC0415
@@ -186,16 +176,12 @@ def _begin(config: Config, command: Command | None, session: RemoteSession | Non
     if command:
         command.begin()
         importlib.import_module(".reconnect", __package__)
-    importlib.import_module(".pump", __package__)
+    importlib.import_module(".tunnel", __package__)
     if config.dhcp:
         importlib.import_module("..system.changes", __package__)
     if session and config.far:
         with system_step("prepare the remote end"):
-            session.prepare(
-                pack_config(config.far),
-                common_modules(config.far),
-                partial(late_modules, config.far),
-            )
+            session.prepare(pack_config(config.far), partial(far_modules, config.far))
 
 
 def _confine() -> None:
@@ -234,170 +220,3 @@ def _make_device(
 
             keeper = stack.enter_context(closing(sudo_keeper(need, signals, STOPPING, later)))
     return keeper.provision(kind.name, config.request), keeper
-
-
-class Tunnel:
-    """Moves frames between a device and a stream, and attends to what happens besides.
-
-    ``watch`` has functions to call when a descriptor is readable, ``periodic`` has pairs of an
-    interval in seconds and a function to call so often.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        device: Device,
-        provisioned: Provisioned,
-        *,
-        set_link: SetLink,
-        announcer: Announcer,
-        keeper: KeeperProcess | None,
-        retry: Retry | None,
-    ) -> None:
-        self.watch: dict[int, Callable[[], Ending | None]] = {}
-        self.periodic: list[tuple[float, Callable[[], None]]] = []
-        self._config = config
-        self._provisioned = provisioned
-        self._set_link = set_link
-        self._announcer = announcer
-        self._keeper = keeper
-        self._retry = retry
-        if config.stats_seconds:
-            self.periodic.append((config.stats_seconds, self._log_counters))
-        # Where no time counts anyway, and nothing says that there is a bridge, nobody looks for a
-        # ring: that takes a timer.
-        if config.keepalive or config.request.bridge:
-            ring = RingGuard(device, provisioned.mac, config.request.bridge)
-            device = InspectedDevice(device, ring)
-            self.periodic.append((TICK_SECONDS, ring.tick))
-        self._device = device
-
-    def watch_processes(
-        self, signals: SignalPipe, session: RemoteSession | None, link: Link | None
-    ) -> None:
-        """Attend to signals, and to the processes that belong to the tunnel."""
-        self.watch[signals.fileno()] = partial(self._attend_signals, signals)
-        if self._announcer.hooks:
-            self.watch[self._announcer.hooks.fileno()] = self._announcer.hooks.attend
-        if self._keeper:
-            self.watch[self._keeper.channel.fileno()] = self._attend_keeper
-        if session:
-            self.watch[session.relay.fileno()] = session.relay.attend
-        if link:
-            self.watch[link.fileno()] = partial(_attend_terminal, link, signals)
-
-    def watch_addresses(self, kind: Kind, stack: ExitStack) -> None:
-        """Tell the addresses that the device gets by DHCP."""
-        name, keeper = self._provisioned.interface, self._keeper
-        if kind.find_address and keeper:
-            guard = LeaseGuard(
-                name,
-                partial(kind.find_address, name),
-                tell=self._announcer.got_address,
-                ask=keeper.get_address,
-            )
-            self.periodic.append((_CHECK_SECONDS, guard.check))
-        from ..system.changes import NewAddresses  # noqa: PLC0415 - only --dhcp needs it
-
-        index = interface_index(name)
-        news = stack.enter_context(closing(NewAddresses(index)))
-
-        def attend() -> None:
-            for address in news.read():
-                self._announcer.got_address(str(address))
-
-        self.watch.update(dict.fromkeys(news.descriptors, attend))
-
-    def check_device(self, check: Callable[[], None] | None) -> None:
-        """Call this now and then, if it is there: it shows what the descriptors do not show."""
-        if check:
-            self.periodic.append((_CHECK_SECONDS, check))
-
-    def pump(self, incoming: int, outgoing: int) -> Ending:
-        """Move frames over a stream until the end: its descriptors to read and to write.
-
-        Raises FethpipeError.
-        """
-        # _begin has loaded them.
-        from ..wire.connection import Connection, EchoReceived, Event, PeerReady  # noqa: PLC0415
-        from ..wire.offload import SegmentLimit  # noqa: PLC0415
-        from .pump import Pump  # noqa: PLC0415
-
-        config, device, status = self._config, self._device, self._announcer.status
-        hello = make_hello(device, self._provisioned, config.keepalive) if config.hello else None
-        limit = SegmentLimit(device.offload.longest_frame) if device.offload else None
-        connection = Connection(FRAMINGS[config.framing], device.counters, hello=hello, limit=limit)
-        periodic = self.periodic
-        if status:
-            status.progress.connected = False
-            periodic = [*periodic, (1.0, status.redraw)]
-
-        def meet(first: Event | None) -> None:
-            if isinstance(first, EchoReceived):
-                log.warning("%s: the other end sends back what we send: it is an echo", device.name)
-                return
-            if isinstance(first, PeerReady) and hello:
-                compare_ends(device.name, hello, first.hello)
-            self._announcer.connected()
-            if self._retry:
-                self._retry.reset()
-
-        try:
-            with Stream(incoming, outgoing) as stream, without_waiting(), link_up(self._set_link):
-                if config.dhcp and self._keeper:
-                    by = self._keeper.get_address()
-                    log.info("%s: %s asks for an address", device.name, by)
-                return Pump(
-                    device,
-                    stream,
-                    connection,
-                    watch=self.watch,
-                    periodic=periodic,
-                    keepalive=config.keepalive,
-                    on_first=meet,
-                    latency_control=config.latency_control,
-                    on_configure=partial(self._configure, self._keeper) if self._keeper else None,
-                ).run()
-        except OSError as error:
-            raise SystemFailureError(f"the stream failed: {reason(error)}") from error
-        finally:
-            if status:
-                status.erase()
-
-    def count(self) -> str:
-        """Return the counters as one line."""
-        return format_counters(self._device.counters, kernel_drops=self._device.kernel_drops())
-
-    def _log_counters(self) -> None:
-        log.warning("%s: %s", self._device.name, self.count())
-
-    def _configure(self, keeper: KeeperProcess, words: Sequence[bytes]) -> None:
-        """Do what ZeroTier's host asks for. If it fails, log the error and go on."""
-        wanted = parse_configuration(words)
-        if wanted is None:
-            self._device.counters.drop("configuration not understood")
-            return
-        try:
-            keeper.change(wanted)
-        except FethpipeError as error:
-            log.error("%s", error)  # noqa: TRY400 - one line, never a traceback
-
-    def _attend_signals(self, signals: SignalPipe) -> Ending | None:
-        for number in signals.read():
-            if number in STOPPING:
-                return Ending(f"stopped by {number.name}", requested=True, signal=number)
-            if number == signal.SIGUSR2 and self._retry:
-                self._retry.hurry()
-            else:
-                self._log_counters()
-        return None
-
-    def _attend_keeper(self) -> Ending | None:
-        raise SystemFailureError(
-            f"the keeper of {self._device.name} has died",
-            hint="start again: that also destroys a feth pair that it left behind",
-        )
-
-
-def _attend_terminal(link: Link, signals: SignalPipe) -> Ending | None:
-    return None if link.attend(signals) else Ending("the terminal has gone", requested=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from ..abi.address import IPInterface
 from ..errors import FethpipeError
-from ..keeper.client import KeeperProcess
 from ..provision.kind import Kind
 from ..provision.request import Provisioned
 
@@ -20,12 +19,13 @@ Addresses = tuple[IPInterface, ...]
 
 
 def look_after(
-    kind: Kind, device: Provisioned, keeper: KeeperProcess | None, *, addresses: bool
+    kind: Kind, device: Provisioned, restore: Callable[[], None] | None, *, addresses: bool
 ) -> Callable[[], None] | None:
     """Return what to call now and then, None if nothing of this kind of device has to be checked.
 
     It raises DeviceError if the device is broken. ``addresses`` is whether they are looked after as
-    well; not those that ZeroTier's host changes.
+    well; not those that ZeroTier's host changes. ``restore`` adds those that are lost; None where
+    nothing can.
     """
     if kind.check is None:
         return None
@@ -33,9 +33,7 @@ def look_after(
     if not (addresses and kind.find_lost and device.addresses):
         return check
     find_lost = kind.find_lost
-    guard = AddressGuard(
-        device.interface, lambda: find_lost(device), keeper.restore if keeper else None
-    )
+    guard = AddressGuard(device.interface, lambda: find_lost(device), restore)
 
     def check_all() -> None:
         check()

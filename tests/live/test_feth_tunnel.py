@@ -251,7 +251,7 @@ def test_what_a_killed_keeper_left_goes_at_the_next_start(
 def test_it_ends_when_somebody_destroys_one_side(
     left: Namespace, peer: Peer, darwin: SimulatedDarwin, side: str, why: str
 ) -> None:
-    often = on_mac(darwin, *changed("tunnel.run _CHECK_SECONDS = 0.1"))
+    often = on_mac(darwin, *changed("tunnel.tunnel _CHECK_SECONDS = 0.1"))
     with peer.start(left, launcher=often).up() as program:
         darwin.destroy(side)
         program.ends(73, f"{FETH} has gone: {why}")
@@ -262,7 +262,7 @@ def test_it_ends_when_somebody_destroys_one_side(
 def test_an_address_that_vanishes_is_added_again_once(
     left: Namespace, peer: Peer, darwin: SimulatedDarwin, lost: str
 ) -> None:
-    often = on_mac(darwin, *changed("tunnel.run _CHECK_SECONDS = 0.1"))
+    often = on_mac(darwin, *changed("tunnel.tunnel _CHECK_SECONDS = 0.1"))
     options = ("--address", f"{LEFT}/24", "--address", "fd00:9::1/64")
     with (
         Inside(darwin, left.path) as inside,

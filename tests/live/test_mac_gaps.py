@@ -20,7 +20,7 @@ from tests.live.programs import LEFT, Fethpipe, changed, on_mac
 pytestmark = pytest.mark.live
 
 FETH, IO = "feth10000", "feth20000"
-OFTEN = "tunnel.run _CHECK_SECONDS = 0.05"
+OFTEN = "tunnel.tunnel _CHECK_SECONDS = 0.05"
 SOON = "tunnel.retry _FIRST_SECONDS = 0.2"
 LEASE = ip_interface("10.9.0.50/24")
 

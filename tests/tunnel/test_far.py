@@ -22,8 +22,7 @@ from fethpipe.remote.ssh import RemoteEnd
 from fethpipe.system.bundle import EARLY, collect_sources
 from fethpipe.tunnel.config import (
     Config,
-    common_modules,
-    late_modules,
+    far_modules,
     pack_config,
     unpack_config,
 )
@@ -50,7 +49,7 @@ _ASKED_FOR = {"device.capture", "tunnel.hooks", "keeper.dhcp", "system.changes"}
 
 def sent(config: Config, system: str, *, root: bool) -> dict[str, str]:
     """Return the modules that an end gets, with their sources."""
-    modules = [*common_modules(config), *late_modules(config, system, root=root)]
+    modules = far_modules(config, system, root=root)
     sources = collect_sources(["fethpipe.tunnel.far", *modules])
     return {name(path): source for path, source in sources}
 
@@ -86,17 +85,30 @@ def test_it_has_all_that_it_can_import(config: Config, system: str, root: bool) 
 
 
 def test_what_the_first_stage_imports_is_needed_anyway() -> None:
-    code = f"import sys; sys.path[:] = {[str(ROOT), *sys.path]}; import fethpipe.tunnel.far"
     modules = set(EARLY.split(", ")) - {"zlib"}  # which it needs itself
-    code += f"; print({modules} - sys.modules.keys() or 'all')"
+    code = "import fethpipe.tunnel.far, fethpipe.tunnel.tunnel"
+    assert python(f"{code}; print({modules} - sys.modules.keys() or 'all')") == "all"
+
+
+def test_what_is_loaded_late_needs_no_more_of_python() -> None:
+    """Another user, whom the far end has become by then, may not be able to read it."""
+    code = f"import {EARLY}, fethpipe.tunnel.far, fethpipe.provision.tap; had = set(sys.modules)"
+    code += "; import fethpipe.tunnel.tunnel; late = sys.modules.keys() - had"
+    code += "; print([each for each in late if not each.startswith('fethpipe.')] or 'none')"
+    assert python(code) == "none"
+
+
+def python(code: str) -> str:
+    """Run a line in a Python that has nothing but fethpipe, and return what it prints."""
+    code = f"import sys; sys.path[:] = {[str(ROOT), *sys.path]}; {code}"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, check=True)
-    assert done.stdout == b"all\n"
+    return done.stdout.decode().strip()
 
 
 @pytest.mark.parametrize(("system", "root"), ENDS)
 def test_it_is_small(system: str, root: bool) -> None:
     session = RemoteSession(RemoteEnd("host"))
-    session.prepare(pack_config(PLAIN), common_modules(PLAIN), partial(late_modules, PLAIN))
+    session.prepare(pack_config(PLAIN), partial(far_modules, PLAIN))
     session.relay.close()
     assert session.size(FarSystem(system, root)) <= LARGEST
 
