@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 
@@ -38,6 +37,9 @@ def stable_mac(host: bytes, name: str) -> bytes:
     ``host`` identifies the host. It must not be shown to others (machine-id(5)), so the MAC is made
     from a hash of it.
     """
+    # It takes several milliseconds, and few processes make a MAC.
+    import hashlib  # noqa: PLC0415
+
     digest = hashlib.blake2s(name.encode(), key=hashlib.blake2s(host).digest(), person=b"fethpipe")
     return _locally_administered(digest.digest()[:MAC_LENGTH])
 

@@ -5,8 +5,8 @@ user; then follows what is needed there. By then the first block is still on its
 
 Before and behind that line comes whatever the login prints ("noise"). The stream starts behind a
 marker, which the remote end prints when its device is up. So everything that fails before the
-marker is a failure to start. Nothing can print the marker by accident: it is a hash of a nonce that
-travels inside of the compressed program, where no shell, motd or echo of the command line shows it.
+marker is a failure to start. Nothing can print the marker by accident: it has a nonce that travels
+inside of the compressed program, where no shell, motd or echo of the command line shows it.
 """
 
 from __future__ import annotations

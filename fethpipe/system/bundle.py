@@ -6,15 +6,15 @@ first part. That one takes the other parts while the modules of the first ones a
 is written to a disk, and no byte is read behind the last part, as records follow on the same
 descriptor. Our own modules may come from a folder, a zip file, or such a program.
 
-A program has the modules that are needed and no others, without comments. A part is its size (4
-bytes, big-endian), the SHA-256 of the size and the data, and the data: a piece of one zlib stream.
+A program has the modules that are needed and no others, without comments. A part is the size of its
+data and a CRC-32 of that size and the data (4 bytes each, big-endian), and the data: a piece of one
+zlib stream.
 In it are texts with a NUL behind each but the last: facts as JSON, then path and text of each file.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib.util
 import json
 import re
@@ -39,7 +39,7 @@ _DOCSTRING = '"' * 3
 _COMMENT = re.compile(r"  # [^\"']*$")
 _RETURNED = re.compile(r"\) -> [^\"']*:$")
 
-EARLY = "hashlib, json, os, sys, zlib, ctypes, ipaddress, logging, socket, termios, traceback"
+EARLY = "json, os, sys, zlib, ctypes, ipaddress, logging, pathlib, socket, termios, traceback"
 """What the first stage imports, while the program is still on its way: it imports all that, too.
 Some of it only when it is another user, who may not be able to read it.
 """
@@ -60,10 +60,10 @@ STAGE = (
     "  data += piece",
     " return data",
     "def part():",
-    " head = take(36)",
+    " head = take(8)",
     " size = int.from_bytes(head[:4], 'big')",
     " data = b'' if size >> 20 else take(size)",
-    " if not head[4:] == hashlib.sha256(head[:4] + data).digest():",
+    " if not head[4:] == zlib.crc32(head[:4] + data).to_bytes(4, 'big'):",
     "  sys.exit('fethpipe: the program arrived damaged: something else reads or writes stdin')",
     " return stream.decompress(data).decode().split(chr(0))",
     "first = part()",
@@ -121,7 +121,7 @@ class Packer:
             data = self._compressor.compress(text.encode())
             data += self._compressor.flush(zlib.Z_SYNC_FLUSH)
             size = len(data).to_bytes(4, "big")
-            block += size + hashlib.sha256(size + data).digest() + data
+            block += size + zlib.crc32(size + data).to_bytes(4, "big") + data
         return bytes(block)
 
 

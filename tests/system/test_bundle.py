@@ -134,7 +134,7 @@ def test_a_program_that_ends_early_is_told(left: int) -> None:
     assert done.stderr == b"fethpipe: only a part of the program came: stdin ended\n"
 
 
-@pytest.mark.parametrize("place", [0, 3, 4, 36, 1000, -1])
+@pytest.mark.parametrize("place", [0, 3, 4, 8, 1000, -1])
 def test_a_program_that_was_changed_is_not_run(place: int) -> None:
     changed = bytearray(far("print('never')", ["fethpipe.cli"]))
     changed[place] ^= 1
