@@ -86,7 +86,9 @@ def pack_program(function: str, arguments: Sequence[Any] = (), also: Iterable[st
 class Packer:
     """Packs a program that calls ``module:function`` with these arguments, as JSON can carry them.
 
-    The function returns the exit status of the program.
+    The function returns the exit status of the program. If there are several blocks, it is called
+    while they still come, with one more argument: a function that waits until all are here. It must
+    call that before it forks or reads from descriptor 0.
     """
 
     def __init__(self, function: str, arguments: Sequence[Any] = ()) -> None:

@@ -19,6 +19,7 @@ from typing import Any, cast
 ROOT = "<fethpipe>"
 """The entry of ``sys.path``. No file has this name, so nothing on disk can take its place."""
 
+_OURS = ROOT.strip("<>")
 _PACKAGE = "/__init__.py"
 
 
@@ -73,9 +74,12 @@ class SourceFinder:
         self._sources = sources
 
     def find_spec(self, name: str, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return the spec of a module, None if it is not here."""
+        """Return the spec of a module, None if it is not here.
+
+        Another package's is not: to look for it would mean to wait for all that still comes.
+        """
         del target
-        path = self._path(name)
+        path = self._path(name) if name.partition(".")[0] == _OURS else None
         if path is None:
             return None
         # spec_from_loader would make the file name absolute, as if it were in the current folder.
@@ -135,12 +139,15 @@ def install(sources: Sources) -> None:
 def run(first: Sequence[str], take: Callable[[], Sequence[str]]) -> Any:
     """Call the ``module:function`` that the first part names, and return what it returns.
 
-    The module is imported while other parts still come; the function has descriptor 0 for itself.
+    Its module is imported while other parts still come; the function has descriptor 0 for itself.
+    With several blocks, it is called while they still come, and its last argument waits for them.
     """
     sources = Sources(first, take)
     install(sources)
     sys.excepthook = traceback.print_exception  # the default one reads the lines from the disk
     module, _, name = sources.facts["function"].partition(":")
     called = getattr(importlib.import_module(module), name)
+    if sources.facts["more"]:
+        return called(*sources.facts["arguments"], sources.complete)
     sources.complete()
     return called(*sources.facts["arguments"])

@@ -94,12 +94,12 @@ def test_what_a_module_imports_is_sent_before_it() -> None:
 
 
 def test_what_was_sent_is_not_sent_again() -> None:
-    packer = Packer("builtins:exec", ["import fethpipe.errors, fethpipe.wire.hello"])
+    packer = importing("fethpipe.errors")
     first = packer.pack(["fethpipe.wire.hello"], more=True)
     both = [packer.copy().pack(["fethpipe.errors", "fethpipe.wire.hello"]) for _ in range(2)]
     assert both[0] == both[1]
     assert len(both[0]) < len(first)
-    assert run(first + both[0]).returncode == 0
+    assert run(first + both[0]).stderr.startswith(b"<module 'fethpipe.errors' from")
 
 
 # ---- how it runs ----
@@ -114,6 +114,29 @@ def test_what_the_function_returns_is_the_exit_status() -> None:
 def test_what_follows_is_left_alone() -> None:
     done = run(far("import os; os.write(1, os.read(0, 100))") + b"the first frame")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"the first frame", b"")
+
+
+def importing(module: str) -> Packer:
+    """Return what packs a program of several blocks that imports a module and prints it on stderr.
+
+    import_module ignores a second argument if the name is absolute.
+    """
+    return Packer("importlib:import_module", [module])
+
+
+def test_a_module_of_the_first_block_does_not_wait_for_others() -> None:
+    """Nor does what it imports of Python itself: array, fcntl, termios."""
+    done = run(importing("fethpipe.system.stream").pack(["fethpipe.system.stream"], more=True))
+    assert done.stderr.startswith(b"<module 'fethpipe.system.stream' from")
+
+
+def test_a_function_can_wait_for_all_blocks() -> None:
+    # Its third argument is a clock. The one it gets shows no time.
+    packer = Packer("timeit:timeit", ["pass", "pass"])
+    first = packer.pack(more=True)
+    assert b"only a part of the program came" in run(first).stderr
+    done = run(first + packer.pack(["fethpipe.errors"]))
+    assert done.stderr.endswith(b"unsupported operand type(s) for -: 'NoneType' and 'NoneType'\n")
 
 
 def test_it_may_come_in_pieces() -> None:
