@@ -34,6 +34,11 @@ that (LoginGraceTime), and the rest is for the program."""
 UNATTENDED_SECONDS = 60.0
 """The time for the start, in seconds, without a terminal."""
 
+_PIPE_SIZE = 1 << 13
+"""What the pipe to ssh holds, in bytes. ssh makes one packet of all that it finds there, up to 32
+KiB, and the other end sees nothing of a packet before all of it has come.
+"""
+
 _PAUSE = 0.3
 """The time in seconds after which what is said no longer is the reason of a failure."""
 
@@ -76,6 +81,7 @@ def handshake(
     deadline = time.monotonic() + seconds
     search = _MarkerSearch(marker)
     incoming, outgoing = stream.read_descriptor, stream.write_descriptor
+    stream.narrow_pipe(_PIPE_SIZE)
     stream.write(block)
     with ExitStack() as stack:
         stack.callback(lambda: on_noise(search.noise) if search.noise else None)

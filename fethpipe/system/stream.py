@@ -11,7 +11,7 @@ import stat
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 _PIPE_SIZE = 1 << 20
@@ -45,7 +45,11 @@ class Stream:
         }
         for descriptor in self._were_blocking:
             os.set_blocking(descriptor, False)
-            _enlarge_pipe(descriptor)
+            _resize_pipe(descriptor, _PIPE_SIZE, lambda current: current < _PIPE_SIZE)
+
+    def narrow_pipe(self, size: int) -> None:
+        """Have the pipe that is written hold no more than so many bytes, where the system can."""
+        _resize_pipe(self.write_descriptor, size, lambda current: current > size)
 
     def read(self, most: int = _PIPE_SIZE) -> bytes | None:
         """Return up to ``most`` bytes that wait, b"" at the end of the stream, None if none wait.
@@ -146,12 +150,14 @@ class Stream:
         self.close()
 
 
-def _enlarge_pipe(descriptor: int) -> None:
-    """Enlarge a pipe, if the system allows it. Anything else stays as it is."""
+def _resize_pipe(descriptor: int, size: int, wanted: Callable[[int], bool]) -> None:
+    """Have a pipe hold so many bytes, if the system allows it and ``wanted`` says so of what it
+    holds. Anything else stays as it is.
+    """
     if os.uname().sysname != "Linux":
         return
     from ..abi.linux import F_GETPIPE_SZ, F_SETPIPE_SZ  # noqa: PLC0415 - a TAP has loaded it
 
     with suppress(OSError):
-        if fcntl.fcntl(descriptor, F_GETPIPE_SZ) < _PIPE_SIZE:
-            fcntl.fcntl(descriptor, F_SETPIPE_SZ, _PIPE_SIZE)
+        if wanted(fcntl.fcntl(descriptor, F_GETPIPE_SZ)):
+            fcntl.fcntl(descriptor, F_SETPIPE_SZ, size)
