@@ -39,7 +39,9 @@ class Command:
         self._pidfd: list[int] = []  # where the system has such: a number may be another's by then
 
     def begin(self) -> None:
-        """Have COMMAND started. ``start`` tells whether it was."""
+        """Have COMMAND started, once for each ``start``, which tells whether it was."""
+        if self._begun:
+            return
         self._begun = True
         with suppress(ChannelClosedError):
             self._channel.send({"do": "start"})
@@ -49,8 +51,7 @@ class Command:
 
         Raises LaunchError, or TemporaryLaunchError if another try may work.
         """
-        if not self._begun:
-            self.begin()
+        self.begin()
         self._begun = False
         self._channel.set_timeout(_START_SECONDS)
         try:
