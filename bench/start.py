@@ -17,7 +17,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,10 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import contenders
 from bench.contenders import Link
-from bench.namespaces import leave_world
 from bench.wan import LineLink, LineSpec
+from bench.world import mount_inside, run_inside
 
-_DIE_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
 _SECONDS = 30.0
 
 
@@ -75,21 +73,11 @@ def main(argv: Sequence[str]) -> int:
         return _inside(options)
     if os.geteuid() != 0:
         sys.exit("start.py: only root can make network namespaces: run it with sudo")
-    with tempfile.TemporaryDirectory(prefix="fethpipe-start-") as scratch:
-        leave_world()
-        inside = [sys.executable, __file__, "--inside", scratch, *argv]
-        with subprocess.Popen([*_DIE_WITH_ME, *inside], start_new_session=True) as child:
-            try:
-                return child.wait()
-            finally:
-                child.kill()  # it is PID 1: the kernel ends all that runs inside
+    return run_inside(__file__, argv)
 
 
 def _inside(options: argparse.Namespace) -> int:
-    mounts = ["--make-rprivate /", "-t proc proc /proc", "-t tmpfs tmpfs /run"]
-    for arguments in mounts:
-        subprocess.run(["mount", *arguments.split()], check=True)
-    Path("/run/sshd").mkdir()
+    mount_inside()
     source = str(Path(__file__).with_name("line.c"))
     subprocess.run(["cc", "-O2", "-o", str(options.inside / "line"), source], check=True)
     for line in options.lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from bench.namespaces import leave_world
 
 DIE_WITH_ME = ["setpriv", "--pdeathsig", "KILL"]
+_PACKAGE = Path(__file__).resolve().parent.parent / "fethpipe"
 _SSHD_DIRECTORY = Path("/run/sshd")
 _LAST_WORDS_SECONDS = 30.0
 """So long a benchmark may take after Ctrl-C, to tell what there is."""
@@ -20,6 +22,8 @@ _LAST_WORDS_SECONDS = 30.0
 
 def run_inside(script: str, argv: Sequence[str]) -> int:
     """Run a script as PID 1 of its own world, with a folder of its own; return its status."""
+    # As an installation has it. From its sources, fethpipe takes 0.1 s longer to start.
+    compileall.compile_dir(_PACKAGE, quiet=2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="fethpipe-bench-") as scratch:
         leave_world()
