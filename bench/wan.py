@@ -319,7 +319,8 @@ def main(argv: Sequence[str]) -> int:
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Measure tunnels over ssh on an emulated line.",
-        epilog=f"tunnels: {', '.join(TUNNELS)}; loads: {', '.join(_LOADS)}",
+        epilog=f"tunnels: {', '.join(TUNNELS)} (uncontrolled is fethpipe --no-latency-control, "
+        f"ssh are bytes without a tunnel); loads: {', '.join(_LOADS)}",
     )
     add = parser.add_argument
     add("--lines", type=_lines, metavar="MBIT/MS[/LOSS],...", help="the lines (default 10/40)")
@@ -341,6 +342,10 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     ]
     options.loads = (options.loads or ("up" if options.quick else "up,down,both")).split(",")
     options.tunnels = options.tunnels.split(",") if options.tunnels else list(TUNNELS)
+    for given, known in ((options.loads, _LOADS), (options.tunnels, TUNNELS)):
+        for name in given:
+            if name not in known:
+                parser.error(f"{name} is none of {', '.join(known)}")
     if options.quick:
         options.seconds = 8
     return options
