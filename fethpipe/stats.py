@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class Counters:
@@ -20,8 +20,10 @@ class Counters:
         self.frames_sent = 0
         self.bytes_sent = 0
         self.drops: Counter[str] = Counter()
-        self.describe_line: Callable[[], str] = str
-        """Returns what is known of the line to the peer, in words; "" where nothing is."""
+        self.describe_line: Callable[[], Sequence[str]] = tuple
+        """Returns what is known of the line to the peer, in words, the longest form first; nothing
+        where nothing is known.
+        """
 
     def drop(self, reason: str, frames: int = 1) -> None:
         """Count dropped frames by reason."""
@@ -35,9 +37,9 @@ def format_counters(counters: Counters, *, kernel_drops: int = 0) -> str:
     """
     drops = counters.drops + Counter({"kernel queue full": kernel_drops})
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(drops.items())) or "none"
-    line = counters.describe_line()
+    line = counters.describe_line()[:1]
     return (
         f"from device {counters.frames_received} frames {counters.bytes_received} bytes, "
         f"to device {counters.frames_sent} frames {counters.bytes_sent} bytes, dropped: {told}"
-        + (f"; {line}" if line else "")
+        + "".join(f"; {words}" for words in line)
     )

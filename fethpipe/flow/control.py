@@ -8,7 +8,7 @@ limited before ``start``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .drain import LOOK, Drain
 from .queue import FairQueue
@@ -170,23 +170,30 @@ class Control:
         """Have this in front of the frames that wait; those that come now have it already."""
         self.queue.prepend(header)
 
-    def describe(self) -> str:
-        """Return the state of the line in a few words, "" as long as nothing is known of it."""
+    def describe(self) -> Sequence[str]:
+        """Return the state of the line in a few words, then in fewer and in very few; nothing as
+        long as nothing is known of it. The last form leaves out what was dropped.
+        """
         window, queue = self.window, self.queue
         if window.near:
-            return "line faster than what is sent" if self.active else ""
+            return ["line faster than what is sent", "line fast"] if self.active else []
         if not window.rate:
-            return ""
-        least = "" if window.settled else "at least "
-        queued = f" ({window.queue * 1e3:.0f} ms queued)" if window.on_the_way >> 10 else ""
-        waited = f" ({queue.delay * 1e3:.0f} ms)" if queue else ""
-        trip = f"round trip {_round(max(0.0, window.round_trip) * 1e3)} ms, " if self.active else ""
-        return (
-            f"line {least}{_round(window.rate * 8e-6)} Mbit/s, {trip}"
-            f"on the way {window.on_the_way >> 10} of {int(window.size) >> 10} KiB{queued}, "
-            f"waiting {queue.size >> 10} KiB{waited}, "
-            f"{queue.marked} marked, {queue.dropped} dropped"
-        )
+            return []
+        rate, least = _round(window.rate * 8e-6), "" if window.settled else "at least "
+        trip = _round(max(0.0, window.round_trip) * 1e3) if self.active else ""
+        way, room = window.on_the_way >> 10, int(window.size) >> 10
+        queued = f"{window.queue * 1e3:.0f} ms" if way else ""
+        waiting, waited = queue.size >> 10, f"{queue.delay * 1e3:.0f} ms" if queue else ""
+        counts = f"{queue.marked} marked, {queue.dropped} dropped"
+        return [
+            f"line {least}{rate} Mbit/s, {trip and f'round trip {trip} ms, '}"
+            f"on the way {way} of {room} KiB{queued and f' ({queued} queued)'}, "
+            f"waiting {waiting} KiB{waited and f' ({waited})'}, {counts}",
+            f"line {rate} Mbit/s, {trip and f'{trip} ms, '}{way}/{room} KiB, "
+            f"waiting {waiting} KiB{waited and f' {waited}'}, {counts}",
+            f"line {rate}M {trip and f'{trip}ms '}{way}/{room}K "
+            f"wait {waiting}K{waited and ' ' + waited.replace(' ', '')} mark {queue.marked}",
+        ]
 
     def _adapt_to_rate(self) -> None:
         window = self.window

@@ -88,7 +88,7 @@ class Pump:
         self._connection = connection
         now = time.monotonic()
         self.control = Control(now)
-        device.counters.describe_line = self.control.describe
+        device.counters.describe_line = self.control.describe if latency_control else _off
         self._reporter: Reporter | None = None  # once the peer takes reports
         self._limits = latency_control
         self._forward = Forward(device, connection, stream, self.control)
@@ -361,6 +361,10 @@ def _shorter(timeout: float | None, seconds: float) -> float:
     """Return the shorter time to wait: a timeout for select, or these seconds, 0 if negative."""
     left = max(0.0, seconds)
     return left if timeout is None else min(timeout, left)
+
+
+def _off() -> Sequence[str]:
+    return ["latency control off"]
 
 
 def _keep_freed_memory() -> None:

@@ -63,11 +63,15 @@ class Progress:
             "in_frames": scale((self._last.frames_in - last.frames_in) / seconds),
             "drops": sum(self._counters.drops.values()) + kernel_drops,
         }
-        # The last column stays empty: some terminals wrap as soon as it is written.
         lines = [form.format(**fields) for form in _FORMS]
-        line = self._counters.describe_line()
-        if line:
-            lines.insert(0, f"{lines[0]} | {line}")
+        known = self._counters.describe_line()
+        # The fewer words there are for the line, the shorter is the rest.
+        lines = [
+            f"{rest} | {words}"
+            for index, words in enumerate(known)
+            for rest in lines[index : index + 2]
+        ] + lines
+        # The last column stays empty: some terminals wrap as soon as it is written.
         return next((line for line in lines if len(line) < width), lines[-1][: max(0, width - 1)])
 
     def _sample(self, now: float) -> _Sample:

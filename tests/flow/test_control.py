@@ -32,11 +32,16 @@ def test_a_slow_line_in_words() -> None:
     control = after(4.0, rate=20 * MBIT, one_way=0.02)
     control.put([tcp(1, 1514)] * 10, 4.0)
 
-    told = control.describe()
+    told, shorter, shortest = control.describe()
 
     assert told.startswith("line 20 Mbit/s, round trip 4")
     assert " ms queued), waiting 14 KiB (" in told
     assert told.endswith(" ms), 0 marked, 0 dropped")
+    assert shorter.startswith("line 20 Mbit/s, 4")
+    assert shorter.endswith(" KiB, waiting 14 KiB 0 ms, 0 marked, 0 dropped")
+    assert shortest.startswith("line 20M 4")
+    assert shortest.endswith("K wait 14K 0ms mark 0")
+    assert len(shortest) < 50
 
 
 def test_nothing_queues_while_nothing_is_on_the_way() -> None:
@@ -44,11 +49,13 @@ def test_nothing_queues_while_nothing_is_on_the_way() -> None:
     sent = control.window.sent
     assert control.on_report(sent, 5_000_000, 5.0)
 
-    told = control.describe()
+    told, shorter, shortest = control.describe()
 
     assert "on the way 0 of " in told
     assert "queued" not in told
     assert "waiting 0 KiB, " in told
+    assert " ms, 0/" in shorter
+    assert "ms 0/" in shortest
 
 
 def test_the_rate_of_a_trickle_is_not_the_lines() -> None:
@@ -58,7 +65,7 @@ def test_the_rate_of_a_trickle_is_not_the_lines() -> None:
         control.on_send(2000 * step, float(step))
         assert control.on_report(2000 * step, step * 1_000_000, step + 0.05)
 
-    assert control.describe().startswith("line at least 0.016 Mbit/s, round trip 50 ms, ")
+    assert control.describe()[0].startswith("line at least 0.016 Mbit/s, round trip 50 ms, ")
 
 
 def test_pings_do_not_make_a_line_slow() -> None:
@@ -85,13 +92,13 @@ def test_no_rate_makes_frames_wait_long() -> None:
 
 def test_a_pipe_is_no_line() -> None:
     control = Control(0.0)
-    assert control.describe() == ""
+    assert not control.describe()
     control.start(0, 0.0)
     for step in range(1, 100):
         control.on_send(100_000 * step, step * 1e-3)
         assert control.on_report(100_000 * step, step * 1000, step * 1e-3 + 1e-4)
 
-    assert control.describe() == "line faster than what is sent"
+    assert control.describe()[0] == "line faster than what is sent"
 
 
 def test_what_waits_for_a_slow_line_leaves_in_small_pieces() -> None:

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,15 +48,16 @@ def test_numbers_have_three_digits(number: float, text: str) -> None:
     assert scale(number) == text
 
 
-def line_after(width: int, *, name: str = "fp0", drops: int = 3) -> str:
+def line_after(width: int, *, name: str = "fp0", drops: int = 3, line: Sequence[str] = ()) -> str:
     """Return the line two seconds after a start, with traffic both ways."""
     counters = Counters()
-    line = Progress(name, counters, 100.0, "to me@far")
-    line.connected = True
+    counters.describe_line = lambda: line
+    progress = Progress(name, counters, 100.0, "to me@far")
+    progress.connected = True
     counters.frames_received, counters.bytes_received = 2000, 2_000_000
     counters.frames_sent, counters.bytes_sent = 20, 2000
     counters.drop("interface down", drops)
-    return line.format(102.0, kernel_drops=1, width=width)
+    return progress.format(102.0, kernel_drops=1, width=width)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +80,42 @@ def test_it_fits_the_terminal(width: int, text: str) -> None:
     assert line_after(width) == text
 
 
+LINE = (
+    "line 1.8 Mbit/s, round trip 44 ms, on the way 12 of 12 KiB (17 ms queued), "
+    "waiting 17 KiB (9 ms), 3 marked, 5 dropped",
+    "line 1.8 Mbit/s, 44 ms, 12/12 KiB, waiting 17 KiB 9 ms, 3 marked, 5 dropped",
+    "line 1.8M 44ms 12/12K wait 17K 9ms mark 3",
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (
+            240,
+            "fp0: connected to me@far | out 8.00 Mbit/s, 1.00 kframes/s"
+            f" | in 8.00 kbit/s, 10 frames/s | 4 dropped | {LINE[0]}",
+        ),
+        (
+            160,
+            f"fp0: connected to me@far | out 8.00 Mbit/s | in 8.00 kbit/s | 4 dropped | {LINE[1]}",
+        ),
+        (120, f"fp0 connected 8.00M/8.00k drop 4 | {LINE[1]}"),
+        (80, f"fp0 connected 8.00M/8.00k drop 4 | {LINE[2]}"),
+        (70, f"fp0 8.00M/8.00k drop 4 | {LINE[2]}"),
+        (60, "fp0 connected 8.00M/8.00k drop 4"),
+    ],
+)
+def test_the_line_to_the_peer_is_told_as_fits(width: int, text: str) -> None:
+    assert line_after(width, line=LINE) == text
+
+
 @given(
     width=st.integers(0, 200), drops=st.integers(0, 1 << 40), name=st.text("feth019", min_size=1)
 )
 def test_it_is_never_as_wide_as_the_terminal(width: int, drops: int, name: str) -> None:
     assert len(line_after(width, name=name, drops=drops)) < max(width, 1)
+    assert len(line_after(width, name=name, drops=drops, line=LINE)) < max(width, 1)
 
 
 def test_rates_are_those_since_the_last_look() -> None:
