@@ -21,9 +21,11 @@ is meant to stand, so that the line is never idle; it is also what is looked at:
    quickly, nobody can tell whose it is.
 
 At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
-grows, too; once it jumps ahead. Where it starts again, it grows by half of that: what it has too
-much before the queue is seen is then half a round trip's worth, which the queue of most lines has
-room for. What was sent while nothing more waited says nothing about the rate.
+grows, too; once it jumps ahead. It becomes little larger than the line, which bytes that arrive one
+behind the other show: twice as large would overflow the queue of a long line. Where it starts
+again, it grows by half of that: what it has too much before the queue is seen is then half a round
+trip's worth, which the queue of most lines has room for. What was sent while nothing more waited
+says nothing about the rate.
 
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
@@ -63,6 +65,13 @@ _MOST = 1 << 26
 # hold it, but at no less than _LEAST_AT_START.
 _SECOND = 24 * 1518
 _LEAST_AT_START = 12 * 1518
+# Bytes that arrive one behind the other, this part of the window or more, show how fast the line is
+# before the window is as large as the line. At the first start, it becomes no more than so much
+# larger: to double it once more would overflow the queue of a line that is long.
+_TRAIN = 0.25
+_LEAST_TRAIN = 1 << 15
+_MOST_REPORTS = 1 << 10  # in a train
+_AHEAD = 1.3
 
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
 # directions are busy, a ping meets one such queue each way.
@@ -165,6 +174,26 @@ class _Rounds:
         return _Round(rate, self._queue, self._one_way, self._rest, full)
 
 
+class _Trains:
+    """The highest rate at which many bytes arrived one behind the other: the line's, also while
+    less is sent. It is too high where they come in bunches.
+    """
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self._reports: deque[tuple[int, float]] = deque(maxlen=_MOST_REPORTS)
+
+    def add(self, taken: int, time: float, length: int) -> None:
+        """Take a report. So many bytes are a train, at least."""
+        reports = self._reports
+        reports.append((taken, time))
+        while len(reports) > 1 and taken - reports[1][0] >= length:
+            reports.popleft()
+        before, then = reports[0]
+        if taken - before >= length and time > then:
+            self.rate = max(self.rate, (taken - before) / (time - then))
+
+
 class Window:
     """The bytes of one direction of one stream: ``sent`` so far, and ``limit``, the count up to
     which they may be sent. ``now`` is in seconds of any monotonic clock.
@@ -193,6 +222,7 @@ class Window:
         self._clock: int | None = None
         self._time = 0.0
         self._rounds = _Rounds()
+        self._trains = _Trains()
         self._rates: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
         self._rests: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
         self._least = self._lowest = float("inf")
@@ -263,6 +293,9 @@ class Window:
             self._doubt()
         if mark:
             self._sample(mark, now)
+        if self.starting and self._first_start and self.size > 2 * _LEAST_TRAIN:
+            length = max(_LEAST_TRAIN, int(self.size * _TRAIN))
+            self._trains.add(self.taken, self._time, length)
         if growing and self.starting and not self._held:
             self._grow_at_start(more)
         self.limit = self.taken + int(self.size)
@@ -281,8 +314,9 @@ class Window:
         if self.starting and not self._held and self._queues_at_start():
             self._held = True
             least = _LEAST_AT_START if self._first_start else LEAST
-            known = max(least, self.on_the_way, self.rate * self.round_trip)
-            self._set(min(self.size, known))
+            shown = self._trains.rate * (self.round_trip + self._little)
+            mine = min(shown, self.on_the_way) if shown else self.on_the_way
+            self._set(min(self.size, max(least, mine, self.rate * self.round_trip)))
         self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
         # Where the rate has fallen, what is on the way takes many round trips.
         longest = max(_LONG_ROUND, 2 * (self.round_trip + self._little))
@@ -377,10 +411,16 @@ class Window:
         return self._some + _EXCESS
 
     def _grow_at_start(self, more: int) -> None:
+        if not self._first_start:
+            self._set(self.size + more / 2)
+            return
         self._grown += more
-        size = self.size + (more if self._first_start else more / 2)
-        if self._first_start and self._grown > FIRST // 2 and self.queue < _LITTLE:
+        size = self.size + more
+        if self._grown > FIRST // 2 and self.queue < _LITTLE:
             size = max(size, _SECOND)
+        if self._trains.rate:
+            most = _AHEAD * self._trains.rate * self.round_trip
+            size = max(self.size, min(size, most))
         self._set(size)
 
     def _queues_at_start(self) -> bool:
@@ -423,6 +463,7 @@ class Window:
         elif self._growth == 2:
             self.starting, self._held, self._first_start = True, False, False
             self._best, self._flat, self._standing = self.rate, 0, 0
+            self._trains = _Trains()
         self._growth = (self._growth + 1) % 3
 
     def _start(self, done: _Round) -> bool:

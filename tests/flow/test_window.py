@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections import deque
 from statistics import fmean, median
 
 import pytest
@@ -141,6 +143,67 @@ def test_the_first_bytes_fit_into_the_queue_of_a_slow_line() -> None:
 def test_on_a_fast_line_the_window_is_ahead_of_the_slow_start_inside() -> None:
     """The TCP inside sent ten segments, and sends twenty when it sees them acknowledged."""
     assert first_burst(rate=20 * MBIT).size >= 20 * FRAME
+
+
+def queue_of_a_paced_start(rate: float, delay: float, seconds: float = 4.0) -> float:
+    """Return the seconds that bytes queue at most if they are paced, each round trip at twice the
+    rate at which they arrived. So there is no queue before the window is as large as the line.
+    """
+    window = Window(0.0)
+    window.start(0)
+    busy = worst = now = begun = allowed = reported = 0.0
+    taken = before = 0
+    pace = 10 * FRAME / delay
+    arrivals: deque[float] = deque()
+    reports: deque[tuple[float, int]] = deque()
+    while now < seconds:
+        now += 0.001
+        if now - begun >= delay:
+            pace = max(pace, 2 * (taken - before) / (now - begun))
+            before, begun = taken, now
+        allowed = min(allowed + pace * 0.001, 20 * FRAME)
+        while allowed >= FRAME and window.room > 0:
+            allowed -= FRAME
+            window.on_send(FRAME, now)
+            busy = max(busy, now) + FRAME / rate
+            worst = max(worst, busy - now)
+            arrivals.append(busy + delay / 2)
+        while arrivals and arrivals[0] <= now:
+            arrivals.popleft()
+            taken += FRAME
+        if taken and now - reported >= 0.01:
+            reports.append((now, taken))
+            reported = now
+        while reports and reports[0][0] + delay / 2 <= now:
+            then, count = reports.popleft()
+            assert window.on_report(count, int(then * 1e6), now)
+    assert window.size >= 0.9 * rate * delay
+    return worst
+
+
+@pytest.mark.parametrize(("mbits", "delay"), [(5, 200), (10, 150), (20, 200), (50, 200)])
+def test_the_first_start_does_not_overflow_the_queue_of_a_long_line(mbits: int, delay: int) -> None:
+    assert queue_of_a_paced_start(mbits * MBIT, delay / 1000) < 0.1
+
+
+def test_a_peer_cannot_make_a_start_take_memory() -> None:
+    """Each report says that one byte more was taken."""
+    window = Window(0.0)
+    window.start(0)
+    window.on_send(1 << 20, 0.0)
+    window.size = 1 << 19
+
+    def report(first: int, last: int) -> int:
+        tracemalloc.start()
+        for count in range(first, last):
+            assert window.on_report(count, count, 0.1 + count * 1e-6)
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return taken
+
+    report(1, 5000)
+    assert window.starting
+    assert report(5000, 20_000) < 200_000
 
 
 def test_a_slow_start_below_does_not_end_ours() -> None:
