@@ -39,9 +39,7 @@ class Command:
         self._pidfd: list[int] = []  # where the system has such: a number may be another's by then
 
     def begin(self) -> None:
-        """Have COMMAND started, once for each ``start``, which tells whether it was."""
-        if self._begun:
-            return
+        """Have COMMAND started. ``start`` tells whether it was."""
         self._begun = True
         with suppress(ChannelClosedError):
             self._channel.send({"do": "start"})
@@ -51,7 +49,8 @@ class Command:
 
         Raises LaunchError, or TemporaryLaunchError if another try may work.
         """
-        self.begin()
+        if not self._begun:
+            self.begin()
         self._begun = False
         self._channel.set_timeout(_START_SECONDS)
         try:

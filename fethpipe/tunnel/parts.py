@@ -89,10 +89,9 @@ def prepare(
     link: Link | None,
     stack: ExitStack,
 ) -> Command | None:
-    """Fork the launcher of COMMAND or ssh, if there is one. ssh takes longest, so it starts now if
-    it may.
+    """Fork the launcher of COMMAND or ssh, if there is one.
 
-    The launcher keeps the terminal if its user owns it, as ssh may have to ask something there.
+    It keeps the terminal if that belongs to its user, as ssh may have to ask something there.
     """
     if not session and not config.command:
         return None
@@ -105,8 +104,6 @@ def prepare(
             stderr=session.relay.write_descriptor,
             hint="install ssh, or name another command with --ssh-command",
         )
-        if os.geteuid() == 0:  # otherwise sudo may have to ask for a password first
-            command.begin()
     else:
         own = link.terminal_descriptor if link and not starter.leaves_terminal else -1
         command = prepare_command(config.command, starter, stderr=None if own < 0 else own)

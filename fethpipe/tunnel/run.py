@@ -170,8 +170,8 @@ def _prepare_link(
 
 
 def _begin(config: Config, command: Command | None, session: RemoteSession | None) -> None:
-    """Have COMMAND started, if it was not, and load the rest of the program meanwhile: it takes its
-    time, as ssh does, and another user may not be allowed to read it.
+    """Have COMMAND started, and load the rest of the program meanwhile: it takes its time, as ssh
+    does, and another user may not be allowed to read it.
     """
     if command:
         command.begin()

@@ -308,17 +308,6 @@ def test_what_ssh_says_is_told_once(left: Namespace, right: Namespace) -> None:
     )
 
 
-def test_a_device_that_cannot_be_made_ends_ssh(left: Namespace, tmp_path: Path) -> None:
-    """By then ssh has been started. The launcher, which has our stderr open, waits for its end."""
-    left.run(["ip", "tuntap", "add", "dev", "fp7", "mode", "tap"])
-    ssh = tmp_path / "ssh"
-    ssh.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
-    ssh.chmod(0o755)
-    done = finish(left, "--name", "fp7", "--ssh", "far", "--ssh-command", str(ssh)).ends(73)
-    assert done.stderr.startswith("fethpipe: cannot create TAP fp7: TUNSETIFF: EBUSY")
-    assert done.stderr.count("\n") == 1
-
-
 def test_a_host_without_fethpipe_gets_it_with_ssh(left: Namespace, right: Namespace) -> None:
     with Sshd(right) as sshd:
         command = [*sshd.ssh_command.split(), "far", "no-such-fethpipe"]
