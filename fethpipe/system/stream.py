@@ -48,8 +48,11 @@ class Stream:
             _resize_pipe(descriptor, _PIPE_SIZE, lambda current: current < _PIPE_SIZE)
 
     def narrow_pipe(self, size: int) -> None:
-        """Have the pipe that is written hold no more than so many bytes, where the system can."""
-        _resize_pipe(self.write_descriptor, size, lambda current: current > size)
+        """Have the pipe that is written hold so many bytes for now, where the system can.
+
+        Only one that could be enlarged: a user with many pipes may get none larger again (pipe(7)).
+        """
+        _resize_pipe(self.write_descriptor, size, lambda current: current >= _PIPE_SIZE)
 
     def read(self, most: int = _PIPE_SIZE) -> bytes | None:
         """Return up to ``most`` bytes that wait, b"" at the end of the stream, None if none wait.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from fethpipe.abi.linux import F_SETPIPE_SZ
 from fethpipe.system.stream import Stream
 from tests.conftest import MakePipe
 
@@ -27,6 +30,35 @@ def test_a_full_pipe_leaves_the_rest(make_pipe: MakePipe) -> None:
         while chunk := stream.read():
             came += chunk
         assert came + rest == data
+
+
+def written(stream: Stream) -> int:
+    """Return how many bytes a stream takes that nobody reads."""
+    stream.write(bytes(1 << 21))
+    return stream.sent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can resize a pipe")
+def test_a_narrow_pipe_is_as_wide_as_before_for_the_next_stream(make_pipe: MakePipe) -> None:
+    pipe, usual = make_pipe(), make_pipe()
+    with Stream(usual.reader.fileno(), usual.writer.fileno()) as stream:
+        most = written(stream)
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        stream.narrow_pipe(8192)
+        assert written(stream) == 8192
+        assert len(stream.read() or b"") == 8192
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        assert written(stream) == most > 65536
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can resize a pipe")
+def test_a_pipe_that_cannot_be_widened_is_not_narrowed(make_pipe: MakePipe) -> None:
+    """It would stay narrow: a user has only so many pages of pipes (pipe(7))."""
+    pipe = make_pipe()
+    with Stream(pipe.reader.fileno(), pipe.writer.fileno()) as stream:
+        fcntl.fcntl(pipe.writer.fileno(), F_SETPIPE_SZ, 65536)  # all that it got
+        stream.narrow_pipe(8192)
+        assert written(stream) == 65536
 
 
 @pytest.mark.parametrize(
