@@ -172,7 +172,8 @@ class Control:
 
     def describe(self) -> Sequence[str]:
         """Return the state of the line in a few words, then in fewer and in very few; nothing as
-        long as nothing is known of it. The last form leaves out what was dropped.
+        long as nothing is known of it. The shorter forms leave out what was dropped, which is among
+        the drops of the tunnel.
         """
         window, queue = self.window, self.queue
         if window.near:
@@ -184,14 +185,15 @@ class Control:
         way, room = window.on_the_way >> 10, int(window.size) >> 10
         queued = f"{window.queue * 1e3:.0f} ms" if way else ""
         waiting, waited = queue.size >> 10, f"{queue.delay * 1e3:.0f} ms" if queue else ""
-        counts = f"{queue.marked} marked, {queue.dropped} dropped"
+        more = least and ">"
         return [
             f"line {least}{rate} Mbit/s, {trip and f'round trip {trip} ms, '}"
             f"on the way {way} of {room} KiB{queued and f' ({queued} queued)'}, "
-            f"waiting {waiting} KiB{waited and f' ({waited})'}, {counts}",
-            f"line {rate} Mbit/s, {trip and f'{trip} ms, '}{way}/{room} KiB, "
-            f"waiting {waiting} KiB{waited and f' {waited}'}, {counts}",
-            f"line {rate}M {trip and f'{trip}ms '}{way}/{room}K "
+            f"waiting {waiting} KiB{waited and f' ({waited})'}, "
+            f"{queue.marked} marked, {queue.dropped} dropped",
+            f"line {more}{rate} Mbit/s, {trip and f'{trip} ms, '}{way}/{room} KiB, "
+            f"waiting {waiting} KiB{waited and f' {waited}'}, {queue.marked} marked",
+            f"line {more}{rate}M {trip and f'{trip}ms '}{way}/{room}K "
             f"wait {waiting}K{waited and ' ' + waited.replace(' ', '')} mark {queue.marked}",
         ]
 

@@ -19,6 +19,7 @@ import pytest
 from fethpipe.flow.control import BATCH, Control
 from fethpipe.flow.reporter import STEP
 from fethpipe.flow.window import FIRST, Window
+from fethpipe.stats import format_counters
 from fethpipe.system.stream import Stream
 from fethpipe.tunnel.ending import Ending
 from fethpipe.tunnel.forward import Forward
@@ -161,6 +162,7 @@ def test_without_latency_control_everything_goes() -> None:
 
         assert received == [UPLOAD] * MORE_THAN_THE_DEVICE_HOLDS
         assert at.taken > BATCH
+        assert format_counters(at.device.counters).endswith("; latency control off")
 
 
 def test_towards_a_peer_without_reports_everything_goes() -> None:

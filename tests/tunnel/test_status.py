@@ -82,8 +82,8 @@ def test_it_fits_the_terminal(width: int, text: str) -> None:
 
 LINE = (
     "line 1.8 Mbit/s, round trip 44 ms, on the way 12 of 12 KiB (17 ms queued), "
-    "waiting 17 KiB (9 ms), 3 marked, 5 dropped",
-    "line 1.8 Mbit/s, 44 ms, 12/12 KiB, waiting 17 KiB 9 ms, 3 marked, 5 dropped",
+    "waiting 17 KiB (9 ms), 3 marked, 2 dropped",
+    "line 1.8 Mbit/s, 44 ms, 12/12 KiB, waiting 17 KiB 9 ms, 3 marked",
     "line 1.8M 44ms 12/12K wait 17K 9ms mark 3",
 )
 
