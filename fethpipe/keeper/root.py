@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..abi.address import IPInterface
-from ..errors import DeviceError, FethpipeError
+from ..errors import DeviceError, FethpipeError, SystemFailureError
 from ..netif.name import interface_index
 from ..provision.kind import Kind, find_kind, provision
 from ..provision.request import KINDS, Change, DeviceRequest, Provisioned
@@ -102,6 +102,9 @@ class Keeper:
                     answer, descriptors = {"refused": f"malformed request: {error}"}, ()
                 except FethpipeError as error:
                     answer, descriptors = pack_error(error), ()
+                except ImportError as error:  # too little memory, or too few files
+                    failure = SystemFailureError(f"cannot load the program: {error}")
+                    answer, descriptors = pack_error(failure), ()
                 except (OSError, ValueError) as error:  # checked requests should not get here
                     answer, descriptors = {"refused": f"request failed: {error}"}, ()
                 try:

@@ -335,6 +335,13 @@ def test_a_failure_is_told_as_what_it_is(running: Running, failure: Exception) -
     assert type(caught.value) is type(failure)
 
 
+def test_a_module_that_cannot_be_loaded_is_told(running: Running) -> None:
+    running.kernel.failing = ImportError("libcrypto.so: cannot map it")
+    with pytest.raises(SystemFailureError) as caught:
+        running.pump.provision(KIND, DeviceRequest())
+    assert str(caught.value) == "cannot load the program: libcrypto.so: cannot map it"
+
+
 def test_a_failure_leaves_nothing_and_another_attempt_may_follow(running: Running) -> None:
     for _ in range(3):
         running.kernel.failing = DeviceError("cannot make it")
