@@ -37,7 +37,7 @@ def stable_mac(host: bytes, name: str) -> bytes:
     ``host`` identifies the host. It must not be shown to others (machine-id(5)), so the MAC is made
     from a hash of it.
     """
-    # It takes several milliseconds, and few processes make a MAC.
+    # It takes several milliseconds, and only the keeper makes a MAC.
     import hashlib  # noqa: PLC0415
 
     digest = hashlib.blake2s(name.encode(), key=hashlib.blake2s(host).digest(), person=b"fethpipe")

@@ -1,7 +1,7 @@
 """Send the program to the remote host, and find the point in its output where the stream starts.
 
-What starts every host is sent at once. A line of the search for a Python tells the system and the
-user; then follows what is needed there. By then the first block is still on its way.
+What every host needs first is sent at once. A line of the search for a Python tells the system and
+the user; then follows what is needed there. By then the first block is still on its way.
 
 Before and behind that line comes whatever the login prints ("noise"). The stream starts behind a
 marker, which the remote end prints when its device is up. So everything that fails before the

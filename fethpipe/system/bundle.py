@@ -39,9 +39,9 @@ _DOCSTRING = '"' * 3
 _COMMENT = re.compile(r"  # [^\"']*$")
 _RETURNED = re.compile(r"\) -> [^\"']*:$")
 
-EARLY = "json, os, sys, zlib, ctypes, ipaddress, logging, pathlib, socket, termios, traceback"
-"""What the first stage imports, while the program is still on its way: it imports all that, too.
-Some of it only when it is another user, who may not be able to read it.
+EARLY = "hashlib, json, os, sys, zlib, ctypes, ipaddress, logging, pathlib, socket, termios"
+"""What the first stage imports, while the program is still on its way. All of it is needed later,
+some only when the far end has become another user, who may not be able to read it.
 """
 
 # The lines are words of a command line, in double quotes, and every login shell has to leave them

@@ -139,8 +139,8 @@ def install(sources: Sources) -> None:
 def run(first: Sequence[str], take: Callable[[], Sequence[str]]) -> Any:
     """Call the ``module:function`` that the first part names, and return what it returns.
 
-    Its module is imported while other parts still come; the function has descriptor 0 for itself.
-    With several blocks, it is called while they still come, and its last argument waits for them.
+    Its module is imported while other parts still come. The function has descriptor 0 for itself:
+    at once, or with several blocks when it has called its last argument, which waits for them.
     """
     sources = Sources(first, take)
     install(sources)

@@ -35,7 +35,9 @@ _data = itemgetter(slice(_DATA, None))
 def join_datagrams(datagrams: Sequence[bytes]) -> Sequence[bytes]:
     """Return checked super-frames of one flow, joined to as few as possible.
 
-    Super-frames that are not UDP over IPv4 with a missing checksum are returned as they are.
+    All their headers are the same, except the identification and the checksum of IP, at which this
+    does not look again (offload.check_super_frames). Super-frames that are not UDP over IPv4 with a
+    missing checksum are returned as they are.
     """
     first = datagrams[0]
     size = len(first) - _DATA

@@ -136,7 +136,8 @@ def test_a_function_can_wait_for_all_blocks() -> None:
     first = packer.pack(more=True)
     assert b"only a part of the program came" in run(first).stderr
     done = run(first + packer.pack(["fethpipe.errors"]))
-    assert done.stderr.endswith(b"unsupported operand type(s) for -: 'NoneType' and 'NoneType'\n")
+    assert b"only a part" not in done.stderr
+    assert b"TypeError" in done.stderr
 
 
 def test_it_may_come_in_pieces() -> None:
