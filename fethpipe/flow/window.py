@@ -71,7 +71,7 @@ _LEAST_AT_START = 12 * 1518
 _TRAIN = 0.25
 _LEAST_TRAIN = 1 << 15
 _MOST_REPORTS = 1 << 10  # in a train
-_AHEAD = 1.3
+_AHEAD = 1.15
 
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
 # directions are busy, a ping meets one such queue each way.
@@ -176,16 +176,18 @@ class _Rounds:
 
 class _Trains:
     """The highest rate at which many bytes arrived one behind the other: the line's, also while
-    less is sent. It is too high where they come in bunches.
+    less is sent. It is too high where they come in bunches, and 0 where all bunches are short.
     """
 
     def __init__(self) -> None:
         self.rate = 0.0
         self._reports: deque[tuple[int, float]] = deque(maxlen=_MOST_REPORTS)
 
-    def add(self, taken: int, time: float, length: int) -> None:
-        """Take a report. So many bytes are a train, at least."""
+    def add(self, taken: int, time: float, length: int, longest: float) -> None:
+        """Take a report. So many bytes are a train, at least, and a longer gap ends it."""
         reports = self._reports
+        if reports and time - reports[-1][1] > longest:
+            reports.clear()
         reports.append((taken, time))
         while len(reports) > 1 and taken - reports[1][0] >= length:
             reports.popleft()
@@ -295,7 +297,7 @@ class Window:
             self._sample(mark, now)
         if self.starting and self._first_start and self.size > 2 * _LEAST_TRAIN:
             length = max(_LEAST_TRAIN, int(self.size * _TRAIN))
-            self._trains.add(self.taken, self._time, length)
+            self._trains.add(self.taken, self._time, length, self.round_trip / 4)
         if growing and self.starting and not self._held:
             self._grow_at_start(more)
         self.limit = self.taken + int(self.size)
@@ -303,7 +305,7 @@ class Window:
 
     def _sample(self, mark: _Mark, now: float) -> None:
         one_way = self._time - mark.time
-        self._keep_least(one_way, now)
+        self._keep_least(one_way, now - mark.time, now)
         self.queue = one_way - self._least
         round_trip = now - mark.time
         rest = round_trip - self.queue
@@ -314,9 +316,7 @@ class Window:
         if self.starting and not self._held and self._queues_at_start():
             self._held = True
             least = _LEAST_AT_START if self._first_start else LEAST
-            shown = self._trains.rate * (self.round_trip + self._little)
-            mine = min(shown, self.on_the_way) if shown else self.on_the_way
-            self._set(min(self.size, max(least, mine, self.rate * self.round_trip)))
+            self._set(min(self.size, max(least, self.on_the_way, self.rate * self.round_trip)))
         self._rounds.add(queue=self.queue, one_way=one_way, rest=rest)
         # Where the rate has fallen, what is on the way takes many round trips.
         longest = max(_LONG_ROUND, 2 * (self.round_trip + self._little))
@@ -354,12 +354,12 @@ class Window:
         self.next_mark = self.sent + MARK_BYTES
         self._set(self.rate * (self.round_trip + self._little))
 
-    def _keep_least(self, one_way: float, now: float) -> None:
+    def _keep_least(self, one_way: float, round_trip: float, now: float) -> None:
         if one_way < self._lowest or now - self._lowest_at > _FOREIGN_SECONDS:
             self._lowest, self._lowest_at = one_way, now
             self.foreign = False
-        if self.near and now - self._least_at > _DRAIN_SECONDS:
-            # Nobody drains it, and clocks drift.
+        if self.near and round_trip < _NEAR and now - self._least_at > _DRAIN_SECONDS:
+            # Nobody drains it, and clocks drift. A report that is late says nothing.
             self._least = self._lowest = one_way
             self._least_at = self._lowest_at = now
         if one_way < self._least + _TOUCH and not self.foreign:
@@ -463,7 +463,6 @@ class Window:
         elif self._growth == 2:
             self.starting, self._held, self._first_start = True, False, False
             self._best, self._flat, self._standing = self.rate, 0, 0
-            self._trains = _Trains()
         self._growth = (self._growth + 1) % 3
 
     def _start(self, done: _Round) -> bool:

@@ -37,8 +37,9 @@ class Line:
     """The simulation. ``rate`` is bytes a second at a time; ``delay`` there and back in seconds.
 
     ``bunch`` holds reports back to multiples of so many seconds. ``pause`` is how long the sender
-    waits after each frame at a time, None for not at all. ``stall`` stops the receiver for so many
-    seconds at the end of each two. ``buffers`` is how many bytes the stream and the line hold.
+    waits after each frame of ``small`` bytes at a time, None for not at all. ``stall`` stops the
+    receiver for so many seconds at the end of each two. ``slow_start`` is that of the TCP.
+    ``buffers`` is how many bytes the stream and the line hold.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Line:
         competitor: int = 0,
         stall: float = 0.0,
         pause: Callable[[float], float] | None = None,
+        small: int = FRAME,
+        slow_start: bool = True,
         buffers: int = 1 << 62,
     ) -> None:
         self.window = Window(0.0)
@@ -60,13 +63,14 @@ class Line:
         self._bunch = bunch
         self._stall = stall
         self._pause = pause
+        self._small = small
         self._buffers = buffers
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
         self._now = 0.0
         self._busy = 0.0
-        self._socket: deque[float] = deque()
-        self._allowed = 10 * FRAME
+        self._socket: deque[tuple[float, int]] = deque()
+        self._allowed = 10 * FRAME if slow_start else 1 << 62
         self._unacknowledged = 0
         self._taken = self._reported = 0
         self._last_report = -1.0
@@ -101,37 +105,38 @@ class Line:
             self._pause = None
             self._fill()
             return
-        self._send()
+        self._send(self._small)
         self.window.on_starved()
         self._transmit()
         self._at(self._now + pause, self._trickle)
 
-    def _send(self) -> None:
-        self.window.on_send(FRAME, self._now)
-        self._socket.append(self._now)
+    def _send(self, size: int = FRAME) -> None:
+        self.window.on_send(size, self._now)
+        self._socket.append((self._now, size))
         self.most_over = max(self.most_over, self.window.sent - self.window.limit)
 
     def _transmit(self) -> None:
         while self._socket and self._unacknowledged < self._allowed:
-            self._unacknowledged += FRAME
-            self._at(self._pass_bottleneck(), self._arrive, self._socket.popleft())
+            sent, size = self._socket.popleft()
+            self._unacknowledged += size
+            self._at(self._pass_bottleneck(size), self._arrive, sent, size)
 
-    def _pass_bottleneck(self) -> float:
-        self._busy = max(self._busy, self._now) + FRAME / self._rate(self._now)
+    def _pass_bottleneck(self, size: int = FRAME) -> float:
+        self._busy = max(self._busy, self._now) + size / self._rate(self._now)
         return self._busy + self._delay / 2
 
     def _compete(self) -> None:
         self._at(self._pass_bottleneck() + self._delay / 2, self._compete)
 
-    def _arrive(self, sent: float) -> None:
+    def _arrive(self, sent: float, size: int) -> None:
         end = (self._now // 2 + 1) * 2
         if self._now > end - self._stall:
-            self._at(end, self._arrive, sent)
+            self._at(end, self._arrive, sent, size)
             return
-        self._taken += FRAME
+        self._taken += size
         self.parts[-1].queued.append(self._now - sent - self._delay / 2)
-        self.parts[-1].rate += FRAME / 0.5
-        self._at(self._now + self._delay / 2, self._acknowledge)
+        self.parts[-1].rate += size / 0.5
+        self._at(self._now + self._delay / 2, self._acknowledge, size)
         if self.window.near and not self._pause:
             self._fill()
         if not self._owed and self._taken - self._reported >= STEP:
@@ -153,8 +158,8 @@ class Line:
         if not self._pause:
             self._fill()
 
-    def _acknowledge(self) -> None:
-        self._unacknowledged -= FRAME
+    def _acknowledge(self, size: int) -> None:
+        self._unacknowledged -= size
         if self._socket:
             self._allowed += FRAME
         self._transmit()

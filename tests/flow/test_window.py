@@ -171,7 +171,7 @@ def queue_of_a_paced_start(rate: float, delay: float, seconds: float = 4.0) -> f
         while arrivals and arrivals[0] <= now:
             arrivals.popleft()
             taken += FRAME
-        if taken and now - reported >= 0.01:
+        if taken and now - reported >= 0.001:
             reports.append((now, taken))
             reported = now
         while reports and reports[0][0] + delay / 2 <= now:
@@ -181,9 +181,14 @@ def queue_of_a_paced_start(rate: float, delay: float, seconds: float = 4.0) -> f
     return worst
 
 
-@pytest.mark.parametrize(("mbits", "delay"), [(5, 200), (10, 150), (20, 200), (50, 200)])
-def test_the_first_start_does_not_overflow_the_queue_of_a_long_line(mbits: int, delay: int) -> None:
-    assert queue_of_a_paced_start(mbits * MBIT, delay / 1000) < 0.1
+@pytest.mark.parametrize(
+    ("mbits", "delay", "most"),
+    [(5, 200, 0.13), (10, 150, 0.08), (20, 200, 0.08), (50, 200, 0.08)],
+)
+def test_the_first_start_does_not_overflow_the_queue_of_a_long_line(
+    mbits: int, delay: int, most: float
+) -> None:
+    assert queue_of_a_paced_start(mbits * MBIT, delay / 1000) < most
 
 
 def test_a_peer_cannot_make_a_start_take_memory() -> None:
@@ -301,6 +306,32 @@ def test_a_slow_line_that_is_short_is_no_pipe(mbits: int, delay: float, holds: f
     assert not line.window.near
     assert share(parts[10:-1], rate) >= 0.9
     assert queued(parts[10:-1]) <= allowed_queue(rate)
+
+
+@pytest.mark.parametrize("every", [0.2, 1.0])
+def test_pings_do_not_hide_that_a_short_line_is_slow(every: float) -> None:
+    """Their reports come late, as a few of them are not worth one."""
+    rate = 10 * MBIT
+    line = Line(
+        lambda _: rate,
+        0.001,
+        pause=lambda now: every if now < 20 else 0.0,
+        small=98,
+        buffers=1 << 18,
+    )
+    parts = line.run(26.0)
+
+    assert max(max(part.queued) for part in parts[40:42]) >= 0.1, "it was not taken for a pipe"
+    assert not line.window.near
+    assert queued(parts[46:-1]) <= allowed_queue(rate)
+
+
+@pytest.mark.parametrize("mbits", [50, 100])
+def test_bunches_are_no_short_line(mbits: int) -> None:
+    rate = mbits * MBIT
+    parts = Line(lambda _: rate, 0.02, bunch=0.02, slow_start=False).run(5.0)
+
+    assert share(parts[2:-1], rate) >= 0.8
 
 
 def test_a_pipe_whose_reader_was_slow_is_as_fast_as_before() -> None:
