@@ -326,6 +326,40 @@ def test_pings_do_not_hide_that_a_short_line_is_slow(every: float) -> None:
     assert queued(parts[46:-1]) <= allowed_queue(rate)
 
 
+def test_a_short_line_that_becomes_fast_is_a_pipe_again() -> None:
+    changed = 8.0
+    line = Line(
+        lambda now: (10 if now < changed else 200) * MBIT,
+        0.001,
+        pause=lambda now: 0.2 if now < 3 else 0.0,
+        buffers=1 << 18,
+    )
+    parts = line.run(14.0)
+
+    slow = parts[int(2 * changed) - 4 : int(2 * changed)]
+    assert queued(slow) <= allowed_queue(10 * MBIT), "it was taken for a pipe"
+    assert line.window.near
+    assert share(parts[-4:-1], 200 * MBIT) >= 0.9
+
+
+def test_reports_that_tell_nothing_take_no_memory_on_a_pipe() -> None:
+    """The time of sending is noted once for each, for as long as it is not reported."""
+    window = Window(0.0)
+    window.start(0)
+    window.on_send(FRAME, 0.0)
+    assert window.on_report(FRAME, 500, 0.001)
+    assert window.near
+
+    tracemalloc.start()
+    for step in range(20_000):
+        window.on_send(60, step * 1e-5)
+        assert window.on_report(FRAME, 500, step * 1e-5)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert window.near
+    assert taken < 300_000
+
+
 @pytest.mark.parametrize("mbits", [50, 100])
 def test_bunches_are_no_short_line(mbits: int) -> None:
     rate = mbits * MBIT
