@@ -18,7 +18,7 @@ from tests.darwin.simulation import SimulatedDarwin
 from tests.live.ethernet import PacketSocket, make_frame
 from tests.live.netns import Namespace
 from tests.live.peer import Peer
-from tests.live.peers import ping_at_once
+from tests.live.peers import ping_at_once, ping_in_turn
 from tests.live.programs import LEFT, RIGHT, Fethpipe, changed, finish, on_mac, tunnel
 from tests.live.traffic import transfer_both_ways
 
@@ -286,5 +286,4 @@ def test_without_batches_it_says_so_and_goes_on(
     mac_options = ("--address", f"{LEFT}/24", "--inject", "bpf")
     with _tunnel(left, right, darwin, left_options=mac_options) as (mac, _):
         assert "BIOCSBATCHWRITE: EINVAL" in mac.stderr.next(containing="batches")
-        said = right.run(["ping", "-f", "-q", "-c", "100", LEFT])
-    assert "100 received" in said
+        ping_in_turn(right, LEFT, 100)
