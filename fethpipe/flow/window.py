@@ -304,10 +304,9 @@ class Window:
         return True
 
     def _sample(self, mark: _Mark, now: float) -> None:
-        one_way = self._time - mark.time
-        self._keep_least(one_way, now - mark.time, now)
+        one_way, round_trip = self._time - mark.time, now - mark.time
+        self._keep_least(one_way, round_trip, now)
         self.queue = one_way - self._least
-        round_trip = now - mark.time
         rest = round_trip - self.queue
         fast = not self._was_near or self.rate > _NEAR_RATE
         if round_trip < _NEAR and fast and not self.near:
