@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ..abi.seccomp import INSTRUCTION_SIZE, make_filter
 from ..errors import reason
 from .libc import check_call, load_libc
+
+if os.uname().sysname == "Linux":  # what is sent to a Mac is without it
+    from ..abi.seccomp import INSTRUCTION_SIZE, make_filter
 
 # include/uapi/linux/prctl.h, capability.h, seccomp.h
 _PR_CAPBSET_DROP = 24

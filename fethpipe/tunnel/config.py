@@ -83,6 +83,7 @@ def far_modules(config: Config, system: str, *, root: bool) -> list[str]:
         "keeper.dhcp": config.dhcp,
         "device.capture": bool(config.pcap),
         "tunnel.hooks": bool(config.up or config.down),
+        "abi.seccomp": not mac,
         "tunnel.tunnel": True,
         "system.changes": config.dhcp,
     }

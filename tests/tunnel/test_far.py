@@ -41,7 +41,7 @@ _NEVER = {"remote.session", "tunnel.command", "tunnel.reconnect", "tunnel.retry"
 _NOT_AS_ROOT = {"keeper.sudo", "keeper.trust"}
 _AS_ROOT = {"system.parting"}
 _ON = {
-    "Linux": {"netif.linux", "abi.linux"},
+    "Linux": {"netif.linux", "abi.linux", "abi.seccomp"},
     "Darwin": {"netif.darwin", "abi.darwin", "system.libc_darwin"},
 }
 _ASKED_FOR = {"device.capture", "tunnel.hooks", "keeper.dhcp", "system.changes"}
@@ -59,11 +59,12 @@ def name(path: str) -> str:
 
 
 def late_imports(module: str, source: str) -> Iterator[str]:
-    """Yield the modules of ours that the functions of a module import."""
+    """Yield the modules of ours that a module imports in functions, or on one system only."""
     home = module.split(".")[:-1]
-    for function in ast.walk(ast.parse(source)):
-        if isinstance(function, ast.FunctionDef):
-            for node in ast.walk(function):
+    for part in ast.walk(ast.parse(source)):
+        on_one = isinstance(part, ast.If) and "sysname" in ast.unparse(part.test)
+        if on_one or isinstance(part, ast.FunctionDef):
+            for node in ast.walk(part):
                 if isinstance(node, ast.ImportFrom) and node.level:
                     assert node.module, f"{module}: name the module after from"
                     yield ".".join([*home[: len(home) + 1 - node.level], node.module])
