@@ -26,7 +26,8 @@ _SLOW = 13e6
 _MOST_TAKEN = 1 << 16
 # What waits leaves a little faster than the line takes it, a millisecond at a time. ssh makes one
 # packet of a burst, and that arrives as a whole, having queued behind itself: half the line would
-# look full for ever, or, where the window has few frames, be idle between two bursts. The faster
+# look full for ever, or, where the window has few frames, be idle between two bursts. After a stall
+# at the start, the answer to all that arrived at once would overflow the line's queue. The faster
 # the line, the more of it is lost where a processor that is busy wakes up late. Whoever sends more
 # slowly beside somebody else's queue gets less of the line.
 _PACE = 1.2
@@ -153,15 +154,19 @@ class Control:
 
     @property
     def _paced(self) -> bool:
-        return self.active and self.slow and not self.window.starting
+        window = self.window
+        return self.active and (window.stalled or (self.slow and not window.starting))
 
     @property
     def _pace(self) -> float:
         """Bytes a second, 0 for as fast as can be."""
         if not self._paced:
             return 0.0
-        rate = self.window.rate
-        if self.window.foreign:
+        window = self.window
+        rate = window.rate
+        if window.stalled:  # what arrived late says little of the rate
+            rate = max(rate, window.size / window.round_trip)
+        if window.foreign:
             return rate * _PACE_BESIDE_FOREIGN
         fast = min(1.0, rate / _SLOW)
         return rate * (_PACE + fast * (_PACE_OF_FAST_LINES - _PACE))

@@ -33,6 +33,7 @@ class Drain:
     """
 
     starting = False
+    stalled = False
     settled = True
     foreign = False
     round_trip = 0.0

@@ -22,10 +22,11 @@ is meant to stand, so that the line is never idle; it is also what is looked at:
 
 At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
 grows, too; once it jumps ahead. It becomes little larger than the line, which bytes that arrive one
-behind the other show: twice as large would overflow the queue of a long line. Where it starts
-again, it grows by half of that: what it has too much before the queue is seen is then half a round
-trip's worth, which the queue of most lines has room for. What was sent while nothing more waited
-says nothing about the rate.
+behind the other show: twice as large would overflow the queue of a long line. As long as much less
+is on the way, what queues waits for the slow start of the TCP below, and does not count. Where it
+starts again, it grows by half of what is taken: what it has too much before the queue is seen is
+then half a round trip's worth, which the queue of most lines has room for. What was sent while
+nothing more waited says nothing about the rate.
 
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
@@ -68,10 +69,18 @@ _LEAST_AT_START = 12 * 1518
 # Bytes that arrive one behind the other, this part of the window or more, show how fast the line is
 # before the window is as large as the line. At the first start, it becomes no more than so much
 # larger: to double it once more would overflow the queue of a line that is long.
-_TRAIN = 0.25
-_LEAST_TRAIN = 1 << 15
+_TRAIN = 0.125
+_LEAST_TRAIN = 1 << 14
 _MOST_REPORTS = 1 << 10  # in a train
 _AHEAD = 1.15
+# Fewer show it sooner, though not as well. As long as less is on the way than this part of what
+# fills the line, or than fills one of so many bytes a second, what queues waits for the TCP below:
+# its own slow start is as long as that of the TCP inside.
+_BURST = 8 * 1518
+_PART = 0.6
+_SLOW_LINE = 400e3
+# ssh makes no longer packets. So more at once waited for something that was lost.
+_LONGEST_PACKET = 1 << 15
 
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
 # directions are busy, a ping meets one such queue each way.
@@ -201,8 +210,9 @@ class Window:
     which they may be sent. ``now`` is in seconds of any monotonic clock.
 
     ``rate`` is in bytes a second, 0 before it is known; ``round_trip`` in seconds, without what
-    queues on the way there, which is ``queue``. ``starting`` while the rate still grows,
-    ``foreign`` beside somebody else's queue, ``near`` where the window does not limit.
+    queues on the way there, which is ``queue``. ``starting`` while the rate still grows, and
+    ``stalled`` for a round if much arrived late meanwhile; ``foreign`` beside somebody else's
+    queue, ``near`` where the window does not limit.
     """
 
     def __init__(self, now: float) -> None:
@@ -215,6 +225,7 @@ class Window:
         self.queue = 0.0
         self.starting = True
         self.foreign = False
+        self.stalled = False
         self.near = False
         self._was_near = False
         self._late = 0
@@ -225,6 +236,7 @@ class Window:
         self._time = 0.0
         self._rounds = _Rounds()
         self._trains = _Trains()
+        self._bursts = _Trains()
         self._rates: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
         self._rests: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
         self._least = self._lowest = float("inf")
@@ -289,16 +301,20 @@ class Window:
         growing = self.starting and 2 * self.on_the_way > self.size
         self.taken += more
         mark = None
+        oldest = self._marks[0] if self._marks else None
         while self._marks and self._marks[0].end <= self.taken:
             mark = self._marks.popleft()
         if self.near:
             self._doubt()
         if mark:
             self._sample(mark, now)
-        if self.starting and self._first_start and self.size > 2 * _LEAST_TRAIN:
+        if self.starting and oldest and more > max(_LONGEST_PACKET, self.size / 4):
+            self._notice_stall(oldest)
+        if self.starting and self._first_start and more and not self.stalled:
             length = max(_LEAST_TRAIN, int(self.size * _TRAIN))
             self._trains.add(self.taken, self._time, length, self.round_trip / 4)
-        if growing and self.starting and not self._held:
+            self._bursts.add(self.taken, self._time, _BURST, self.round_trip / 4)
+        if growing and self.starting and not (self._held or self.stalled):
             self._grow_at_start(more)
         self.limit = self.taken + int(self.size)
         return True
@@ -345,6 +361,7 @@ class Window:
             return
         self.near, self._was_near = False, True
         self.starting = self._first_start = self._held = self._refilling = False
+        self.stalled = False
         self._late = self._draining = self._growth = self._stubborn = 0
         self.rate = (self.taken - taken) / (self._time - time)
         self._rates.clear()
@@ -422,14 +439,27 @@ class Window:
             size = max(self.size, min(size, most))
         self._set(size)
 
+    def _notice_stall(self, oldest: _Mark) -> None:
+        """Note whether the oldest of what was taken at once had waited for longer than bytes do.
+
+        Then the TCP below sent something again. The TCP inside answers to all of it at once, which
+        would overflow the queue of the line again.
+        """
+        waited = self._time - oldest.time - self._least
+        self.stalled |= 0 < self.round_trip / 2 < waited and not self.near
+
     def _queues_at_start(self) -> bool:
         """Return whether the window had better not grow for now.
 
         The first bytes fit into the first window of the TCP below, so they queue on the line only;
         what queues later may wait for that TCP.
         """
-        if self._first_start and self.size < 2 * FIRST:
-            return self.queue > _LITTLE
+        if self._first_start:
+            least = max(_SLOW_LINE, _PART * self._bursts.rate)
+            if self.on_the_way < least * self.round_trip:
+                return False
+            if self.size < 2 * FIRST:
+                return self.queue > _LITTLE
         return self.queue > self._some and self.rate > 0
 
     def _adapt(self, done: _Round, now: float) -> None:
@@ -470,7 +500,8 @@ class Window:
         The first of a queue only holds the window: it may be a stall, or the slow start of the TCP
         below, as well. One that stands for two rounds ends the start.
         """
-        held = self._held
+        held = self._held or self.stalled
+        self.stalled = False
         self._standing = self._standing + 1 if done.queue >= self._some else 0
         self.rate = max(self._rates, default=done.rate)
         if done.rate > _GROWING * self._best:

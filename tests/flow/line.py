@@ -90,6 +90,11 @@ class Line:
             call(*arguments)
         return self.parts
 
+    @staticmethod
+    def clock(time: float) -> int:
+        """Return the microseconds of the receiver's clock, which wraps after five seconds."""
+        return (int(time * 1e6) + 4_290_000_000) % _MODULUS
+
     def _at(self, time: float, call: Callable[..., None], *arguments: object) -> None:
         self._number += 1
         heapq.heappush(self._events, (time, self._number, call, arguments))
@@ -150,11 +155,10 @@ class Line:
     def _report(self) -> None:
         self._owed = False
         self._reported, self._last_report = self._taken, self._now
-        clock = int(self._now * 1e6) + 4_290_000_000  # it wraps in the middle of the run
-        self._at(self._now + self._delay / 2, self._hear, self._taken, clock)
+        self._at(self._now + self._delay / 2, self._hear, self._taken, self.clock(self._now))
 
     def _hear(self, taken: int, clock: int) -> None:
-        assert self.window.on_report(taken % _MODULUS, clock % _MODULUS, self._now)
+        assert self.window.on_report(taken % _MODULUS, clock, self._now)
         if not self._pause:
             self._fill()
 

@@ -124,6 +124,19 @@ def test_what_waits_for_a_slow_line_leaves_in_small_pieces() -> None:
     assert 30 * 1514 / (now - 5.0) <= 2.3 * 20 * MBIT
 
 
+def test_what_waits_after_a_stall_at_the_start_leaves_in_small_pieces() -> None:
+    control = Control(0.0)
+    control.start(0, 0.0)
+    control.put([tcp(1, 1514)] * 3, 0.0)
+    control.window.stalled = True
+    control.window.round_trip, control.window.size = 0.2, 1e5
+
+    assert len(control.take(0.0)) == 1
+    assert 0.002 < control.pause(0.0) < 0.003
+    control.window.stalled = False
+    assert len(control.take(0.0)) == 2
+
+
 def test_a_report_waits_for_a_frame_while_the_window_of_a_slow_line_is_full() -> None:
     control = after(4.0, rate=MBIT, one_way=0.02)
     now = 4.1

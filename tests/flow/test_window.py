@@ -238,6 +238,36 @@ def test_a_slow_start_below_does_not_end_ours() -> None:
     assert window.room >= 12 * FRAME
 
 
+def test_on_a_long_line_the_start_does_not_wait_for_the_tcp_below() -> None:
+    """That begins slowly, too: what queues for it would hold the window, and so end the slow start
+    of the TCP inside.
+    """
+    rate = 50 * MBIT
+    line = Line(lambda _: rate, 0.2, pause=lambda now: 0.2 if now < 2 else 0.0, small=100)
+
+    assert share(line.run(5.1)[4:10], rate) >= 0.38
+
+
+def test_after_a_loss_at_the_start_not_all_follows_at_once() -> None:
+    rate = 20 * MBIT
+    line = Line(lambda _: rate, 0.2)
+    line.run(1.1)
+    window, size = line.window, line.window.size
+    assert window.starting
+    assert window.on_the_way > 1 << 16
+    assert not window.stalled
+
+    # All of it had to wait until some was sent again.
+    assert window.on_report(window.sent, line.clock(1.5), 1.6)
+
+    assert window.stalled
+    assert window.size <= size
+    for step in range(4):
+        window.on_send(FRAME, 1.6 + 0.2 * step)
+        assert window.on_report(window.sent, line.clock(1.7 + 0.2 * step), 1.8 + 0.2 * step)
+    assert not window.stalled
+
+
 @pytest.mark.parametrize("delay", [0.15, 0.4])
 def test_a_faster_line_is_found_out(delay: float) -> None:
     line = Line(lambda now: (5 if now < 5 else 20) * MBIT, delay)
