@@ -26,10 +26,10 @@ _SLOW = 13e6
 _MOST_TAKEN = 1 << 16
 # What waits leaves a little faster than the line takes it, a millisecond at a time. ssh makes one
 # packet of a burst, and that arrives as a whole, having queued behind itself: half the line would
-# look full for ever, or, where the window has few frames, be idle between two bursts. After a stall
-# at the start, the answer to all that arrived at once would overflow the line's queue. The faster
+# look full for ever, or, where the window has few frames, be idle between two bursts. The faster
 # the line, the more of it is lost where a processor that is busy wakes up late. Whoever sends more
-# slowly beside somebody else's queue gets less of the line.
+# slowly beside somebody else's queue gets less of the line. At a start, only the answer to what
+# arrived late at once is held back so: it would overflow the queue of the line.
 _PACE = 1.2
 _PACE_OF_FAST_LINES = 1.4
 _PACE_BESIDE_FOREIGN = 2.0
@@ -164,7 +164,7 @@ class Control:
             return 0.0
         window = self.window
         rate = window.rate
-        if window.stalled:  # what arrived late says little of the rate
+        if window.stalled and window.round_trip > 0:  # what arrived late says little of the rate
             rate = max(rate, window.size / window.round_trip)
         if window.foreign:
             return rate * _PACE_BESIDE_FOREIGN
@@ -220,7 +220,7 @@ class Control:
             self.lone_limit = self.batch_limit = -1
         else:
             self.lone_limit = self.window.limit - LONE
-            self.batch_limit = self.window.limit - BATCH
+            self.batch_limit = -1 if self.window.stalled else self.window.limit - BATCH
 
 
 def _round(number: float) -> str:

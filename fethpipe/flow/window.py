@@ -23,10 +23,10 @@ is meant to stand, so that the line is never idle; it is also what is looked at:
 At the start the window grows by what is taken, as in the slow start of TCP, for as long as the rate
 grows, too; once it jumps ahead. It becomes little larger than the line, which bytes that arrive one
 behind the other show: twice as large would overflow the queue of a long line. As long as much less
-is on the way, what queues waits for the slow start of the TCP below, and does not count. Where it
-starts again, it grows by half of what is taken: what it has too much before the queue is seen is
-then half a round trip's worth, which the queue of most lines has room for. What was sent while
-nothing more waited says nothing about the rate.
+is on the way than fills the line, what queues waits for the slow start of the TCP below, and does
+not count. Where it starts again, it grows by half of what is taken: what it has too much before the
+queue is seen is then half a round trip's worth, which the queue of most lines has room for. What
+was sent while nothing more waited says nothing about the rate.
 
 The least one-way time may change with the route, and a queue that always stands would hide it: when
 it has not been seen for some seconds, one round with less on the way lets the queue run empty.
@@ -71,15 +71,16 @@ _LEAST_AT_START = 12 * 1518
 # larger: to double it once more would overflow the queue of a line that is long.
 _TRAIN = 0.125
 _LEAST_TRAIN = 1 << 14
+_TRAIN_SECONDS = 0.025  # longer than a bunch of Wi-Fi
 _MOST_REPORTS = 1 << 10  # in a train
 _AHEAD = 1.15
-# Fewer show it sooner, though not as well. As long as less is on the way than this part of what
+# A burst shows it sooner, though not as well. As long as less is on the way than this part of what
 # fills the line, or than fills one of so many bytes a second, what queues waits for the TCP below:
 # its own slow start is as long as that of the TCP inside.
 _BURST = 8 * 1518
 _PART = 0.6
 _SLOW_LINE = 400e3
-# ssh makes no longer packets. So more at once waited for something that was lost.
+# Of ssh. More in one report may have waited for something that was lost.
 _LONGEST_PACKET = 1 << 15
 
 # The queue that is meant to stand, in seconds, without the frame that is being sent. If both
@@ -184,12 +185,14 @@ class _Rounds:
 
 
 class _Trains:
-    """The highest rate at which many bytes arrived one behind the other: the line's, also while
-    less is sent. It is too high where they come in bunches, and 0 where all bunches are short.
+    """The highest rate at which many bytes arrived one behind the other, for so many seconds at
+    least: the line's, also while less is sent. It is too high where they come in bunches that last
+    longer, and 0 where all trains are short.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.0) -> None:
         self.rate = 0.0
+        self._seconds = seconds
         self._reports: deque[tuple[int, float]] = deque(maxlen=_MOST_REPORTS)
 
     def add(self, taken: int, time: float, length: int, longest: float) -> None:
@@ -198,10 +201,13 @@ class _Trains:
         if reports and time - reports[-1][1] > longest:
             reports.clear()
         reports.append((taken, time))
-        while len(reports) > 1 and taken - reports[1][0] >= length:
+        while len(reports) > 1:
+            before, then = reports[1]
+            if taken - before < length or time - then < self._seconds:
+                break
             reports.popleft()
         before, then = reports[0]
-        if taken - before >= length and time > then:
+        if taken - before >= length and time > then and time - then >= self._seconds:
             self.rate = max(self.rate, (taken - before) / (time - then))
 
 
@@ -211,8 +217,8 @@ class Window:
 
     ``rate`` is in bytes a second, 0 before it is known; ``round_trip`` in seconds, without what
     queues on the way there, which is ``queue``. ``starting`` while the rate still grows, and
-    ``stalled`` for a round if much arrived late meanwhile; ``foreign`` beside somebody else's
-    queue, ``near`` where the window does not limit.
+    ``stalled`` until the end of a round of that in which much arrived late at once; ``foreign``
+    beside somebody else's queue, ``near`` where the window does not limit.
     """
 
     def __init__(self, now: float) -> None:
@@ -235,7 +241,7 @@ class Window:
         self._clock: int | None = None
         self._time = 0.0
         self._rounds = _Rounds()
-        self._trains = _Trains()
+        self._trains = _Trains(_TRAIN_SECONDS)
         self._bursts = _Trains()
         self._rates: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
         self._rests: deque[float] = deque(maxlen=_REMEMBERED_ROUNDS)
@@ -309,11 +315,12 @@ class Window:
         if mark:
             self._sample(mark, now)
         if self.starting and oldest and more > max(_LONGEST_PACKET, self.size / 4):
-            self._notice_stall(oldest)
+            self._notice_stall(oldest, more)
         if self.starting and self._first_start and more and not self.stalled:
             length = max(_LEAST_TRAIN, int(self.size * _TRAIN))
-            self._trains.add(self.taken, self._time, length, self.round_trip / 4)
-            self._bursts.add(self.taken, self._time, _BURST, self.round_trip / 4)
+            gap = self.round_trip / 4
+            self._trains.add(self.taken, self._time, length, gap)
+            self._bursts.add(self.taken, self._time, _BURST, gap)
         if growing and self.starting and not (self._held or self.stalled):
             self._grow_at_start(more)
         self.limit = self.taken + int(self.size)
@@ -439,14 +446,21 @@ class Window:
             size = max(self.size, min(size, most))
         self._set(size)
 
-    def _notice_stall(self, oldest: _Mark) -> None:
+    def _notice_stall(self, oldest: _Mark, more: int) -> None:
         """Note whether the oldest of what was taken at once had waited for longer than bytes do.
 
         Then the TCP below sent something again. The TCP inside answers to all of it at once, which
         would overflow the queue of the line again.
         """
+        if self._waits_for_tcp(self.on_the_way + more):
+            return
         waited = self._time - oldest.time - self._least
         self.stalled |= 0 < self.round_trip / 2 < waited and not self.near
+
+    def _waits_for_tcp(self, on_the_way: int) -> bool:
+        """Return whether, with so little on the way, what queues waits for the TCP below."""
+        least = max(_SLOW_LINE, _PART * self._bursts.rate)
+        return self._first_start and on_the_way < least * self.round_trip
 
     def _queues_at_start(self) -> bool:
         """Return whether the window had better not grow for now.
@@ -455,11 +469,10 @@ class Window:
         what queues later may wait for that TCP.
         """
         if self._first_start:
-            least = max(_SLOW_LINE, _PART * self._bursts.rate)
-            if self.on_the_way < least * self.round_trip:
-                return False
             if self.size < 2 * FIRST:
                 return self.queue > _LITTLE
+            if self._waits_for_tcp(self.on_the_way):
+                return False
         return self.queue > self._some and self.rate > 0
 
     def _adapt(self, done: _Round, now: float) -> None:

@@ -16,6 +16,8 @@ from fethpipe.flow.reporter import INTERVAL, NEAR_INTERVAL, STEP
 from fethpipe.flow.window import Window
 
 FRAME = 1518
+WIFI = 300 * 125_000
+"""Bytes a second within a bunch."""
 _MODULUS = 1 << 32
 
 
@@ -36,10 +38,10 @@ class Part:
 class Line:
     """The simulation. ``rate`` is bytes a second at a time; ``delay`` there and back in seconds.
 
-    ``bunch`` holds reports back to multiples of so many seconds. ``pause`` is how long the sender
-    waits after each frame of ``small`` bytes at a time, None for not at all. ``stall`` stops the
-    receiver for so many seconds at the end of each two. ``slow_start`` is that of the TCP.
-    ``buffers`` is how many bytes the stream and the line hold.
+    ``bunch`` holds reports back to multiples of so many seconds, and ``wifi`` what arrives.
+    ``pause`` is how long the sender waits after each frame of ``small`` bytes at a time, None for
+    not at all. ``stall`` stops the receiver for so many seconds at the end of each two.
+    ``slow_start`` is that of the TCP. ``buffers`` is how many bytes the stream and the line hold.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Line:
         delay: float,
         *,
         bunch: float = 0.0,
+        wifi: float = 0.0,
         competitor: int = 0,
         stall: float = 0.0,
         pause: Callable[[float], float] | None = None,
@@ -58,9 +61,12 @@ class Line:
         self.window = Window(0.0)
         self.parts: list[Part] = []
         self.most_over = 0
+        self.most_queued = 0.0  # seconds, at the bottleneck
         self._rate = rate
         self._delay = delay
         self._bunch = bunch
+        self._wifi = wifi
+        self._on_air = 0.0
         self._stall = stall
         self._pause = pause
         self._small = small
@@ -128,7 +134,12 @@ class Line:
 
     def _pass_bottleneck(self, size: int = FRAME) -> float:
         self._busy = max(self._busy, self._now) + size / self._rate(self._now)
-        return self._busy + self._delay / 2
+        self.most_queued = max(self.most_queued, self._busy - self._now)
+        arrives = self._busy + self._delay / 2
+        if self._wifi:
+            begin = (arrives // self._wifi + 1) * self._wifi
+            arrives = self._on_air = max(self._on_air, begin) + size / WIFI
+        return arrives
 
     def _compete(self) -> None:
         self._at(self._pass_bottleneck() + self._delay / 2, self._compete)

@@ -133,8 +133,10 @@ def test_what_waits_after_a_stall_at_the_start_leaves_in_small_pieces() -> None:
 
     assert len(control.take(0.0)) == 1
     assert 0.002 < control.pause(0.0) < 0.003
-    control.window.stalled = False
-    assert len(control.take(0.0)) == 2
+    assert len(control.take(0.1)) == 1
+    assert len(control.take(0.2)) == 1
+    assert not control.waiting
+    assert control.batch_limit < control.window.sent, "a batch would go all at once"
 
 
 def test_a_report_waits_for_a_frame_while_the_window_of_a_slow_line_is_full() -> None:

@@ -82,6 +82,7 @@ def test_it_has_all_that_it_can_import(config: Config, system: str, root: bool) 
         left_out |= _ASKED_FOR
     late = {each for module, source in modules.items() for each in late_imports(module, source)}
     assert late - modules.keys() <= left_out
+    assert not modules.keys() & _ON[other]
     assert not modules.keys() & (_NEVER | {"cli", "arguments", "ctl", "library", "selftest.run"})
 
 
