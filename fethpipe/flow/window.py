@@ -216,9 +216,9 @@ class Window:
     which they may be sent. ``now`` is in seconds of any monotonic clock.
 
     ``rate`` is in bytes a second, 0 before it is known; ``round_trip`` in seconds, without what
-    queues on the way there, which is ``queue``. ``starting`` while the rate still grows, and
-    ``stalled`` until the end of a round of that in which much arrived late at once; ``foreign``
-    beside somebody else's queue, ``near`` where the window does not limit.
+    queues on the way there, which is ``queue``. ``starting`` while the rate still grows, and then
+    ``stalled`` until the end of a round in which much arrived late at once; ``foreign`` beside
+    somebody else's queue, ``near`` where the window does not limit.
     """
 
     def __init__(self, now: float) -> None:
@@ -256,6 +256,7 @@ class Window:
         self._grown = 0
         self._best = 0.0
         self._growth = 0
+        self._in_vain = False
         self._slower = 0.0
         self._stubborn = 0
         self._last_queue = 0.0
@@ -494,13 +495,18 @@ class Window:
     def _grow(self) -> None:
         """Have a little more on the way; if that makes more arrive and no queue, start again.
 
-        What this round sends arrives in the next one, so only the one after can tell.
+        What this round sends arrives in the next one, so only the one after can tell. If that was
+        in vain, the next round without a queue may be chance.
         """
+        if self._in_vain:
+            self._in_vain = False
+            return
         if self._growth == 0:
             self._slower = self.rate
             more = max(self._little, self.round_trip * (_MORE - 1))
             self._set(self.size + self.rate * more)
         elif self._growth == 2 and self.rate < _MORE * self._slower:
+            self._in_vain = True
             self._set(self.rate * (self.round_trip + self._little))
         elif self._growth == 2:
             self.starting, self._held, self._first_start = True, False, False

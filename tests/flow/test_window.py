@@ -297,6 +297,13 @@ def test_a_faster_line_is_found_out(delay: float) -> None:
     assert share(line.run(15.0)[20:-1], 20 * MBIT) >= 0.85
 
 
+def test_a_line_that_varies_is_not_tried_all_the_time() -> None:
+    """On a long line, to try whether it can do more costs a queue of a tenth of a round trip."""
+    parts = Line(lambda now: 5 * MBIT * (1 + 0.1 * (int(now / 0.9) % 2)), 0.2).run(30.0)[12:-1]
+
+    assert fmean(queued for part in parts for queued in part.queued) <= 0.022
+
+
 @pytest.mark.parametrize("delay", [0.1, 0.2])
 @pytest.mark.parametrize("factor", [1.15, 1.4])
 def test_a_line_that_becomes_a_little_faster_keeps_a_short_queue(
