@@ -201,13 +201,14 @@ class _Trains:
         if reports and time - reports[-1][1] > longest:
             reports.clear()
         reports.append((taken, time))
-        while len(reports) > 1:
-            before, then = reports[1]
-            if taken - before < length or time - then < self._seconds:
-                break
+
+        def is_train(before: int, then: float) -> bool:
+            return taken - before >= length and time - then >= self._seconds
+
+        while len(reports) > 1 and is_train(*reports[1]):
             reports.popleft()
         before, then = reports[0]
-        if taken - before >= length and time > then and time - then >= self._seconds:
+        if is_train(before, then) and time > then:
             self.rate = max(self.rate, (taken - before) / (time - then))
 
 
@@ -368,8 +369,7 @@ class Window:
         if self._time <= time:
             return
         self.near, self._was_near = False, True
-        self.starting = self._first_start = self._held = self._refilling = False
-        self.stalled = False
+        self.starting = self._first_start = self._held = self._refilling = self.stalled = False
         self._late = self._draining = self._growth = self._stubborn = 0
         self.rate = (self.taken - taken) / (self._time - time)
         self._rates.clear()
